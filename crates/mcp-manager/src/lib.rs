@@ -1,0 +1,1 @@
+//! Drives the registry: owns connections, executes calls with failover.

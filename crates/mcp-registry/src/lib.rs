@@ -1,0 +1,1 @@
+//! Server state machine, retry policy, routing and events, without runtime or clock.

@@ -1,0 +1,1 @@
+//! An HTTP accept loop with deadlines and an orderly end.

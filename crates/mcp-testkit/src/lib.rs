@@ -1,0 +1,1 @@
+//! Scripted servers, a manual clock and a history recorder for tests.

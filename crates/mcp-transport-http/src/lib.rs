@@ -1,0 +1,1 @@
+//! MCP over Streamable HTTP, client side, both eras.

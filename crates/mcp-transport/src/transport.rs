@@ -1,0 +1,124 @@
+//! The traits.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use mcp_protocol::{Message, ProtocolVersion};
+
+use crate::endpoint::Endpoint;
+use crate::error::TransportError;
+
+/// Messages from the server, in the order they came.
+///
+/// An `Err` whose kind is [`Payload`](crate::TransportErrorKind::Payload) concerns one unusable message
+/// and the stream goes on; any other error is the last item.
+pub type Inbox = BoxStream<'static, Result<Incoming, TransportError>>;
+
+/// One message from the server with the bytes it came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming {
+    /// The message, its bodies slices of `frame`.
+    pub message: Message,
+    /// The whole frame, unchanged.
+    pub frame: Bytes,
+}
+
+/// One HTTP header to send along. Transports without headers ignore it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Name.
+    pub name: Cow<'static, str>,
+    /// Value.
+    pub value: Box<str>,
+    /// Whether the value must never show in logs.
+    pub sensitive: bool,
+}
+
+impl Header {
+    /// A header whose value may be logged.
+    #[must_use]
+    pub fn new(name: impl Into<Cow<'static, str>>, value: impl Into<Box<str>>) -> Self {
+        Self { name: name.into(), value: value.into(), sensitive: false }
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = if self.sensitive { "[REDACTED]" } else { &self.value };
+        write!(f, "{}: {value}", self.name)
+    }
+}
+
+/// A message on its way out.
+#[derive(Debug, Clone)]
+pub struct Outbound {
+    /// The message.
+    pub message: Message,
+    /// The revision to name in `MCP-Protocol-Version`; `None` before one is agreed.
+    pub version: Option<ProtocolVersion>,
+    /// Headers that mirror the body (`Mcp-Method`, …) or belong to this message alone.
+    pub headers: Vec<Header>,
+}
+
+impl Outbound {
+    /// A message without context, as before negotiation.
+    #[must_use]
+    pub fn new(message: Message) -> Self {
+        Self { message, version: None, headers: Vec::new() }
+    }
+}
+
+/// Where the answer to a sent message comes from.
+pub enum Reply {
+    /// On the inbox, told apart by id (stdio).
+    Inbox,
+    /// On a stream of its own that ends after the answer (Streamable HTTP). Dropping it closes the
+    /// exchange, which in the stateless era cancels the request.
+    Own(Inbox),
+    /// There is none: the message was accepted (a notification or response).
+    Accepted,
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Inbox => "Inbox",
+            Self::Own(_) => "Own",
+            Self::Accepted => "Accepted",
+        })
+    }
+}
+
+/// One live connection to one server.
+pub trait Transport: Send + Sync + 'static {
+    /// Sends one message. An error says how far it got ([`TransportError::delivery`]).
+    ///
+    /// May be called concurrently. Dropping the future before it resolves leaves the delivery unknown,
+    /// but never half a message on a shared channel.
+    fn send(&self, out: Outbound) -> BoxFuture<'_, Result<Reply, TransportError>>;
+
+    /// The messages that belong to no exchange of their own. `None` if the transport has no such channel
+    /// or it was taken before. The stream ends, with an error that says why, when the connection is lost,
+    /// and without one after [`close`](Transport::close).
+    fn take_inbox(&mut self) -> Option<Inbox>;
+
+    /// Closes the connection in the orderly way of the transport. Idempotent; bounded in time.
+    fn close(&self) -> BoxFuture<'_, ()>;
+
+    /// Facts worth showing to an operator: `pid`, recent stderr lines, the session in use.
+    fn details(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+}
+
+/// Opens transports.
+pub trait Connector: Send + Sync + 'static {
+    /// Opens a connection: starts the process, or prepares the HTTP client (which may connect lazily).
+    fn connect<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+    ) -> BoxFuture<'a, Result<Box<dyn Transport>, TransportError>>;
+}

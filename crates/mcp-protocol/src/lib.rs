@@ -29,4 +29,4 @@ pub use id::RequestId;
 pub use json::{InvalidJson, JsonKind, Limits, Members, RawJson};
 pub use message::{Failure, Message, Notification, ParseError, ParseErrorKind, Payload, Request, Response};
 pub use method::{Direction, Method, RetrySafety};
-pub use version::{Era, ProtocolVersion, UnknownVersion};
+pub use version::{Era, EraPolicy, ProtocolVersion, UnknownVersion};

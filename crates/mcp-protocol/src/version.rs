@@ -22,6 +22,16 @@ impl fmt::Display for Era {
     }
 }
 
+/// Which eras a connection may use. Source: contract §7.4, key `protocol`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum EraPolicy {
+    /// Find out: stateless first, then the handshake.
+    #[default]
+    Auto,
+    /// Only this era, without a probe.
+    Only(Era),
+}
+
 /// A released revision of the specification.
 ///
 /// Deliberately an enumeration and not an ordered string: an unknown revision is not "newer".

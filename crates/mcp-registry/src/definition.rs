@@ -1,0 +1,101 @@
+//! What an operator says about a server.
+
+use std::time::Duration;
+
+use mcp_protocol::EraPolicy;
+use mcp_transport::Endpoint;
+
+use crate::name::ServerName;
+
+/// How the health of a server is probed. Source: contract §3.5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ProbeKind {
+    /// The health path of a URL first, an MCP-level probe where there is no such path.
+    #[default]
+    Auto,
+    /// GET the health path; 2xx is healthy.
+    HttpGet,
+    /// `ping` (handshake era).
+    McpPing,
+    /// `server/discover` (stateless era).
+    McpDiscover,
+}
+
+impl ProbeKind {
+    /// The word the configuration uses.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::HttpGet => "http_get",
+            Self::McpPing => "mcp_ping",
+            Self::McpDiscover => "mcp_discover",
+        }
+    }
+}
+
+/// One server as configured. Source: contract §7.4.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Definition {
+    /// Key of the registry.
+    pub name: ServerName,
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// A disabled server is registered but never a candidate.
+    pub enabled: bool,
+    /// For people.
+    pub description: Option<String>,
+    /// Servers of one group stand in for one another.
+    pub group: Option<ServerName>,
+    /// 1 to 100; higher comes first in queries by priority.
+    pub priority: u8,
+    /// Whether the operator wants to hear at once when it is down.
+    pub critical: bool,
+    /// Which eras to try.
+    pub protocol: EraPolicy,
+    /// Limit of one request.
+    pub request_timeout: Duration,
+    /// Attempts of a directed call beyond the first; `None`: the policy's.
+    pub max_retries: Option<u32>,
+    /// First wait of a directed call; `None`: the policy's.
+    pub retry_delay: Option<Duration>,
+    /// Path of the plain HTTP health probe.
+    pub health_path: String,
+    /// How it is probed.
+    pub probe: ProbeKind,
+    /// The only tools it is known to offer; `None`: ask it.
+    pub tools: Option<Vec<String>>,
+    /// Whether its tool annotations may permit a repeat.
+    pub trust_annotations: bool,
+    /// Whether a caller's token may travel to it on failover.
+    pub forward_user_token: bool,
+    /// Whether its tools are listed after each handshake.
+    pub discover_tools: bool,
+}
+
+impl Definition {
+    /// A server with the defaults of contract §7.4.
+    #[must_use]
+    pub fn new(name: ServerName, endpoint: Endpoint) -> Self {
+        Self {
+            name,
+            endpoint,
+            enabled: true,
+            description: None,
+            group: None,
+            priority: 50,
+            critical: false,
+            protocol: EraPolicy::Auto,
+            request_timeout: Duration::from_secs(30),
+            max_retries: None,
+            retry_delay: None,
+            health_path: "/health".into(),
+            probe: ProbeKind::Auto,
+            tools: None,
+            trust_annotations: false,
+            forward_user_token: false,
+            discover_tools: false,
+        }
+    }
+}

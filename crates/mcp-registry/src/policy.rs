@@ -1,0 +1,186 @@
+//! The parameters of contract §0.3 and the rules made of them.
+
+use std::time::Duration;
+
+/// When a call whose outcome is unknown may be tried elsewhere. Source: contract §2.5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AmbiguousFailover {
+    /// Always.
+    Always,
+    /// Unless the call is known to be unsafe to repeat.
+    #[default]
+    UnlessUnsafe,
+    /// Only if the call is known to be safe to repeat.
+    SafeOnly,
+}
+
+/// Whose fault a JSON-RPC error is. Source: contract §4.5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RpcErrorPolicy {
+    /// By its code: the caller's errors degrade nobody.
+    #[default]
+    Classify,
+    /// Always the server's.
+    AlwaysDegrade,
+}
+
+/// Which success resets the retry counter. Source: contract §2.3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ResetRetryOn {
+    /// Any, a handshake included.
+    #[default]
+    Handshake,
+    /// Inside an invocation only the call itself.
+    InvokeSuccess,
+}
+
+/// Every parameter with its default. Source: contract §0.3, whose keys are the field names.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Policy {
+    /// Cap of the retry window (8 s); zero: windows open at once.
+    pub max_backoff: Duration,
+    /// Consecutive recorded failures that make a server unreachable (3, at least 1).
+    pub unreachable_after: u32,
+    /// Age at which a handshake is stale (300 s); `None`: never, zero: at once.
+    pub max_initialization_age: Option<Duration>,
+    /// Idle time after which a session counts as stale (300 s); `None`: never.
+    pub adapter_session_stale_after: Option<Duration>,
+    /// Retained invocation events (500, at least 1).
+    pub max_invocation_events: usize,
+    /// Retained connection events (2000, at least 1).
+    pub max_connection_events: usize,
+    /// Retained registry events (2000, at least 1).
+    pub max_registry_events: usize,
+    /// Most registered servers (1024).
+    pub max_servers: usize,
+    /// Attempts of a directed call (3, 1 to 10).
+    pub call_attempts: u32,
+    /// First wait between attempts of a directed call (1 s); doubled each time.
+    pub call_wait_multiplier: Duration,
+    /// Shortest such wait (1 s).
+    pub call_wait_min: Duration,
+    /// Longest such wait (10 s).
+    pub call_wait_max: Duration,
+    /// Attempts of one connect (3, 1 to 10).
+    pub connect_attempts: u32,
+    /// First wait between connects (1 s).
+    pub connect_base_delay: Duration,
+    /// Longest wait between connects (60 s).
+    pub connect_max_delay: Duration,
+    /// Random share added to a connect wait (0.1, 0 to 1).
+    pub connect_jitter_ratio: f64,
+    /// Time between health checks (30 s).
+    pub health_interval: Duration,
+    /// Time between health checks of a server that is not healthy (5 s, below `health_interval`).
+    pub degraded_health_interval: Duration,
+    /// Limit of one health probe (5 s).
+    pub probe_timeout: Duration,
+    /// Limit of a ping (5 s).
+    pub ping_timeout: Duration,
+    /// Latency above which a successful probe counts as a failure; `None`: no such limit.
+    pub latency_threshold: Option<Duration>,
+    /// Share of failed requests above which a probe counts as a failure; `None`: no such limit.
+    pub error_rate_threshold: Option<f64>,
+    /// Limit of one request (30 s), for servers that set none.
+    pub request_timeout: Duration,
+    /// Limit of one handshake (10 s).
+    pub handshake_timeout: Duration,
+    /// Limit of one invocation, failover included (120 s).
+    pub max_call_deadline: Duration,
+    /// Open HTTP connections per server URL (10).
+    pub pool_max_connections: usize,
+    /// Idle HTTP connections kept per server URL (5).
+    pub pool_max_idle: usize,
+    /// Time after which an idle HTTP connection is closed (90 s).
+    pub pool_idle_timeout: Duration,
+    /// Time calls in flight get at shutdown (10 s).
+    pub shutdown_drain_timeout: Duration,
+    /// Time a child process gets at each step of its end (5 s).
+    pub process_stop_timeout: Duration,
+    /// Expected heartbeat of an event stream (30 s); zero: none.
+    pub sse_heartbeat: Duration,
+    /// Largest stdio line or SSE event in bytes (4 MiB).
+    pub max_message_bytes: usize,
+    /// Whether an ambiguous failure moves on to the next server.
+    pub ambiguous_failover: AmbiguousFailover,
+    /// Whose fault a JSON-RPC error is.
+    pub rpc_error_policy: RpcErrorPolicy,
+    /// Which success resets the retry counter.
+    pub reset_retry_on: ResetRetryOn,
+    /// Whether the REST API may register a command to run.
+    pub allow_stdio_registration: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let secs = Duration::from_secs;
+        Self {
+            max_backoff: secs(8),
+            unreachable_after: 3,
+            max_initialization_age: Some(secs(300)),
+            adapter_session_stale_after: Some(secs(300)),
+            max_invocation_events: 500,
+            max_connection_events: 2000,
+            max_registry_events: 2000,
+            max_servers: 1024,
+            call_attempts: 3,
+            call_wait_multiplier: secs(1),
+            call_wait_min: secs(1),
+            call_wait_max: secs(10),
+            connect_attempts: 3,
+            connect_base_delay: secs(1),
+            connect_max_delay: secs(60),
+            connect_jitter_ratio: 0.1,
+            health_interval: secs(30),
+            degraded_health_interval: secs(5),
+            probe_timeout: secs(5),
+            ping_timeout: secs(5),
+            latency_threshold: None,
+            error_rate_threshold: None,
+            request_timeout: secs(30),
+            handshake_timeout: secs(10),
+            max_call_deadline: secs(120),
+            pool_max_connections: 10,
+            pool_max_idle: 5,
+            pool_idle_timeout: secs(90),
+            shutdown_drain_timeout: secs(10),
+            process_stop_timeout: secs(5),
+            sse_heartbeat: secs(30),
+            max_message_bytes: 4 << 20,
+            ambiguous_failover: AmbiguousFailover::default(),
+            rpc_error_policy: RpcErrorPolicy::default(),
+            reset_retry_on: ResetRetryOn::default(),
+            allow_stdio_registration: false,
+        }
+    }
+}
+
+impl Policy {
+    /// How long a server is skipped after its `failures`-th failure in a row: 1, 2, 4, 8, 8, … s by
+    /// default. Source: contract §2.2.
+    #[must_use]
+    pub fn backoff(&self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1);
+        let seconds = 1u64.checked_shl(doublings).filter(|_| doublings < 64).unwrap_or(u64::MAX);
+        Duration::from_secs(seconds).min(self.max_backoff)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_doubles_up_to_its_cap() {
+        let policy = Policy::default();
+        for (failures, secs) in [(1, 1), (2, 2), (3, 4), (4, 8), (5, 8), (64, 8), (65, 8), (u32::MAX, 8)] {
+            assert_eq!(policy.backoff(failures), Duration::from_secs(secs), "after {failures} failures");
+        }
+        let none = Policy { max_backoff: Duration::ZERO, ..Policy::default() };
+        assert_eq!(none.backoff(1), Duration::ZERO);
+        let long = Policy { max_backoff: Duration::MAX, ..Policy::default() };
+        assert_eq!(long.backoff(10), Duration::from_secs(512));
+        assert_eq!(long.backoff(100), Duration::from_secs(u64::MAX));
+    }
+}

@@ -1,1 +1,36 @@
-//! Request and response bodies of the REST API.
+#![doc = include_str!("../README.md")]
+//!
+//! # Conventions
+//!
+//! Keys are `snake_case`, instants are RFC 3339 text in UTC (`2026-01-01T00:00:00Z`), enumerations are
+//! lower-case text, and a key that can be empty is present and `null` (contract §0.2). Keys the contract
+//! calls additive may be missing when read: an older gateway does not send them.
+//!
+//! What a server or a caller wrote (arguments, results, capabilities, tools) is kept as
+//! [`RawValue`](serde_json::value::RawValue): it passes through byte for byte. Such types have no `PartialEq`.
+
+mod error;
+mod event;
+mod invoke;
+mod ready;
+mod server;
+mod session;
+
+pub use error::{ErrorDetail, Location, ValidationError, ValidationIssue};
+pub use event::{
+    ConnectionEvent, ConnectionEventQuery, InvocationEvent, InvocationEventQuery, ItemList, Phase,
+    RegistryDetail, RegistryEvent, RegistryEventKind,
+};
+pub use invoke::{
+    Attempt, Delivery, ErrorCategory, FailureCode, InvocationError, InvocationFailure, InvocationResult,
+    InvokeResource, InvokeTool, Stage, UserContext,
+};
+pub use ready::{Health, Ready, ReadyState};
+pub use server::{
+    CapabilitySnapshot, ConnectionState, ConnectionStats, Era, ForceQuery, HealthView, RegisterServer,
+    Server, ServerList, ServerTools, Status, TransportKind,
+};
+pub use session::{AdapterSession, AdapterSessionItem, AdapterSessionList, AdapterSessionQuery, Freshness};
+
+/// What stands before every path of the API but `/api/v1/health`, `/healthz` and `/readyz` (contract §6).
+pub const BASE_PATH: &str = "/api/v1/mcp";

@@ -1,0 +1,188 @@
+//! One JSON message a line: the framing of stdin and stdout, on either end of them.
+//!
+//! [`LineReader`] and [`LineWriter`] work over any byte stream: the pipes of a child process, our own
+//! `tokio::io::stdin()` and `stdout()`, or a socket. Both may be used in `select!`: dropping one of their
+//! futures loses no input and leaves no half line on the wire.
+//! Source: MCP 2026-07-28, Transports, "stdio".
+//!
+//! ```
+//! use mcp_protocol::{Limits, Message};
+//! use mcp_transport_stdio::framing::{Line, LineReader, LineWriter};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let input: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n"; // or tokio::io::stdin()
+//! let mut reader = LineReader::new(input, Limits::default().max_bytes);
+//! let mut writer = LineWriter::new(Vec::new()); // or tokio::io::stdout()
+//! while let Some(line) = reader.next_line().await? {
+//!     if let Line::Whole(frame) = line {
+//!         writer.write_message(&Message::parse(&frame, &Limits::default())?).await?;
+//!     }
+//! }
+//! assert_eq!(writer.get_ref(), input);
+//! # Ok(()) }
+//! ```
+
+use std::io;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use mcp_protocol::Message;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Room made for one read, in bytes: what a pipe usually holds.
+const READ_BYTES: usize = 64 * 1024;
+
+/// One line of input, without its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// A line within the limit. It is not judged further: it may hold anything but `\n`.
+    Whole(Bytes),
+    /// A line above the limit. Its content was thrown away; the next line is fine.
+    TooLong {
+        /// Length of the line in bytes, `\n` not counted.
+        bytes: u64,
+    },
+}
+
+/// Splits a byte stream into lines of bounded length.
+///
+/// `\n` and `\r\n` end a line. Lines of white space alone are skipped. What stands after the last line end
+/// counts as a line once the stream ends.
+#[derive(Debug)]
+pub struct LineReader<R> {
+    inner: R,
+    buffer: BytesMut,
+    /// Bytes at the start of `buffer` known to hold no line end.
+    scanned: usize,
+    max_bytes: usize,
+    /// Bytes thrown away so far of a line above the limit.
+    discarded: Option<u64>,
+    ended: bool,
+}
+
+impl<R: AsyncRead + Unpin> LineReader<R> {
+    /// A reader of lines of at most `max_bytes` bytes, the line end not counted.
+    pub fn new(inner: R, max_bytes: usize) -> Self {
+        Self { inner, buffer: BytesMut::new(), scanned: 0, max_bytes, discarded: None, ended: false }
+    }
+
+    /// The next line, or `None` at the end of the stream. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// What the underlying stream reports.
+    pub async fn next_line(&mut self) -> io::Result<Option<Line>> {
+        loop {
+            while let Some(line) = self.buffered_line() {
+                if !matches!(&line, Line::Whole(text) if text.trim_ascii().is_empty()) {
+                    return Ok(Some(line));
+                }
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            self.buffer.reserve(READ_BYTES);
+            self.ended = self.inner.read_buf(&mut self.buffer).await? == 0;
+        }
+    }
+
+    /// Takes the first line from the buffer, if all of it is there.
+    fn buffered_line(&mut self) -> Option<Line> {
+        let found = memchr::memchr(b'\n', &self.buffer[self.scanned..]).map(|at| self.scanned + at);
+        let Some(end) = found else {
+            // One byte more than the limit may still be the `\r` of the line end.
+            if self.discarded.is_some() || self.buffer.len() > self.max_bytes.saturating_add(1) {
+                *self.discarded.get_or_insert(0) += self.buffer.len() as u64;
+                self.buffer = BytesMut::new();
+            }
+            self.scanned = self.buffer.len();
+            let rest = self.ended && (self.scanned > 0 || self.discarded.is_some());
+            return rest.then(|| self.take_line(self.scanned, 0));
+        };
+        Some(self.take_line(end, 1))
+    }
+
+    /// Takes `end` bytes as a line and skips the `terminator` bytes behind it.
+    fn take_line(&mut self, end: usize, terminator: usize) -> Line {
+        let mut text = self.buffer.split_to(end + terminator).freeze();
+        text.truncate(text[..end].strip_suffix(b"\r").map_or(end, <[u8]>::len));
+        self.scanned = 0;
+        if text.len() > READ_BYTES {
+            // The rest would keep the memory of the large line alive for as long as any later one.
+            self.buffer = BytesMut::from(&self.buffer[..]);
+        }
+        match self.discarded.take() {
+            Some(bytes) => Line::TooLong { bytes: bytes + end as u64 },
+            None if text.len() > self.max_bytes => Line::TooLong { bytes: end as u64 },
+            None => Line::Whole(text),
+        }
+    }
+}
+
+/// Writes messages as lines, each flushed before the call returns.
+#[derive(Debug)]
+pub struct LineWriter<W> {
+    inner: W,
+    /// The unwritten rest of the line that was begun last.
+    rest: Bytes,
+}
+
+impl<W: AsyncWrite + Unpin> LineWriter<W> {
+    /// A writer that has written nothing yet.
+    pub fn new(inner: W) -> Self {
+        Self { inner, rest: Bytes::new() }
+    }
+
+    /// Writes one message and flushes it.
+    ///
+    /// If the future is dropped, the line is either not begun or completed by the next call.
+    ///
+    /// # Errors
+    /// What the underlying stream reports. How much of the line was written is then unknown.
+    pub async fn write_message(&mut self, message: &Message) -> io::Result<()> {
+        self.write_line(encode_line(message)).await
+    }
+
+    /// What is written to.
+    pub fn get_ref(&self) -> &W {
+        &self.inner
+    }
+
+    /// Writes a line made by [`encode_line`] and flushes it, after what is left of the one before.
+    pub(crate) async fn write_line(&mut self, line: Bytes) -> io::Result<()> {
+        self.write_rest().await?;
+        self.rest = line;
+        self.write_rest().await?;
+        self.inner.flush().await
+    }
+
+    /// Bytes of the last line that were not written.
+    pub(crate) fn unwritten(&self) -> usize {
+        self.rest.len()
+    }
+
+    async fn write_rest(&mut self) -> io::Result<()> {
+        while !self.rest.is_empty() {
+            if self.inner.write_buf(&mut self.rest).await? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The message as one line with its end.
+///
+/// A body passed through from elsewhere may be spread over several lines. In JSON text a line end can
+/// only be white space between tokens (inside a string it must be escaped), so a space replaces it.
+pub(crate) fn encode_line(message: &Message) -> Bytes {
+    let mut line = BytesMut::from(message.encode());
+    let mut at = 0;
+    while let Some(offset) = memchr::memchr2(b'\n', b'\r', &line[at..]) {
+        at += offset;
+        line[at] = b' ';
+    }
+    line.put_u8(b'\n');
+    line.freeze()
+}
+
+#[cfg(test)]
+mod tests;

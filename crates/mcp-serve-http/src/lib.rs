@@ -1,1 +1,16 @@
-//! An HTTP accept loop with deadlines and an orderly end.
+#![doc = include_str!("../README.md")]
+
+mod accept;
+mod authority;
+mod connection;
+mod guard;
+mod host_policy;
+mod limits;
+mod serve;
+mod stall;
+
+pub use authority::InvalidAuthority;
+pub use guard::{HostGuard, HostGuardLayer};
+pub use host_policy::{HostPolicy, Refusal};
+pub use limits::ServeLimits;
+pub use serve::{ServeReport, serve};

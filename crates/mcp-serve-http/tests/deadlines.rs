@@ -1,5 +1,7 @@
 //! Real sockets against short limits. Every wait is for an event, with an upper bound.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,11 +1,31 @@
 //! Server state machine, retry policy, routing and events, without runtime or clock.
 
+mod category;
 mod clock;
 mod definition;
+mod event;
+mod journal;
 mod name;
+mod plan;
 mod policy;
+mod record;
+mod registry;
+mod routing;
 
+pub use category::{ErrorCategory, Failure};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use definition::{Definition, ProbeKind};
+pub use event::{
+    ConnectionEvent, ConnectionFilter, CorrelationId, InvocationEvent, InvocationFilter, Phase,
+    RegistryChange, RegistryEvent, RegistryFilter,
+};
+pub use journal::Journal;
 pub use name::{InvalidServerName, ServerName};
+pub use plan::{Attempt, CallFailure, CallSafety, FailureCode, InvocationError, Plan, Stage, Verdict};
 pub use policy::{AmbiguousFailover, Policy, ResetRetryOn, RpcErrorPolicy};
+pub use record::{
+    CapabilitySnapshot, ConnectionState, Generation, HealthView, KnownTool, KnownTools, ServerKey,
+    ServerRecord, Status, ToolHints,
+};
+pub use registry::{Due, Handshake, Loss, Registry, RegistryFull};
+pub use routing::{Candidates, Gate, RoutingTable, Selection, Skip};

@@ -1,0 +1,424 @@
+//! The registry: every change of every server's state goes through here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mcp_protocol::{Era, RawJson};
+
+use crate::category::{ErrorCategory, Failure};
+use crate::clock::Timestamp;
+use crate::definition::Definition;
+use crate::event::{ConnectionEvent, CorrelationId, RegistryChange};
+use crate::journal::Journal;
+use crate::name::ServerName;
+use crate::policy::Policy;
+use crate::record::{
+    CapabilitySnapshot, ConnectionState, Generation, KnownTools, ServerKey, ServerRecord, Status,
+};
+use crate::routing::RoutingTable;
+
+/// All registered servers. Reads no clock and performs no I/O: time and outcomes are arguments.
+///
+/// Architecture invariant: a change of status and its event happen in one call, so the list of events is
+/// the list of changes.
+#[derive(Debug)]
+pub struct Registry {
+    policy: Arc<Policy>,
+    journal: Arc<Journal>,
+    servers: BTreeMap<ServerName, Arc<ServerRecord>>,
+    last_generation: u64,
+    table: Arc<RoutingTable>,
+}
+
+/// The registry is full.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{limit} servers are registered, which is the limit (policy.max_servers); remove one first")]
+pub struct RegistryFull {
+    /// The limit.
+    pub limit: usize,
+}
+
+/// What a successful handshake or discovery told (contract §3.1, §3.6).
+#[derive(Debug, Clone)]
+pub struct Handshake {
+    /// Era of the server.
+    pub era: Era,
+    /// Revision as the server wrote it.
+    pub protocol_version: Option<String>,
+    /// `serverInfo`, if an object.
+    pub server_info: Option<RawJson>,
+    /// `capabilities`, if an object.
+    pub capabilities: Option<RawJson>,
+    /// How long a discovery stays fresh by its own word; `None`: no word.
+    pub ttl: Option<Duration>,
+}
+
+/// Why a connection was lost, as far as the registry cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// It broke, and the gateway should bring it back by itself (a crashed child process).
+    Restartable,
+    /// It broke; the next use brings it back.
+    Lazy,
+}
+
+/// Work that has become due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Due {
+    /// A periodic health check.
+    Check(ServerKey),
+    /// A planned background reconnection.
+    Reconnect(ServerKey),
+}
+
+/// First delay of a background restart; doubles up to [`RESTART_MAX`]. Source: product §5, Backoff.
+const RESTART_BASE: Duration = Duration::from_millis(500);
+/// Longest delay of a background restart.
+const RESTART_MAX: Duration = Duration::from_secs(60);
+/// A connection that held this long starts the restart delays anew.
+const RESTART_FORGIVEN: Duration = Duration::from_secs(60);
+
+impl Registry {
+    /// An empty registry that records into `journal`.
+    #[must_use]
+    pub fn new(policy: Arc<Policy>, journal: Arc<Journal>) -> Self {
+        Self { policy, journal, servers: BTreeMap::new(), last_generation: 0, table: Arc::default() }
+    }
+
+    /// Registers a server or replaces the one of that name: the whole record starts anew (S1).
+    ///
+    /// # Errors
+    /// [`RegistryFull`] if it would be one too many.
+    pub fn register(
+        &mut self,
+        now: Timestamp,
+        definition: Definition,
+    ) -> Result<Arc<ServerRecord>, RegistryFull> {
+        let name = definition.name.clone();
+        if !self.servers.contains_key(&name) && self.servers.len() >= self.policy.max_servers {
+            return Err(RegistryFull { limit: self.policy.max_servers });
+        }
+        self.last_generation += 1;
+        let record = Arc::new(ServerRecord::new(definition, Generation(self.last_generation), now));
+        self.servers.insert(name.clone(), record.clone());
+        self.journal.registry(now, name, RegistryChange::Registered);
+        self.publish();
+        Ok(record)
+    }
+
+    /// Removes a server (S13); returns its last record.
+    pub fn unregister(&mut self, now: Timestamp, name: &str) -> Option<Arc<ServerRecord>> {
+        let (name, record) = self.servers.remove_entry(name)?;
+        self.journal.registry(now, name, RegistryChange::Unregistered);
+        self.publish();
+        Some(record)
+    }
+
+    /// A success of any recorded kind (S2–S4).
+    pub fn record_success(&mut self, now: Timestamp, key: &ServerKey, correlation: Option<&CorrelationId>) {
+        self.update(key, |record, journal, _| succeed(record, now, correlation, journal));
+    }
+
+    /// A failure of any recorded kind (S5–S9). `session_lost` also takes the connection down (§1.6).
+    pub fn record_failure(
+        &mut self,
+        now: Timestamp,
+        key: &ServerKey,
+        failure: Failure,
+        correlation: Option<&CorrelationId>,
+        session_lost: bool,
+    ) {
+        self.update(key, |record, journal, policy| {
+            record.consecutive_failures = record.consecutive_failures.saturating_add(1);
+            fail(record, now, failure, correlation, journal, policy);
+            if session_lost {
+                connection(record, now, ConnectionState::Error, journal);
+            }
+        });
+    }
+
+    /// S10: an operator says the server is fine.
+    pub fn mark_healthy(&mut self, now: Timestamp, key: &ServerKey) {
+        self.record_success(now, key, None);
+    }
+
+    /// S11: an operator says the server failed.
+    pub fn mark_degraded(&mut self, now: Timestamp, key: &ServerKey, reason: &str) {
+        self.record_failure(now, key, Failure::new(ErrorCategory::Unknown, reason), None, false);
+    }
+
+    /// S12: out of service at once, whatever the count says.
+    pub fn mark_unavailable(&mut self, now: Timestamp, key: &ServerKey, reason: &str) {
+        self.update(key, |record, journal, policy| {
+            record.retry_count = record.retry_count.max(policy.unreachable_after.saturating_sub(1));
+            fail(record, now, Failure::new(ErrorCategory::Unknown, reason), None, journal, policy);
+            connection(record, now, ConnectionState::Error, journal);
+            let change = RegistryChange::Unavailable { reason: reason.into() };
+            journal.registry(now, record.name().clone(), change);
+        });
+    }
+
+    /// A health probe succeeded with this latency.
+    pub fn probe_succeeded(&mut self, now: Timestamp, key: &ServerKey, latency: Duration) {
+        self.update(key, |record, journal, _| {
+            record.response_time = Some(latency);
+            succeed(record, now, None, journal);
+        });
+    }
+
+    /// A connection or a handshake on one begins (K1, K6). On a live connection nothing changes.
+    pub fn connecting(&mut self, now: Timestamp, key: &ServerKey) {
+        self.update(key, |record, journal, _| {
+            let to = match record.connection_state {
+                ConnectionState::Disconnected => ConnectionState::Initializing,
+                ConnectionState::Error => ConnectionState::Reconnecting,
+                other => other,
+            };
+            record.reconnect = None;
+            connection(record, now, to, journal);
+        });
+    }
+
+    /// A handshake succeeded (contract §3.1 step 6). Records one success, unless the handshake belongs to
+    /// an invocation whose own outcome counts instead (`record` is false, §2.3).
+    pub fn handshake_succeeded(
+        &mut self,
+        now: Timestamp,
+        key: &ServerKey,
+        handshake: Handshake,
+        correlation: Option<&CorrelationId>,
+        record: bool,
+    ) {
+        self.update(key, |server, journal, policy| {
+            apply_handshake(server, now, handshake, policy);
+            connection(server, now, ConnectionState::Connected, journal);
+            if record {
+                succeed(server, now, correlation, journal);
+            }
+        });
+    }
+
+    /// A handshake failed (§3.1 step 5). `partial` is what the server said if only the final notification
+    /// could not be sent: the snapshot is kept, the version is not (step 8).
+    pub fn handshake_failed(
+        &mut self,
+        now: Timestamp,
+        key: &ServerKey,
+        failure: Failure,
+        correlation: Option<&CorrelationId>,
+        partial: Option<Handshake>,
+    ) {
+        self.update(key, |record, journal, policy| {
+            if let Some(handshake) = partial {
+                apply_handshake(record, now, handshake, policy);
+            }
+            record.protocol_version = None;
+            record.consecutive_failures = record.consecutive_failures.saturating_add(1);
+            fail(record, now, failure, correlation, journal, policy);
+            connection(record, now, ConnectionState::Error, journal);
+        });
+    }
+
+    /// The connection broke outside of any call (K5). Availability does not change by itself (§1.6).
+    pub fn connection_lost(&mut self, now: Timestamp, key: &ServerKey, loss: Loss) {
+        self.update(key, |record, journal, _| {
+            let held = record.last_initialized_at.map(|at| now.since(at));
+            uninitialise(record);
+            connection(record, now, ConnectionState::Error, journal);
+            if loss == Loss::Restartable {
+                let again = held.is_none_or(|held| held < RESTART_FORGIVEN);
+                record.restarts = if again { record.restarts.saturating_add(1) } else { 1 };
+                let attempt = record.restarts;
+                let delay = RESTART_BASE.saturating_mul(1 << (attempt - 1).min(10)).min(RESTART_MAX);
+                record.reconnect = Some(crate::record::Reconnect { at: now + delay, attempt });
+                let change = RegistryChange::ReconnectScheduled { delay, attempt };
+                journal.registry(now, record.name().clone(), change);
+            }
+        });
+    }
+
+    /// The connection was closed on purpose (K4): disconnect, or invalidation of its session.
+    pub fn disconnected(&mut self, now: Timestamp, key: &ServerKey) {
+        self.update(key, |record, journal, _| {
+            uninitialise(record);
+            record.reconnect = None;
+            connection(record, now, ConnectionState::Disconnected, journal);
+        });
+    }
+
+    /// The server's tools were listed.
+    pub fn tools_listed(&mut self, now: Timestamp, key: &ServerKey, tools: KnownTools) {
+        self.update(key, |record, journal, _| {
+            let change = RegistryChange::ToolsRefreshed { count: tools.len() };
+            record.tools = Some(Arc::new(tools));
+            journal.registry(now, record.name().clone(), change);
+        });
+    }
+
+    /// What is due at `now`; each item is handed out once. A check is planned anew at once, so that one
+    /// that hangs or panics never stops the series (contract §7.6).
+    #[must_use]
+    pub fn due(&mut self, now: Timestamp) -> Vec<Due> {
+        let mut due = Vec::new();
+        for record in self.servers.values_mut().filter(|record| record.definition.enabled) {
+            if record.reconnect.is_some_and(|planned| planned.at <= now) {
+                Arc::make_mut(record).reconnect = None;
+                due.push(Due::Reconnect(record.key()));
+            }
+            if record.next_check_at <= now {
+                let next = next_check(record, now, &self.policy);
+                Arc::make_mut(record).next_check_at = next;
+                due.push(Due::Check(record.key()));
+            }
+        }
+        due
+    }
+
+    /// When [`due`](Self::due) has something to hand out.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let enabled = self.servers.values().filter(|record| record.definition.enabled);
+        enabled
+            .map(|record| {
+                record.reconnect.map_or(record.next_check_at, |planned| planned.at.min(record.next_check_at))
+            })
+            .min()
+    }
+
+    /// The current state of all servers, for lock-free reading.
+    #[must_use]
+    pub fn table(&self) -> &Arc<RoutingTable> {
+        &self.table
+    }
+
+    /// The record of a name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<ServerRecord>> {
+        self.servers.get(name)
+    }
+
+    /// Whether the server's window is open; an unknown name is never retried (contract §2.2).
+    #[must_use]
+    pub fn should_retry(&self, name: &str, now: Timestamp) -> bool {
+        self.get(name).is_some_and(|record| record.should_retry(now))
+    }
+
+    /// Changes one record, unless it was replaced or removed since the work began.
+    fn update(&mut self, key: &ServerKey, change: impl FnOnce(&mut ServerRecord, &Journal, &Policy)) {
+        let Some(slot) = self.servers.get_mut(&key.name).filter(|record| record.generation == key.generation)
+        else {
+            return;
+        };
+        change(Arc::make_mut(slot), &self.journal, &self.policy);
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        self.table = Arc::new(RoutingTable::new(self.servers.values().cloned()));
+    }
+}
+
+/// Effects of a success (S2–S4, S10).
+fn succeed(
+    record: &mut ServerRecord,
+    now: Timestamp,
+    correlation: Option<&CorrelationId>,
+    journal: &Journal,
+) {
+    record.last_error = None;
+    record.last_error_category = None;
+    record.retry_count = 0;
+    record.consecutive_failures = 0;
+    record.next_retry_at = None;
+    record.touch(now);
+    status(record, now, Status::Healthy, "healthy".into(), correlation, journal);
+}
+
+/// Common failure effects (contract §1.4).
+fn fail(
+    record: &mut ServerRecord,
+    now: Timestamp,
+    failure: Failure,
+    correlation: Option<&CorrelationId>,
+    journal: &Journal,
+    policy: &Policy,
+) {
+    uninitialise(record);
+    record.retry_count = record.retry_count.saturating_add(1);
+    record.last_error = Some(failure.text.clone());
+    record.last_error_category = Some(failure.category);
+    record.next_retry_at = Some(now + policy.backoff(record.retry_count));
+    record.touch(now);
+    let to =
+        if record.retry_count >= policy.unreachable_after { Status::Unreachable } else { Status::Degraded };
+    status(record, now, to, failure.text, correlation, journal);
+    let soon = next_check(record, now, policy);
+    record.next_check_at = record.next_check_at.min(soon);
+}
+
+/// When a server is checked next: a sick one sooner, but never inside its retry window.
+fn next_check(record: &ServerRecord, now: Timestamp, policy: &Policy) -> Timestamp {
+    match record.status {
+        Status::Healthy => now + policy.health_interval,
+        Status::Degraded | Status::Unreachable => {
+            let soon = now + policy.degraded_health_interval;
+            record.next_retry_at.map_or(soon, |at| at.max(soon))
+        }
+    }
+}
+
+fn uninitialise(record: &mut ServerRecord) {
+    record.initialized = false;
+    record.initialization_expires_at = None;
+}
+
+fn apply_handshake(record: &mut ServerRecord, now: Timestamp, handshake: Handshake, policy: &Policy) {
+    let limit = match (policy.max_initialization_age, handshake.ttl) {
+        (Some(age), Some(ttl)) => Some(age.min(ttl)),
+        (age, ttl) => age.or(ttl),
+    };
+    record.era = Some(handshake.era);
+    record.protocol_version = handshake.protocol_version.clone();
+    record.initialized = true;
+    record.last_initialized_at = Some(now);
+    record.initialization_expires_at = limit.map(|limit| now + limit);
+    record.capability_snapshot = Some(Arc::new(CapabilitySnapshot {
+        protocol_version: handshake.protocol_version,
+        server_info: handshake.server_info,
+        capabilities: handshake.capabilities,
+        captured_at: now,
+    }));
+}
+
+/// Changes the status; an event exactly when the value changes (contract §1.4).
+fn status(
+    record: &mut ServerRecord,
+    now: Timestamp,
+    to: Status,
+    reason: Arc<str>,
+    correlation: Option<&CorrelationId>,
+    journal: &Journal,
+) {
+    let from = std::mem::replace(&mut record.status, to);
+    if from != to {
+        journal.connection(ConnectionEvent {
+            seq: 0, // set by the journal
+            timestamp: now,
+            server: record.name().clone(),
+            from_status: from,
+            to_status: to,
+            reason,
+            correlation_id: correlation.cloned(),
+        });
+    }
+}
+
+/// Changes the connection state where contract §1.5 allows it; staying is no event.
+fn connection(record: &mut ServerRecord, now: Timestamp, to: ConnectionState, journal: &Journal) {
+    let from = record.connection_state;
+    if from != to && from.may_become(to) {
+        record.connection_state = to;
+        journal.registry(now, record.name().clone(), RegistryChange::StateChanged { from, to });
+    }
+}

@@ -1,1 +1,63 @@
-fn main() {}
+//! `cargo xtask COMMAND`: the checks and chores of this workspace, in Rust, so that they need nothing
+//! that a machine with Rust alone does not have.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what these commands print is their result")]
+
+mod bench;
+mod checkout;
+mod coverage;
+mod peers;
+mod skipped;
+mod steps;
+mod test;
+mod tidy;
+mod tool;
+
+use std::process::ExitCode;
+
+use checkout::Checkout;
+use test::Mode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+commands:
+  tidy       check what the compiler does not: crate layers, manifests, links, leftovers
+  peers      install the independent MCP servers of the interop tests into target/peers
+  test       everything that must pass; says at the end what was skipped and what to install
+  ci         the same, and a missing tool is a failure
+  bench      run the benchmarks (further arguments go to them)
+  coverage   line coverage of the workspace";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let command = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    match run(&command, &rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask {command}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &str, rest: &[String]) -> Result<(), String> {
+    if command != "bench" && !rest.is_empty() {
+        return Err(format!("takes no arguments, got {rest:?}\n\n{USAGE}"));
+    }
+    let checkout = Checkout::find()?;
+    match command {
+        "tidy" => tidy::run(&checkout),
+        "peers" => peers::install(&checkout),
+        "test" => test::run(&checkout, Mode::from_environment()),
+        "ci" => test::run(&checkout, Mode::Strict),
+        "bench" => bench::run(&checkout, rest),
+        "coverage" => coverage::run(&checkout),
+        "" | "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        unknown => Err(format!("no such command: {unknown}\n\n{USAGE}")),
+    }
+}

@@ -1,0 +1,134 @@
+//! `cargo xtask test` and `cargo xtask ci`.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use crate::checkout::Checkout;
+use crate::steps::{Outcome, Steps};
+use crate::{peers, skipped, tidy, tool};
+
+/// What a missing tool means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// What needs it is skipped, and listed at the end.
+    Lenient,
+    /// A failure. The lock file must be up to date, too.
+    Strict,
+}
+
+impl Mode {
+    /// Strict with `CI=true`.
+    pub(crate) fn from_environment() -> Self {
+        if std::env::var_os("CI").is_some_and(|value| value == "true") { Self::Strict } else { Self::Lenient }
+    }
+
+    /// What comes of a step that cannot run because something is missing.
+    fn missing(self, what: &str) -> Outcome {
+        match self {
+            Self::Lenient => Outcome::Skipped(what.to_owned()),
+            Self::Strict => Outcome::Failed(what.to_owned()),
+        }
+    }
+}
+
+/// Runs every check and every test; an error names the steps that failed.
+pub(crate) fn run(checkout: &Checkout, mode: Mode) -> Result<(), String> {
+    let cargo = |args: &[&str]| cargo(checkout, mode, args);
+    let mut steps = Steps::default();
+    steps.run("format", |_| {
+        if !tool::is_there(&mut checkout.cargo(&["fmt", "--version"])) {
+            return mode.missing("run `rustup component add rustfmt`");
+        }
+        outcome(tool::run(&mut checkout.cargo(&["fmt", "--all", "--check"])))
+    });
+    steps.run("tidy", |_| outcome(tidy::run(checkout)));
+    steps.run("clippy", |_| {
+        if !tool::is_there(&mut checkout.cargo(&["clippy", "--version"])) {
+            return mode.missing("run `rustup component add clippy`");
+        }
+        let args = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+        outcome(tool::run(&mut cargo(&args)))
+    });
+    steps.run("peers", |_| match peers::install(checkout) {
+        Ok(()) => Outcome::Passed,
+        Err(why) => mode.missing(&why),
+    });
+    steps.run("tests", |skipped| {
+        if tool::is_there(&mut checkout.cargo(&["nextest", "--version"])) {
+            outcome(nextest(
+                checkout,
+                cargo(&["nextest", "run", "--workspace", "--profile", "xtask"]),
+                skipped,
+            ))
+        } else {
+            // Every target but the benches, as nextest does it; clippy has compiled those.
+            let args = ["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"];
+            outcome(plain(cargo(&args).args(["--", "--show-output"]), skipped))
+        }
+    });
+    steps.run("doc tests", |_| outcome(tool::run(&mut cargo(&["test", "--workspace", "--doc"]))));
+    steps.run("docs", |_| {
+        let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
+        outcome(tool::run(doc.env("RUSTDOCFLAGS", "-D warnings")))
+    });
+    print!("{}", steps.report());
+    steps.result()
+}
+
+/// A cargo command under the rules of `mode`, which the tests learn from `CI`.
+fn cargo(checkout: &Checkout, mode: Mode, args: &[&str]) -> Command {
+    let (own, rest) = args.split_at(args.iter().position(|arg| *arg == "--").unwrap_or(args.len()));
+    let mut command = checkout.cargo(own);
+    if mode == Mode::Strict {
+        command.arg("--locked").env("CI", "true");
+    }
+    command.args(rest);
+    command
+}
+
+fn outcome(result: Result<(), String>) -> Outcome {
+    result.map_or_else(Outcome::Failed, |()| Outcome::Passed)
+}
+
+/// Runs nextest, which shows the output of failing tests only and keeps the rest in its report.
+fn nextest(checkout: &Checkout, mut command: Command, skipped: &mut BTreeSet<String>) -> Result<(), String> {
+    let report = checkout.root().join("target/nextest/xtask/junit.xml");
+    // Of an earlier run: if this one does not get as far as writing its own, there is nothing to read.
+    let _ = std::fs::remove_file(&report);
+    let result = tool::run(&mut command);
+    if let Ok(report) = std::fs::read_to_string(&report) {
+        skipped.extend(skipped::from_junit(&report));
+    }
+    result
+}
+
+/// Runs `cargo test` and passes its output on while reading along.
+fn plain(command: &mut Command, skipped: &mut BTreeSet<String>) -> Result<(), String> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cannot start cargo: {error}"))?;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line.map_err(|error| format!("cannot read the output of the tests: {error}"))?;
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            skipped.extend(skipped::from_output(&line));
+        }
+    }
+    let status = child.wait().map_err(|error| format!("cannot wait for the tests: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("`cargo test` ended with {status}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_tool_is_a_failure_only_in_strict_mode() {
+        assert_eq!(Mode::Lenient.missing("install npm"), Outcome::Skipped("install npm".into()));
+        assert_eq!(Mode::Strict.missing("install npm"), Outcome::Failed("install npm".into()));
+    }
+}

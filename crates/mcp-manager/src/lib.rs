@@ -1,1 +1,19 @@
 //! Drives the registry: owns connections, executes calls with failover.
+
+mod call;
+mod failure;
+mod flight;
+mod handshake;
+mod health;
+mod link;
+mod manager;
+mod session;
+mod shutdown;
+mod timer;
+mod tools;
+
+pub use call::{Invocation, RoutedCall};
+pub use manager::{Manager, Setup, UnknownServer};
+pub use session::{ConnectionReport, Freshness, SessionState};
+pub use shutdown::ShutdownReport;
+pub use timer::{SystemTimer, Timer};

@@ -95,9 +95,12 @@ impl Journal {
 /// writers meet only when one laps the other.
 #[derive(Debug)]
 struct Ring<T> {
-    slots: Box<[Mutex<Option<(u64, T)>>]>,
+    slots: Box<[Slot<T>]>,
     next: AtomicU64,
 }
+
+/// A ticket and what was written with it.
+type Slot<T> = Mutex<Option<(u64, T)>>;
 
 impl<T: Clone> Ring<T> {
     fn new(capacity: usize) -> Self {

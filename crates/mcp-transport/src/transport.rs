@@ -121,4 +121,15 @@ pub trait Connector: Send + Sync + 'static {
         &'a self,
         endpoint: &'a Endpoint,
     ) -> BoxFuture<'a, Result<Box<dyn Transport>, TransportError>>;
+
+    /// Asks the plain HTTP health path of an endpoint and gives the status code; redirects are not
+    /// followed and the body is ignored. `None` if the endpoint has no URL. Source: contract §3.5.
+    fn health<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        path: &'a str,
+    ) -> BoxFuture<'a, Option<Result<u16, TransportError>>> {
+        let _ = (endpoint, path);
+        Box::pin(std::future::ready(None))
+    }
 }

@@ -1,0 +1,70 @@
+//! From the client's errors to the registry's categories. Source: contract §4.5.
+
+use mcp_client::CallError;
+use mcp_registry::{CallFailure, ErrorCategory, Failure};
+use mcp_transport::{TransportError, TransportErrorKind};
+
+/// Class, text, delivery and code of a failed call.
+pub(crate) fn of_call(error: &CallError) -> CallFailure {
+    let rpc_code = match error {
+        CallError::Rpc { error, .. } => error.code(),
+        _ => None,
+    };
+    CallFailure { failure: of_error(error), delivery: error.delivery(), rpc_code }
+}
+
+/// Class and text of any failed exchange.
+pub(crate) fn of_error(error: &CallError) -> Failure {
+    let category = match error {
+        CallError::Rpc { .. } => ErrorCategory::RpcError,
+        CallError::Transport(transport) => of_transport(transport),
+        _ => ErrorCategory::InvalidPayload,
+    };
+    Failure::new(category, error.to_string())
+}
+
+fn of_transport(error: &TransportError) -> ErrorCategory {
+    match error.kind {
+        TransportErrorKind::Timeout { .. } => ErrorCategory::NetworkTimeout,
+        TransportErrorKind::Status { .. } => ErrorCategory::HttpStatus,
+        TransportErrorKind::Payload(_) => ErrorCategory::InvalidPayload,
+        _ => ErrorCategory::TransportError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mcp_protocol::{ErrorCode, RpcError};
+    use mcp_transport::Delivery;
+    use std::time::Duration;
+
+    #[test]
+    fn each_error_has_its_category() {
+        let transport = |kind| CallError::Transport(TransportError::new(kind, Delivery::Unknown));
+        for (error, category) in [
+            (
+                transport(TransportErrorKind::Timeout { limit: Duration::from_secs(1) }),
+                ErrorCategory::NetworkTimeout,
+            ),
+            (
+                transport(TransportErrorKind::Status { status: 503, retry_after: None }),
+                ErrorCategory::HttpStatus,
+            ),
+            (transport(TransportErrorKind::Payload("x".into())), ErrorCategory::InvalidPayload),
+            (transport(TransportErrorKind::Connect("x".into())), ErrorCategory::TransportError),
+            (transport(TransportErrorKind::Closed("x".into())), ErrorCategory::TransportError),
+            (transport(TransportErrorKind::Exited("x".into())), ErrorCategory::TransportError),
+            (
+                CallError::Invalid { reason: "missing result".into(), frame: None },
+                ErrorCategory::InvalidPayload,
+            ),
+        ] {
+            assert_eq!(of_call(&error).failure.category, category, "{error}");
+        }
+        let error = RpcError::new(ErrorCode::INVALID_PARAMS, "no such tool");
+        let failure = of_call(&CallError::Rpc { error, frame: bytes::Bytes::new() });
+        assert_eq!(&*failure.failure.text, "rpc error: no such tool");
+        assert_eq!(failure.rpc_code, Some(ErrorCode::INVALID_PARAMS));
+    }
+}

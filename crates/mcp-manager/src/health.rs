@@ -1,0 +1,198 @@
+//! Health checks and the monitor. Source: contract §3.5, §7.6.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures::StreamExt;
+use mcp_registry::{Due, ErrorCategory, Failure, ProbeKind, ServerRecord, Status};
+use tokio::sync::Semaphore;
+
+use crate::failure;
+use crate::handshake::Need;
+use crate::link::Link;
+use crate::manager::{Inner, Manager, UnknownServer};
+
+/// Servers worked on at the same time when something is done to all of them, or to all that are due.
+const CONCURRENT_CHECKS: usize = 16;
+
+/// How a probe ended.
+enum Probed {
+    /// The server answered.
+    Healthy,
+    /// The probe was a handshake, which recorded its own outcome.
+    Recorded,
+    /// It did not answer as it should.
+    Failed(Failure),
+}
+
+impl Manager {
+    /// Probes a server unless its retry window is closed, and records the outcome.
+    ///
+    /// # Errors
+    /// [`UnknownServer`].
+    pub async fn health_check(&self, name: &str) -> Result<Arc<ServerRecord>, UnknownServer> {
+        let link = self.link(name)?;
+        if self.should_retry(name) {
+            self.0.check(&link).await;
+        }
+        self.server(name)
+    }
+
+    /// Health check, then a handshake unless the server turned out unreachable (contract §3.1).
+    ///
+    /// # Errors
+    /// [`UnknownServer`].
+    pub async fn connect(&self, name: &str, force: bool) -> Result<Arc<ServerRecord>, UnknownServer> {
+        let record = self.health_check(name).await?;
+        if record.status == Status::Unreachable && !force {
+            return Ok(record);
+        }
+        self.initialize(name, force).await
+    }
+
+    /// Every server's health check; results in name order.
+    pub async fn health_check_all(&self) -> Vec<Arc<ServerRecord>> {
+        self.for_all(|manager, name| async move { manager.health_check(&name).await }).await
+    }
+
+    /// Every server's handshake; results in name order, failed ones included.
+    pub async fn initialize_all(&self, force: bool) -> Vec<Arc<ServerRecord>> {
+        self.for_all(|manager, name| async move { manager.initialize(&name, force).await }).await
+    }
+
+    /// Every server's connect; results in name order, failed ones included.
+    pub async fn connect_all(&self, force: bool) -> Vec<Arc<ServerRecord>> {
+        self.for_all(|manager, name| async move { manager.connect(&name, force).await }).await
+    }
+
+    /// Runs `work` on every server, a bounded number at a time. Servers removed meanwhile are left out.
+    pub(crate) async fn for_all<T, F: Future<Output = Result<T, UnknownServer>>>(
+        &self,
+        work: impl Fn(Self, String) -> F,
+    ) -> Vec<T> {
+        let names: Vec<_> = self.table().servers().iter().map(|record| record.name().to_string()).collect();
+        futures::stream::iter(names)
+            .map(|name| work(self.clone(), name))
+            .buffered(CONCURRENT_CHECKS)
+            .filter_map(|outcome| async { outcome.ok() })
+            .collect()
+            .await
+    }
+
+    /// Starts the background task that checks every server at once and then periodically, and brings
+    /// crashed child processes back. It ends with the manager.
+    pub fn start_monitor(&self) {
+        tokio::spawn(monitor(Arc::downgrade(&self.0)));
+    }
+}
+
+impl Inner {
+    async fn check(self: &Arc<Self>, link: &Arc<Link>) {
+        let started = self.now();
+        let probed = self.probe(link).await;
+        let latency = self.now().since(started);
+        match probed {
+            Probed::Healthy => self.record(|registry, now| registry.probe_succeeded(now, &link.key, latency)),
+            Probed::Recorded => {}
+            Probed::Failed(failure) => {
+                tracing::warn!(server = %link.key.name, error = %failure.text, "health check failed");
+                self.record(|registry, now| registry.record_failure(now, &link.key, failure, None, false));
+            }
+        }
+    }
+
+    async fn probe(self: &Arc<Self>, link: &Arc<Link>) -> Probed {
+        let definition = &link.definition;
+        let plain = match definition.probe {
+            ProbeKind::HttpGet => true,
+            ProbeKind::Auto => !link.lacks_health_path(),
+            ProbeKind::McpPing | ProbeKind::McpDiscover => false,
+        };
+        if plain {
+            let asked = self.connector.health(&definition.endpoint, &definition.health_path);
+            let outcome = tokio::time::timeout(self.policy.probe_timeout, asked).await;
+            let missing = matches!(outcome, Ok(Some(Ok(404 | 405 | 406 | 501))) | Ok(None));
+            match outcome {
+                _ if missing && definition.probe == ProbeKind::Auto => link.remember_no_health_path(),
+                Ok(Some(Ok(200..=299))) => return Probed::Healthy,
+                Ok(Some(Ok(status))) => return unhealthy(format!("http {status}")),
+                Ok(Some(Err(error))) => return unhealthy(error.to_string()),
+                Ok(None) => return unhealthy("the server has no URL to probe".into()),
+                Err(_) => return unhealthy(format!("no answer within {:?}", self.policy.probe_timeout)),
+            }
+        }
+        self.probe_by_protocol(link).await
+    }
+
+    async fn probe_by_protocol(self: &Arc<Self>, link: &Arc<Link>) -> Probed {
+        let Some(client) = link.session() else {
+            // Nothing to ping yet: whether the server answers a handshake is the question.
+            let _ = self.ready(link, Need::Any, None).await;
+            return Probed::Recorded;
+        };
+        link.touch(&*self.timer);
+        match client.ping(self.policy.ping_timeout).await {
+            Ok(()) => Probed::Healthy,
+            Err(error) => {
+                if failure::of_error(&error).category.ends_session() {
+                    self.drop_session(link, &client);
+                    self.record(|registry, now| {
+                        let failure = Failure::new(ErrorCategory::HealthCheck, error.to_string());
+                        registry.record_failure(now, &link.key, failure, None, true);
+                    });
+                    return Probed::Recorded;
+                }
+                unhealthy(error.to_string())
+            }
+        }
+    }
+}
+
+fn unhealthy(text: String) -> Probed {
+    Probed::Failed(Failure::new(ErrorCategory::HealthCheck, text))
+}
+
+/// Waits for deadlines and hands out what is due. Holds no strong reference while waiting.
+async fn monitor(manager: Weak<Inner>) {
+    let slots = Arc::new(Semaphore::new(CONCURRENT_CHECKS));
+    loop {
+        let Some(inner) = manager.upgrade() else { return };
+        if inner.closing.load(std::sync::atomic::Ordering::SeqCst) {
+            return;
+        }
+        let now = inner.now();
+        let due = inner.record(|registry, now| registry.due(now));
+        for work in due {
+            tokio::spawn(perform(inner.clone(), work, slots.clone()));
+        }
+        // A bound on the wait lets the task notice that the manager is gone.
+        let wake = inner.next_deadline().unwrap_or(now + IDLE_WAKE).min(now + IDLE_WAKE);
+        let sleep = inner.timer.sleep_until(wake);
+        drop(inner);
+        sleep.await;
+    }
+}
+
+const IDLE_WAKE: Duration = Duration::from_millis(250);
+
+async fn perform(inner: Arc<Inner>, work: Due, slots: Arc<Semaphore>) {
+    let Ok(_slot) = slots.acquire().await else { return };
+    let key = match &work {
+        Due::Check(key) | Due::Reconnect(key) => key,
+    };
+    let Ok(link) = Manager(inner.clone()).link(key.name.as_str()) else { return };
+    if link.key != *key || link.is_retired() {
+        return;
+    }
+    match work {
+        Due::Check(key) => {
+            if inner.current(&key).is_some_and(|record| record.should_retry(inner.now())) {
+                inner.check(&link).await;
+            }
+        }
+        Due::Reconnect(_) => {
+            // A failure is recorded, and the next check tries again.
+            let _ = inner.ready(&link, Need::Any, None).await;
+        }
+    }
+}

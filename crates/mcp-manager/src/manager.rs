@@ -1,0 +1,287 @@
+//! The manager: owns registry, links and background work.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use mcp_client::{Client, ClientInfo};
+use mcp_registry::{
+    Definition, Journal, Policy, Registry, RegistryFull, RoutingTable, ServerKey, ServerRecord, Timestamp,
+};
+use mcp_transport::Connector;
+use tokio::sync::Notify;
+
+use crate::link::Link;
+use crate::timer::Timer;
+
+/// What a manager is made of.
+pub struct Setup {
+    /// Parameters of contract §0.3.
+    pub policy: Policy,
+    /// What we call ourselves toward servers.
+    pub client_info: ClientInfo,
+    /// Opens connections.
+    pub connector: Arc<dyn Connector>,
+    /// Tells the time and waits.
+    pub timer: Arc<dyn Timer>,
+}
+
+impl std::fmt::Debug for Setup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Setup").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+/// No server of that name is registered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no server is named {requested:?}")]
+pub struct UnknownServer {
+    /// What was asked for.
+    pub requested: String,
+    /// What there is, sorted.
+    pub available: Vec<String>,
+}
+
+/// Many MCP servers behind one interface: registers them, keeps their health, calls them with failover.
+///
+/// Cheap to clone; all clones are the same manager. Background work ends when the last clone is gone or
+/// [`shutdown`](Self::shutdown) is called.
+#[derive(Debug, Clone)]
+pub struct Manager(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) client_info: ClientInfo,
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) timer: Arc<dyn Timer>,
+    pub(crate) journal: Arc<Journal>,
+    /// Locked for the length of one state change, never across I/O, and not at all by a call that
+    /// succeeds on a healthy server.
+    state: Mutex<State>,
+    snapshot: ArcSwap<Snapshot>,
+    /// Rung after each change, for those who wait on deadlines.
+    pub(crate) changed: Notify,
+    pub(crate) closing: AtomicBool,
+    pub(crate) in_flight: AtomicUsize,
+    pub(crate) idle: Notify,
+}
+
+struct State {
+    registry: Registry,
+    links: BTreeMap<mcp_registry::ServerName, Arc<Link>>,
+}
+
+/// Routing state and links at one moment, swapped as one.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) table: Arc<RoutingTable>,
+    links: Box<[Arc<Link>]>,
+}
+
+impl Snapshot {
+    /// Record and link of a name.
+    pub(crate) fn get(&self, name: &str) -> Option<(&Arc<ServerRecord>, &Arc<Link>)> {
+        let servers = self.table.servers();
+        let at = servers.binary_search_by(|record| record.name().as_str().cmp(name)).ok()?;
+        Some((&servers[at], &self.links[at]))
+    }
+
+    /// All links in name order.
+    pub(crate) fn links(&self) -> &[Arc<Link>] {
+        &self.links
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Manager").field("servers", &self.snapshot.load().links.len()).finish_non_exhaustive()
+    }
+}
+
+impl Manager {
+    /// A manager without servers. Health checks start with [`start_monitor`](Self::start_monitor).
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        let policy = Arc::new(setup.policy);
+        let journal = Arc::new(Journal::new(&policy));
+        let registry = Registry::new(policy.clone(), journal.clone());
+        Self(Arc::new(Inner {
+            policy,
+            client_info: setup.client_info,
+            connector: setup.connector,
+            timer: setup.timer,
+            journal,
+            state: Mutex::new(State { registry, links: BTreeMap::new() }),
+            snapshot: ArcSwap::default(),
+            changed: Notify::new(),
+            closing: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
+            idle: Notify::new(),
+        }))
+    }
+
+    /// Registers a server, or replaces the one of that name; connects nothing.
+    ///
+    /// The session of a replaced definition is closed in the background.
+    ///
+    /// # Errors
+    /// [`RegistryFull`] beyond `policy.max_servers`.
+    pub fn register(&self, definition: Definition) -> Result<Arc<ServerRecord>, RegistryFull> {
+        let (record, replaced) = self.0.change(|state, now| {
+            let record = state.registry.register(now, definition)?;
+            let link = Arc::new(Link::new(record.key(), record.definition.clone()));
+            let replaced = state.links.insert(record.name().clone(), link);
+            Ok((record, replaced))
+        })?;
+        if let Some(client) = replaced.and_then(|link| link.retire()) {
+            close_in_background(client);
+        }
+        Ok(record)
+    }
+
+    /// Removes a server and closes its session.
+    ///
+    /// # Errors
+    /// [`UnknownServer`].
+    pub async fn unregister(&self, name: &str) -> Result<(), UnknownServer> {
+        let link = self.0.change(|state, now| {
+            state.registry.unregister(now, name)?;
+            state.links.remove(name)
+        });
+        let link = link.ok_or_else(|| self.unknown(name))?;
+        if let Some(client) = link.retire() {
+            client.close().await;
+        }
+        Ok(())
+    }
+
+    /// The record of a server.
+    ///
+    /// # Errors
+    /// [`UnknownServer`].
+    pub fn server(&self, name: &str) -> Result<Arc<ServerRecord>, UnknownServer> {
+        self.table().get(name).cloned().ok_or_else(|| self.unknown(name))
+    }
+
+    /// The state of all servers at this moment.
+    #[must_use]
+    pub fn table(&self) -> Arc<RoutingTable> {
+        self.0.snapshot().table.clone()
+    }
+
+    /// The retained events.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.0.journal
+    }
+
+    /// The parameters in force.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.0.policy
+    }
+
+    /// The manager's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.0.timer.now()
+    }
+
+    /// Whether the server's retry window is open at this moment; false for unknown names.
+    #[must_use]
+    pub fn should_retry(&self, name: &str) -> bool {
+        self.table().get(name).is_some_and(|record| record.should_retry(self.now()))
+    }
+
+    /// An operator says the server is fine (S10).
+    ///
+    /// # Errors
+    /// [`UnknownServer`].
+    pub fn mark_healthy(&self, name: &str) -> Result<Arc<ServerRecord>, UnknownServer> {
+        self.mark(name, |registry, now, key| registry.mark_healthy(now, key))
+    }
+
+    /// An operator says the server failed (S11).
+    ///
+    /// # Errors
+    /// [`UnknownServer`].
+    pub fn mark_degraded(&self, name: &str, reason: &str) -> Result<Arc<ServerRecord>, UnknownServer> {
+        self.mark(name, |registry, now, key| registry.mark_degraded(now, key, reason))
+    }
+
+    /// Takes a server out of service at once (S12).
+    ///
+    /// # Errors
+    /// [`UnknownServer`].
+    pub fn mark_unavailable(&self, name: &str, reason: &str) -> Result<Arc<ServerRecord>, UnknownServer> {
+        self.mark(name, |registry, now, key| registry.mark_unavailable(now, key, reason))
+    }
+
+    fn mark(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Registry, Timestamp, &ServerKey),
+    ) -> Result<Arc<ServerRecord>, UnknownServer> {
+        let key = self.server(name)?.key();
+        self.0.record(|registry, now| change(registry, now, &key));
+        self.server(name)
+    }
+
+    pub(crate) fn link(&self, name: &str) -> Result<Arc<Link>, UnknownServer> {
+        let snapshot = self.0.snapshot();
+        snapshot.get(name).map(|(_, link)| link.clone()).ok_or_else(|| self.unknown(name))
+    }
+
+    pub(crate) fn unknown(&self, name: &str) -> UnknownServer {
+        let available = self.table().servers().iter().map(|record| record.name().to_string()).collect();
+        UnknownServer { requested: name.to_owned(), available }
+    }
+}
+
+impl Inner {
+    pub(crate) fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.timer.now()
+    }
+
+    /// The record a key stands for, unless it was replaced or removed.
+    pub(crate) fn current(&self, key: &ServerKey) -> Option<Arc<ServerRecord>> {
+        let snapshot = self.snapshot();
+        let record = snapshot.table.get(key.name.as_str())?;
+        (record.generation == key.generation).then(|| record.clone())
+    }
+
+    /// Changes the registry's state at this moment and publishes the outcome before anyone else can
+    /// change it again.
+    pub(crate) fn record<R>(&self, change: impl FnOnce(&mut Registry, Timestamp) -> R) -> R {
+        self.change(|state, now| change(&mut state.registry, now))
+    }
+
+    /// When the registry next has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).registry.next_deadline()
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut State, Timestamp) -> R) -> R {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut state, self.timer.now());
+        if !Arc::ptr_eq(state.registry.table(), &self.snapshot.load().table) {
+            let table = state.registry.table().clone();
+            // Both are in name order and hold the same names.
+            let links = state.links.values().cloned().collect();
+            self.snapshot.store(Arc::new(Snapshot { table, links }));
+        }
+        drop(state);
+        self.changed.notify_one();
+        result
+    }
+}
+
+/// Closes a session without making anyone wait for it. Closing is bounded in time by the transport.
+pub(crate) fn close_in_background(client: Arc<Client>) {
+    tokio::spawn(async move { client.close().await });
+}

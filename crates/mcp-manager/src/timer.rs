@@ -1,0 +1,30 @@
+//! Waiting, through the clock seam.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use mcp_registry::{Clock, SystemClock, Timestamp};
+
+/// A clock one can wait on.
+pub trait Timer: Clock {
+    /// Resolves when [`now`](Clock::now) has reached `at`; at once if it already has.
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
+}
+
+/// The operating system's clock and tokio's timer.
+#[derive(Debug, Default)]
+pub struct SystemTimer(SystemClock);
+
+impl Clock for SystemTimer {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+}
+
+impl Timer for SystemTimer {
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
+        // Tokio counts in milliseconds: one more, so that waking up never means "not yet".
+        let wait = at.since(self.now()).saturating_add(Duration::from_millis(1));
+        Box::pin(tokio::time::sleep(wait))
+    }
+}

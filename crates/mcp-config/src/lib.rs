@@ -1,1 +1,26 @@
-//! The configuration file: format, validation, defaults.
+#![doc = include_str!("../README.md")]
+
+mod checks;
+mod client;
+mod diagnostic;
+mod environment;
+mod file;
+mod from_json;
+mod from_toml;
+mod gateway;
+mod invalid;
+mod listen;
+mod policy;
+mod read;
+mod registration;
+mod server;
+mod tree;
+
+pub use diagnostic::{ConfigError, Diagnostic, Position};
+pub use environment::{Env, process_env};
+pub use file::{Config, Format, MAX_BYTES, locate};
+pub use gateway::{GatewaySettings, NeedsKeys};
+pub use invalid::InvalidField;
+pub use listen::{InvalidListen, ListenAddress};
+pub use registration::Registration;
+pub use server::ServerSpec;

@@ -1,0 +1,272 @@
+//! A whole configuration file.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mcp_registry::{Definition, Policy, ServerName};
+use mcp_transport::Endpoint;
+use serde::de::DeserializeOwned;
+use url::Host;
+
+use crate::client;
+use crate::diagnostic::{ConfigError, Diagnostic, Finding, positioned};
+use crate::environment::{Dialect, Env, substitute};
+use crate::gateway::{GatewaySettings, GatewaySpec};
+use crate::invalid::InvalidField;
+use crate::policy::PolicySpec;
+use crate::read::{Fault, dotted, read, unknown_key};
+use crate::server::{GROUP_IS_SERVER, ServerSpec};
+use crate::tree::{Entry, Node, Value};
+use crate::{from_json, from_toml};
+
+/// Largest accepted file in bytes: 1 MiB.
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// What a configuration file says, checked, with its defaults filled in.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Config {
+    /// How clients reach the gateway.
+    pub gateway: GatewaySettings,
+    /// The parameters all servers share.
+    pub policy: Policy,
+    /// The servers, in the order of the file. Their names are distinct.
+    pub servers: Vec<Definition>,
+    /// The file it was read from.
+    pub source: Option<PathBuf>,
+    /// What was ignored or looks wrong.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// How a file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// TOML.
+    Toml,
+    /// JSON with the same keys, or the document of an MCP client. Comments and trailing commas are fine.
+    Json,
+}
+
+impl Format {
+    /// By the extension; without a telling one JSON if the text starts with `{`, which TOML cannot.
+    #[must_use]
+    pub fn of(path: &Path, text: &str) -> Self {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("toml") => Self::Toml,
+            Some("json" | "jsonc") => Self::Json,
+            _ if text.trim_start_matches('\u{feff}').trim_start().starts_with('{') => Self::Json,
+            _ => Self::Toml,
+        }
+    }
+}
+
+/// The file to use: `explicit` (`--config`), `$MCP_GATEWAY_CONFIG`, `mcp-gateway.toml` in `dir`,
+/// `mcp-gateway/config.toml` in `$XDG_CONFIG_HOME` (by default `~/.config`). The first two need not exist:
+/// who names a file wants to hear that it is missing.
+#[must_use]
+pub fn locate(explicit: Option<&Path>, dir: &Path, env: Env<'_>) -> Option<PathBuf> {
+    let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(named) = explicit.map(Path::to_owned).or_else(|| set("MCP_GATEWAY_CONFIG")) {
+        return Some(named);
+    }
+    // The XDG specification has relative paths ignored.
+    let base = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+    let base = base.or_else(|| set("HOME").map(|home| home.join(".config")));
+    let places = [Some(dir.join("mcp-gateway.toml")), base.map(|base| base.join("mcp-gateway/config.toml"))];
+    places.into_iter().flatten().find(|path| path.is_file())
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or it is wrong; then everything that is wrong with it.
+    pub fn load(path: &Path, env: Env<'_>) -> Result<Self, ConfigError> {
+        let bytes =
+            read_bounded(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let origin = path.display().to_string();
+        let text = match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                let valid = error.utf8_error().valid_up_to();
+                let text = String::from_utf8_lossy(error.as_bytes());
+                let finding = Finding::at(valid, "not UTF-8; save the file in that encoding");
+                return Err(ConfigError::Invalid(positioned(vec![finding], &text, &origin.into())));
+            }
+        };
+        let mut config = Self::parse(&text, Format::of(path, &text), &origin, env)?;
+        config.source = Some(path.to_owned());
+        Ok(config)
+    }
+
+    /// Checks the text of a file. `origin` is what errors call the file.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn parse(text: &str, format: Format, origin: &str, env: Env<'_>) -> Result<Self, ConfigError> {
+        let origin: Arc<str> = origin.into();
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut reader = Reader::default();
+        let config = reader.document(text, format, env);
+        let Reader { findings, warnings, .. } = reader;
+        match config {
+            Some(mut config) if findings.is_empty() => {
+                config.warnings = positioned(warnings, text, &origin);
+                Ok(config)
+            }
+            _ => Err(ConfigError::Invalid(positioned(findings, text, &origin))),
+        }
+    }
+}
+
+/// One byte more than allowed is enough to see that there are too many.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads the sections of a document and collects what is wrong.
+#[derive(Default)]
+struct Reader {
+    findings: Vec<Finding>,
+    warnings: Vec<Finding>,
+    /// Values are not checked when variables are missing: they would be wrong for that reason alone.
+    values_unknown: bool,
+}
+
+impl Reader {
+    fn document(&mut self, text: &str, format: Format, env: Env<'_>) -> Option<Config> {
+        if text.len() > MAX_BYTES {
+            self.findings.push(Finding { at: None, message: format!("larger than {MAX_BYTES} bytes") });
+            return None;
+        }
+        let parsed = match format {
+            Format::Toml => from_toml::parse(text),
+            Format::Json => from_json::parse_relaxed(text).map_err(|finding| vec![finding]),
+        };
+        let mut document = parsed.map_err(|findings| self.findings.extend(findings)).ok()?;
+        if !matches!(document.value, Value::Table(_)) {
+            self.findings.push(Finding::at(document.at, "must be a JSON object"));
+            return None;
+        }
+        let client = (format == Format::Json).then(|| client::servers_key(&document)).flatten();
+        if let Some(key) = client {
+            self.warnings = client::rewrite(&mut document, key);
+        }
+        let dialect = if client.is_some() { Dialect::Client } else { Dialect::Own };
+        self.findings.extend(substitute(&mut document, text, dialect, env));
+        self.values_unknown = !self.findings.is_empty();
+
+        let policy = self.section(&mut document, "policy", PolicySpec::into_policy);
+        let gateway = self.section(&mut document, "gateway", GatewaySpec::into_settings);
+        let servers = self.servers(&mut document, client.unwrap_or("servers"), &policy);
+        for entry in document.entries() {
+            let reason = unknown_key(&entry.key, &["gateway", "policy", "servers"]);
+            let field = InvalidField { path: vec![entry.key.clone()], reason };
+            self.findings.push(Finding::at(entry.key_at, dotted(&[], &field)));
+        }
+        Some(Config { gateway, policy, servers, source: None, warnings: Vec::new() })
+    }
+
+    /// A table at the top level.
+    fn section<S: DeserializeOwned + Default, T: Default>(
+        &mut self,
+        document: &mut Node,
+        name: &str,
+        check: impl FnOnce(S) -> (T, Vec<InvalidField>),
+    ) -> T {
+        let Some(mut entry) = document.take(name) else { return T::default() };
+        let spec = self.structure(&mut entry.node, &[name]);
+        let Some(spec) = spec else { return T::default() };
+        let (checked, wrong) = check(spec);
+        self.values(&[name], &entry, wrong);
+        checked
+    }
+
+    /// Reads a table; `None` if there is something wrong with its keys or types, or its values cannot be
+    /// judged.
+    fn structure<S: DeserializeOwned + Default>(&mut self, node: &mut Node, section: &[&str]) -> Option<S> {
+        let (spec, faults) = read(node);
+        let sound = faults.is_empty() && !self.values_unknown;
+        let finding = |Fault { field, at, .. }| Finding { at, message: dotted(section, &field) };
+        self.findings.extend(faults.into_iter().map(finding));
+        sound.then_some(spec)
+    }
+
+    fn values(&mut self, section: &[&str], entry: &Entry, wrong: Vec<InvalidField>) {
+        for field in wrong {
+            let at = entry.node.locate(&field.path).unwrap_or(entry.key_at);
+            self.findings.push(Finding::at(at, dotted(section, &field)));
+        }
+    }
+
+    fn servers(&mut self, document: &mut Node, section: &str, policy: &Policy) -> Vec<Definition> {
+        let Some(servers) = document.take(section) else { return Vec::new() };
+        let Value::Table(entries) = servers.node.value else {
+            let field = InvalidField::new([section], "must be a table of servers");
+            self.findings.push(Finding::at(servers.node.at, dotted(&[], &field)));
+            return Vec::new();
+        };
+        if let Some(first) = entries.get(policy.max_servers) {
+            let message =
+                format!("more than {} servers; raise `max_servers` in `policy`", policy.max_servers);
+            self.findings.push(Finding::at(first.key_at, message));
+        }
+        let names: HashSet<String> = entries.iter().map(|entry| entry.key.clone()).collect();
+        let mut definitions = Vec::with_capacity(entries.len());
+        for mut entry in entries {
+            let key = entry.key.clone();
+            let path = [section, &key];
+            let name = match key.parse::<ServerName>() {
+                Ok(name) => name,
+                Err(error) => {
+                    let field = InvalidField::new([], error.to_string());
+                    self.findings.push(Finding::at(entry.key_at, dotted(&path, &field)));
+                    continue;
+                }
+            };
+            let Some(spec) = self.structure::<ServerSpec>(&mut entry.node, &path) else { continue };
+            match spec.into_definition(name, policy) {
+                Ok(definition) => {
+                    self.check_among_others(&definition, &entry, &path, &names);
+                    definitions.push(definition);
+                }
+                Err(wrong) => self.values(&path, &entry, wrong),
+            }
+        }
+        definitions
+    }
+
+    /// What shows only beside the other servers, and what is allowed and yet will not work.
+    fn check_among_others(
+        &mut self,
+        definition: &Definition,
+        entry: &Entry,
+        path: &[&str],
+        names: &HashSet<String>,
+    ) {
+        if definition.group.as_ref().is_some_and(|group| names.contains(group.as_str())) {
+            self.values(path, entry, vec![InvalidField::new(["group"], GROUP_IS_SERVER)]);
+        }
+        let Endpoint::Http(http) = &definition.endpoint else { return };
+        let local = match http.url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        if http.url.scheme() == "http" && !local && !http.allow_insecure_http {
+            let reason = "plain http to another machine is refused when connecting; \
+                          use https, or set `allow_insecure_http = true`";
+            let field = InvalidField::new(["url"], reason);
+            let at = entry.node.locate(&field.path).unwrap_or(entry.key_at);
+            self.warnings.push(Finding::at(at, dotted(path, &field)));
+        }
+    }
+}

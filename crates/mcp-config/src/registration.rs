@@ -1,0 +1,132 @@
+//! The body of `POST /servers`.
+
+use mcp_registry::{Definition, Policy, ServerName};
+
+use crate::from_json;
+use crate::invalid::InvalidField;
+use crate::read;
+use crate::server::ServerSpec;
+use crate::tree::Value;
+
+/// A server to register: its name and the keys a file would have for it.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    name: ServerName,
+    spec: ServerSpec,
+}
+
+impl Registration {
+    /// Reads a JSON object with `name` and the keys of [`ServerSpec`]. References to environment variables
+    /// are not replaced: the text comes from the network.
+    ///
+    /// # Errors
+    ///
+    /// Every field that is unknown or of the wrong type, without its value; an empty path if this is no
+    /// JSON object at all.
+    pub fn from_json(body: &str) -> Result<Self, Vec<InvalidField>> {
+        let mut node =
+            from_json::parse(body).map_err(|finding| vec![InvalidField::new([], finding.message)])?;
+        if !matches!(node.value, Value::Table(_)) {
+            return Err(vec![InvalidField::new([], "must be a JSON object")]);
+        }
+        let name = match node.take("name").map(|entry| entry.node.value) {
+            Some(Value::Text(text)) => {
+                text.parse().map_err(|error: mcp_registry::InvalidServerName| error.to_string())
+            }
+            Some(_) => Err("must be a string".into()),
+            None => Err("is missing".into()),
+        };
+        let (spec, faults) = read::read(&mut node);
+        let mut fields: Vec<InvalidField> = faults.into_iter().map(|fault| fault.field).collect();
+        match name {
+            Ok(name) if fields.is_empty() => Ok(Self { name, spec }),
+            Ok(_) => Err(fields),
+            Err(reason) => {
+                fields.insert(0, InvalidField::new(["name"], reason));
+                Err(fields)
+            }
+        }
+    }
+
+    /// The name to register.
+    #[must_use]
+    pub fn name(&self) -> &ServerName {
+        &self.name
+    }
+
+    /// The keys.
+    #[must_use]
+    pub fn spec(&self) -> &ServerSpec {
+        &self.spec
+    }
+
+    /// Checks the values; see [`ServerSpec::into_definition`].
+    ///
+    /// # Errors
+    ///
+    /// Every field that is wrong.
+    pub fn into_definition(self, policy: &Policy) -> Result<Definition, Vec<InvalidField>> {
+        self.spec.into_definition(self.name, policy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(body: &str) -> Vec<String> {
+        let definition = Registration::from_json(body)
+            .and_then(|registration| registration.into_definition(&Policy::default()));
+        definition.unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_body_becomes_a_definition() {
+        let body = r#"{"name": "files", "url": "http://127.0.0.1:9/x", "priority": 7, "group": null}"#;
+        let registration = Registration::from_json(body).unwrap();
+        assert_eq!(registration.name().as_str(), "files");
+        assert_eq!(registration.spec().priority, Some(7));
+        let policy = Policy::default();
+        let definition = registration.into_definition(&policy).unwrap();
+        assert_eq!((definition.priority, definition.group), (7, None));
+        assert_eq!(definition.request_timeout, policy.request_timeout);
+    }
+
+    #[test]
+    fn references_stay_as_they_are() {
+        let body = r#"{"name": "a", "command": "${HOME}/bin/x"}"#;
+        let registration = Registration::from_json(body).unwrap();
+        assert_eq!(registration.spec().command.as_deref(), Some("${HOME}/bin/x"));
+    }
+
+    #[test]
+    fn every_mistake_names_its_field() {
+        for (body, expected) in [
+            ("", &["not valid JSON: EOF while parsing a value"][..]),
+            ("[]", &["must be a JSON object"]),
+            ("{/* x */}", &["not valid JSON: key must be a string"]),
+            (r#"{"url": "http://a"}"#, &["`name`: is missing"]),
+            (r#"{"name": 3, "url": "http://a"}"#, &["`name`: must be a string"]),
+            (
+                r#"{"name": "a__b", "ulr": "http://a", "priority": "high", "env": {"A": 1}}"#,
+                &[
+                    "`name`: a server name holds no \"__\" and does not end in '_'",
+                    "`ulr`: unknown key; did you mean `url`?",
+                    "`priority`: must be a whole number, 0 or more, not a string",
+                    "`env.A`: must be a string, not a whole number",
+                ],
+            ),
+            (
+                r#"{"name": "a", "url": "ftp://a", "priority": 0, "tools": ["x", ""]}"#,
+                &[
+                    "`url`: must be an absolute `http` or `https` URL",
+                    "`priority`: must be 1 to 100",
+                    "`tools.1`: must not be empty",
+                ],
+            ),
+            (r#"{"name": "a"}"#, &["needs a `command` (a program to start) or a `url`"]),
+        ] {
+            assert_eq!(errors(body), expected, "{body}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Opening connections: one HTTP client for all, endpoints checked first.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use mcp_transport::{
+    Connector, Delivery, Endpoint, HttpEndpoint, Transport, TransportError, TransportErrorKind,
+};
+use reqwest::redirect;
+use url::{Host, Url};
+
+use crate::headers;
+use crate::options::HttpOptions;
+use crate::tls;
+use crate::transport::HttpTransport;
+
+/// Opens Streamable HTTP connections that share one pool of sockets.
+///
+/// Sockets are opened when the first message is sent, so `connect` fails only on an unusable endpoint.
+#[derive(Clone)]
+pub struct HttpConnector {
+    client: reqwest::Client,
+    options: Arc<HttpOptions>,
+}
+
+/// Why an [`HttpConnector`] could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectorError {
+    /// No usable TLS configuration, for example because the system has no trusted certificates.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
+    /// The client refused its settings, for example a `User-Agent` that is no header value.
+    #[error("the HTTP client cannot be set up")]
+    Client(#[source] reqwest::Error),
+}
+
+impl HttpConnector {
+    /// Builds the HTTP client.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if TLS or the client cannot be set up.
+    pub fn new(options: HttpOptions) -> Result<Self, ConnectorError> {
+        let builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::client_config().map_err(ConnectorError::Tls)?)
+            .user_agent(&options.user_agent)
+            // Credentials belong to an origin: they follow neither a redirect nor a proxy of the environment.
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            // Decompression would hide the size of what a peer sends.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .connect_timeout(options.connect_timeout)
+            .pool_max_idle_per_host(options.pool_max_idle_per_host)
+            .pool_idle_timeout(options.pool_idle_timeout)
+            .http1_max_headers(100)
+            .http2_max_header_list_size(32 << 10);
+        let client = detect_dead_peers(builder).build().map_err(ConnectorError::Client)?;
+        Ok(Self { client, options: Arc::new(options) })
+    }
+
+    fn open(&self, endpoint: &Endpoint) -> Result<HttpTransport, TransportError> {
+        match endpoint {
+            Endpoint::Http(http) => {
+                check_url(http)?;
+                let headers = headers::configured(&http.headers)?;
+                Ok(HttpTransport::new(self.client.clone(), self.options.clone(), http.url.clone(), headers))
+            }
+            other => Err(unusable(format!("the http transport cannot reach a {} endpoint", other.kind()))),
+        }
+    }
+}
+
+impl Connector for HttpConnector {
+    fn connect<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+    ) -> BoxFuture<'a, Result<Box<dyn Transport>, TransportError>> {
+        async move { Ok(Box::new(self.open(endpoint)?) as Box<dyn Transport>) }.boxed()
+    }
+}
+
+impl fmt::Debug for HttpConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpConnector").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// A peer that vanished without a word is noticed within 20 s, between requests and while one waits.
+fn detect_dead_peers(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
+    let builder = builder
+        .tcp_keepalive(Duration::from_secs(10))
+        .tcp_keepalive_interval(Duration::from_secs(5))
+        .tcp_keepalive_retries(2)
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .http2_keep_alive_timeout(Duration::from_secs(10));
+    // Probes are not sent while written bytes wait for their acknowledgement; this covers that case.
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    let builder = builder.tcp_user_timeout(Duration::from_secs(20));
+    builder
+}
+
+fn check_url(endpoint: &HttpEndpoint) -> Result<(), TransportError> {
+    let url = &endpoint.url;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(unusable("the URL holds credentials; send them in a header instead"));
+    }
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if is_loopback(url) || endpoint.allow_insecure_http => Ok(()),
+        "http" => Err(unusable(
+            "plain http is allowed to loopback addresses only; use https or set allow_insecure_http",
+        )),
+        other => Err(unusable(format!("the URL scheme must be http or https, not {other}"))),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn unusable(text: impl Into<Box<str>>) -> TransportError {
+    TransportError::new(TransportErrorKind::Endpoint(text.into()), Delivery::NotSent)
+}
+
+#[cfg(test)]
+mod tests {
+    use mcp_transport::StdioEndpoint;
+
+    use super::*;
+
+    fn open(url: &str, insecure: bool) -> Result<HttpTransport, TransportError> {
+        let mut endpoint = HttpEndpoint::new(url.parse().unwrap());
+        endpoint.allow_insecure_http = insecure;
+        HttpConnector::new(HttpOptions::default()).unwrap().open(&Endpoint::Http(endpoint))
+    }
+
+    #[test]
+    fn unusable_endpoints_are_refused_before_anything_is_sent() {
+        for (url, insecure, reason) in [
+            ("http://example.com/mcp", false, "allow_insecure_http"),
+            ("http://localhost.example.com/mcp", false, "allow_insecure_http"),
+            ("http://127.0.0.1.example.com/mcp", false, "allow_insecure_http"),
+            ("http://10.0.0.1/mcp", false, "allow_insecure_http"),
+            ("http://[::2]/mcp", false, "allow_insecure_http"),
+            ("https://user@example.com/mcp", false, "credentials"),
+            ("https://:hunter2@example.com/mcp", true, "credentials"),
+            ("ftp://example.com/mcp", true, "scheme"),
+            ("file:///mcp", true, "scheme"),
+        ] {
+            let error = open(url, insecure).unwrap_err();
+            assert_eq!(error.delivery, Delivery::NotSent, "{url}");
+            let TransportErrorKind::Endpoint(text) = error.kind else { panic!("{url}: {error:?}") };
+            assert!(text.contains(reason) && !text.contains("hunter2"), "{url}: {text}");
+        }
+    }
+
+    #[test]
+    fn loopback_and_https_are_accepted() {
+        for (url, insecure) in [
+            ("http://localhost:1/mcp", false),
+            ("http://LOCALHOST/", false),
+            ("http://127.8.9.1/mcp", false),
+            ("http://2130706433/mcp", false), // 127.0.0.1 as one number
+            ("http://[::1]:80/mcp", false),
+            ("http://example.com/mcp", true),
+            ("https://example.com/mcp?key=1", false),
+        ] {
+            assert!(open(url, insecure).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_program_is_no_http_endpoint() {
+        let connector = HttpConnector::new(HttpOptions::default()).unwrap();
+        let error = connector.open(&Endpoint::Stdio(StdioEndpoint::new("cat", ["-"]))).unwrap_err();
+        assert_eq!(error.to_string(), "the http transport cannot reach a stdio endpoint");
+        assert_eq!(error.delivery, Delivery::NotSent);
+    }
+
+    #[test]
+    fn settings_the_client_refuses_are_an_error() {
+        let options = HttpOptions { user_agent: "a\r\nb".into(), ..HttpOptions::default() };
+        assert!(matches!(HttpConnector::new(options), Err(ConnectorError::Client(_))));
+    }
+}

@@ -1,0 +1,48 @@
+//! What the HTTP client reports, as transport errors without URLs or secrets.
+
+use std::error::Error;
+use std::fmt::Write;
+
+use mcp_transport::{Delivery, TransportError, TransportErrorKind};
+
+/// A request that got no answer head.
+pub(crate) fn sending(error: &reqwest::Error, origin: &str) -> TransportError {
+    let cause = cause(error);
+    if error.is_builder() {
+        let text = format!("the request to {origin} cannot be built: {cause}");
+        return TransportError::new(TransportErrorKind::Endpoint(text.into()), Delivery::NotSent);
+    }
+    if error.is_connect() {
+        let text = format!("cannot connect to {origin}: {cause}");
+        return TransportError::new(TransportErrorKind::Connect(text.into()), Delivery::NotSent);
+    }
+    closed(format!("the connection to {origin} broke before an answer came: {cause}"))
+}
+
+/// A body that broke off.
+pub(crate) fn reading(error: &reqwest::Error, origin: &str) -> TransportError {
+    closed(format!("the connection to {origin} broke within the answer: {}", cause(error)))
+}
+
+/// The connection is gone and the server may have executed the message.
+pub(crate) fn closed(text: String) -> TransportError {
+    TransportError::new(TransportErrorKind::Closed(text.into()), Delivery::Unknown)
+}
+
+/// The server took the message and answered with something unusable.
+pub(crate) fn payload(text: String) -> TransportError {
+    TransportError::new(TransportErrorKind::Payload(text.into()), Delivery::Unknown)
+}
+
+/// The causes below `reqwest`'s own layer, whose text would name the URL.
+fn cause(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let separator = if text.is_empty() { "" } else { ": " };
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{separator}{error}");
+        source = error.source();
+    }
+    if text.is_empty() { "no further detail".to_owned() } else { text }
+}

@@ -1,0 +1,182 @@
+//! Event streams, cut into events of bounded size.
+
+use std::convert::Infallible;
+
+use bytes::{Buf, Bytes, BytesMut};
+use eventsource_stream::EventStream;
+use futures::{FutureExt, StreamExt, stream};
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// Turns the chunks of a body into the data of its `message` events.
+///
+/// It finds the lines and the blank lines between events itself and leaves only the fields of one
+/// complete, bounded, valid UTF-8 event to `eventsource-stream`: that crate keeps whatever comes without
+/// bound, parses an unfinished line again with every chunk, waits for ever after invalid UTF-8 and panics
+/// on a byte order mark.
+/// Source: contract §7.5 ("SSE parser"), wire reference §4.6.
+#[derive(Debug)]
+pub(crate) struct EventDecoder {
+    limit: usize,
+    /// What was fed and not looked at yet.
+    chunk: Bytes,
+    /// Lines of the event so far, each ended by LF, comments left out.
+    event: BytesMut,
+    /// Where the unfinished line starts in `event`.
+    line_start: usize,
+    /// Bytes of the unfinished line, kept or not.
+    line_bytes: usize,
+    /// Bytes since the last blank line, kept or not.
+    event_bytes: usize,
+    /// The event is beyond the limit and reported as such.
+    oversized: bool,
+    /// The last line ended with CR, so that an LF right after it belongs to that line end.
+    after_cr: bool,
+    /// No event has ended yet; a byte order mark may stand before it.
+    first: bool,
+}
+
+/// Why an event is unusable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum EventError {
+    /// Larger than allowed; its remainder is skipped.
+    #[error("an event exceeds the limit of {limit} bytes")]
+    TooLarge { limit: usize },
+    /// The event that was too large does not end.
+    #[error("an event does not end within twice the limit of {limit} bytes")]
+    Endless { limit: usize },
+    /// The event's text is not UTF-8.
+    #[error("an event is not valid UTF-8")]
+    NotUtf8,
+    /// The event's lines are no fields.
+    #[error("an event has a line that is no field")]
+    Syntax,
+}
+
+impl EventError {
+    /// Whether no event can follow.
+    pub(crate) fn is_fatal(&self) -> bool {
+        matches!(self, Self::Endless { .. })
+    }
+}
+
+impl EventDecoder {
+    /// A decoder for a stream whose events have at most `limit` bytes.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            chunk: Bytes::new(),
+            event: BytesMut::new(),
+            line_start: 0,
+            line_bytes: 0,
+            event_bytes: 0,
+            oversized: false,
+            after_cr: false,
+            first: true,
+        }
+    }
+
+    /// Adds what was received. Call it when [`next`](Self::next) has returned `None`.
+    pub(crate) fn feed(&mut self, chunk: Bytes) {
+        debug_assert!(self.chunk.is_empty(), "the chunk before is used up");
+        self.chunk = chunk;
+    }
+
+    /// The data of the next event; `None` when more input is needed.
+    pub(crate) fn next(&mut self) -> Option<Result<Bytes, EventError>> {
+        while !self.chunk.is_empty() {
+            if std::mem::take(&mut self.after_cr) && self.chunk[0] == b'\n' {
+                self.chunk.advance(1);
+                continue;
+            }
+            let end = memchr::memchr2(b'\r', b'\n', &self.chunk);
+            let part = self.chunk.split_to(end.unwrap_or(self.chunk.len()));
+            let error = self.grow(&part);
+            let event = end.and_then(|_| {
+                self.after_cr = self.chunk.get_u8() == b'\r';
+                self.end_line()
+            });
+            // Never both: an event ends on a line that has not grown.
+            if let Some(item) = error.map(Err).or(event) {
+                return Some(item);
+            }
+        }
+        None
+    }
+
+    /// Adds to the unfinished line. Of an event beyond the limit, bytes are only counted.
+    fn grow(&mut self, part: &[u8]) -> Option<EventError> {
+        if part.is_empty() {
+            return None;
+        }
+        let limit = self.limit;
+        self.line_bytes += part.len();
+        self.event_bytes += part.len();
+        if self.event_bytes > limit.saturating_mul(2) {
+            return Some(EventError::Endless { limit });
+        }
+        if self.oversized {
+            return None;
+        }
+        if self.event_bytes > limit {
+            self.oversized = true;
+            self.event = BytesMut::new();
+            return Some(EventError::TooLarge { limit });
+        }
+        self.event.extend_from_slice(part);
+        None
+    }
+
+    fn end_line(&mut self) -> Option<Result<Bytes, EventError>> {
+        if std::mem::take(&mut self.line_bytes) == 0 {
+            return self.end_event();
+        }
+        self.event_bytes += 1;
+        if self.oversized {
+            return None;
+        }
+        if self.event[self.line_start] == b':' {
+            self.event.truncate(self.line_start);
+        } else {
+            self.event.extend_from_slice(b"\n");
+            self.line_start = self.event.len();
+        }
+        None
+    }
+
+    fn end_event(&mut self) -> Option<Result<Bytes, EventError>> {
+        self.event_bytes = 0;
+        self.line_start = 0;
+        self.oversized = false;
+        let mut event = self.event.split().freeze();
+        if std::mem::take(&mut self.first) && event.starts_with(BOM) {
+            event.advance(BOM.len());
+        }
+        if event.is_empty() {
+            return None;
+        }
+        match std::str::from_utf8(&event) {
+            Ok(event) => message_data(event).transpose(),
+            Err(_) => Some(Err(EventError::NotUtf8)),
+        }
+    }
+}
+
+/// The data of an event given as its lines; `None` if it is no message or has no data, as the priming
+/// event of 2025-11-25.
+fn message_data(event: &str) -> Result<Option<Bytes>, EventError> {
+    // One line a chunk, as the parser copies all that is left of its buffer for every line. The empty line
+    // in front keeps it from looking for a byte order mark, the last one ends the event.
+    let lines = ["\n"].into_iter().chain(event.split_inclusive('\n')).chain(["\n"]);
+    let mut events = EventStream::new(stream::iter(lines.map(Ok::<_, Infallible>)));
+    match events.next().now_or_never().flatten() {
+        Some(Ok(event)) if event.event == "message" && !event.data.is_empty() => {
+            Ok(Some(Bytes::from(event.data)))
+        }
+        Some(Ok(_)) | None => Ok(None),
+        Some(Err(_)) => Err(EventError::Syntax),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! A connection to one endpoint: messages out, sessions opened and ended.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use mcp_transport::{Delivery, Inbox, Outbound, Reply, Transport, TransportError, TransportErrorKind};
+use reqwest::header::HeaderValue;
+use tokio::task::JoinSet;
+use url::Url;
+
+use crate::exchange::{Exchange, is_initialize};
+use crate::failure;
+use crate::headers::{Headers, PROTOCOL_VERSION, SESSION_ID};
+use crate::options::HttpOptions;
+use crate::session::{Session, SessionSlot};
+
+/// Longest time spent on telling the server that a session has ended.
+const FAREWELL_TIME: Duration = Duration::from_secs(2);
+
+/// Streamable HTTP to one endpoint.
+///
+/// Closing it ends the session and refuses new messages. An exchange under way belongs to whoever holds
+/// its future or stream, and ends when that is dropped.
+#[derive(Debug)]
+pub(crate) struct HttpTransport {
+    connection: Arc<Connection>,
+}
+
+/// What the exchanges of one connection share.
+pub(crate) struct Connection {
+    client: reqwest::Client,
+    options: Arc<HttpOptions>,
+    url: Url,
+    /// Scheme, host and port: what may be shown of the URL.
+    origin: String,
+    headers: Headers,
+    session: SessionSlot,
+    /// Sessions being ended in the background, each within [`FAREWELL_TIME`].
+    farewells: Mutex<JoinSet<()>>,
+}
+
+impl HttpTransport {
+    pub(crate) fn new(
+        client: reqwest::Client,
+        options: Arc<HttpOptions>,
+        url: Url,
+        headers: Headers,
+    ) -> Self {
+        let origin = url.origin().ascii_serialization();
+        let session = SessionSlot::default();
+        let farewells = Mutex::default();
+        let connection = Connection { client, options, url, origin, headers, session, farewells };
+        Self { connection: Arc::new(connection) }
+    }
+}
+
+impl Transport for HttpTransport {
+    fn send(&self, out: Outbound) -> BoxFuture<'_, Result<Reply, TransportError>> {
+        self.connection.clone().send(out).boxed()
+    }
+
+    /// There is none: every message arrives in the exchange of a request.
+    fn take_inbox(&mut self) -> Option<Inbox> {
+        None
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.connection.close().boxed()
+    }
+
+    fn details(&self) -> Vec<(&'static str, String)> {
+        let session = if self.connection.session.is_open() { "yes" } else { "no" };
+        vec![("origin", self.connection.origin.clone()), ("session", session.to_owned())]
+    }
+}
+
+impl Connection {
+    pub(crate) fn options(&self) -> &HttpOptions {
+        &self.options
+    }
+
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Uses the session a successful `initialize` opened, or none, and ends the one before.
+    pub(crate) fn adopt(&self, id: Option<HeaderValue>) {
+        let Some(old) = self.session.replace(id) else { return };
+        let mut farewells = self.farewells();
+        while farewells.try_join_next().is_some() {}
+        farewells.spawn(self.farewell(old));
+    }
+
+    /// Notes that the server no longer knows a session.
+    pub(crate) fn expire(&self, id: &HeaderValue) {
+        self.session.expire(id);
+    }
+
+    async fn send(self: Arc<Self>, out: Outbound) -> Result<Reply, TransportError> {
+        if self.session.is_closed() {
+            let kind = TransportErrorKind::Closed("the connection was closed".into());
+            return Err(TransportError::new(kind, Delivery::NotSent));
+        }
+        let mut headers = self.headers.for_message(&out.headers)?;
+        if let Some(version) = out.version {
+            headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
+        }
+        let session = if is_initialize(&out.message) { None } else { self.session.id_for(out.version) };
+        if let Some(id) = &session {
+            headers.insert(SESSION_ID, id.clone());
+        }
+        let request = self.client.post(self.url.clone()).headers(headers).body(out.message.encode());
+        let exchange = Exchange::new(self.clone(), &out, session);
+        match request.send().await {
+            Ok(response) => exchange.read(response).await,
+            Err(error) => Err(failure::sending(&error, &self.origin)),
+        }
+    }
+
+    async fn close(&self) {
+        let last = self.session.close();
+        let mut farewells = std::mem::take(&mut *self.farewells());
+        if let Some(session) = last {
+            farewells.spawn(self.farewell(session));
+        }
+        while farewells.join_next().await.is_some() {}
+    }
+
+    /// Asks the server to end a session. A refusal (405: it does not support that) changes nothing.
+    fn farewell(&self, session: Session) -> impl Future<Output = ()> + Send + use<> {
+        let mut headers = self.headers.base();
+        if let Some(version) = session.version {
+            headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
+        }
+        headers.insert(SESSION_ID, session.id);
+        let request = self.client.delete(self.url.clone()).headers(headers);
+        let origin = self.origin.clone();
+        async move {
+            match tokio::time::timeout(FAREWELL_TIME, request.send()).await {
+                Ok(Ok(answer)) => tracing::debug!(origin, status = answer.status().as_u16(), "session ended"),
+                Ok(Err(error)) => {
+                    let error = failure::sending(&error, &origin);
+                    tracing::debug!(origin, %error, "session not ended");
+                }
+                Err(_) => tracing::debug!(origin, "session not ended in time"),
+            }
+        }
+    }
+
+    fn farewells(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.farewells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Without the URL, whose path and query may hold a key.
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("origin", &self.origin)
+            .field("headers", &self.headers)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}

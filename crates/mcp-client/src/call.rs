@@ -1,0 +1,194 @@
+//! Requests and what comes back.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use mcp_protocol::{JsonKind, Method, Notification, RawJson};
+use mcp_transport::Header;
+use tokio::time::Instant;
+
+use crate::client::Client;
+use crate::error::CallError;
+use crate::exchange::{Event, Exchange};
+use crate::stats::count;
+
+/// A request to send. The id, the envelope of the era and the headers that mirror it are added.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Outgoing {
+    /// What is asked for.
+    pub method: Method,
+    /// An object, if present. Passed on byte for byte, apart from `_meta`.
+    pub params: Option<RawJson>,
+    /// Further headers, for transports that have them.
+    pub headers: Vec<Header>,
+    /// Whether to ask for progress notifications, with a token of ours.
+    pub progress: bool,
+}
+
+impl Outgoing {
+    /// A request without further headers that asks for no progress.
+    #[must_use]
+    pub fn new(method: Method, params: Option<RawJson>) -> Self {
+        Self { method, params, headers: Vec::new(), progress: false }
+    }
+}
+
+/// A successful answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The result: an object, except for `ping`.
+    pub result: RawJson,
+    /// The whole JSON-RPC response as it came.
+    pub frame: Bytes,
+}
+
+/// What happens on the way to the end of a call, and its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CallEvent {
+    /// A notification that belongs to the call, such as progress.
+    Notification(Notification),
+    /// The answer; nothing follows.
+    Done(Answer),
+}
+
+/// A request under way.
+///
+/// Dropping it before the end cancels the request: in the stateless era over HTTP by closing its
+/// stream, else with `notifications/cancelled`, which a background task sends if it can.
+#[derive(Debug)]
+pub struct Call {
+    client: Client,
+    exchange: Option<Exchange>,
+    /// Kept while a header mismatch may still be mended by refreshing the tool list.
+    mendable: Option<Outgoing>,
+    deadline: Option<Deadline>,
+}
+
+/// When a call has to be over, and the limit to name when it is not.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
+    pub(crate) limit: Duration,
+}
+
+impl Deadline {
+    pub(crate) fn after(limit: Duration) -> Self {
+        // Beyond the clock's range means: never within anybody's patience.
+        let now = Instant::now();
+        let at = now.checked_add(limit).unwrap_or_else(|| now + Duration::from_secs(86_400 * 365));
+        Self { at, limit }
+    }
+
+    /// Runs a future until the deadline.
+    pub(crate) async fn bound<T>(
+        self,
+        work: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        match tokio::time::timeout_at(self.at, work).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(CallError::timeout(self.limit)),
+        }
+    }
+
+    pub(crate) fn is_over(self) -> bool {
+        Instant::now() >= self.at
+    }
+}
+
+impl Call {
+    pub(crate) async fn start(
+        client: Client,
+        request: Outgoing,
+        deadline: Option<Deadline>,
+    ) -> Result<Self, CallError> {
+        let mendable = client.may_miss_headers(&request).then(|| request.clone());
+        let exchange = client.open(request, deadline).await?;
+        Ok(Self { client, exchange: Some(exchange), mendable, deadline })
+    }
+
+    /// The next event; `None` after the end. Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<CallEvent, CallError>> {
+        loop {
+            let outcome = match self.exchange.as_mut()?.next().await {
+                Ok(Event::Notification(notification)) => {
+                    // What the server began it did not refuse: no second try after this.
+                    self.mendable = None;
+                    return Some(Ok(CallEvent::Notification(notification)));
+                }
+                Ok(Event::Done(answer)) => self.judge(answer),
+                Err(error) => Err(error),
+            };
+            let refused = match outcome {
+                Ok(answer) => {
+                    self.exchange = None;
+                    return Some(Ok(CallEvent::Done(answer)));
+                }
+                Err(error) => error,
+            };
+            match self.mend(refused).await {
+                Ok(exchange) => self.exchange = Some(exchange),
+                Err(error) => {
+                    self.exchange = None;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+
+    /// The answer, with the notifications on the way dropped and counted.
+    pub(crate) async fn finish(mut self) -> Result<Answer, CallError> {
+        loop {
+            match self.next().await {
+                Some(Ok(CallEvent::Done(answer))) => return Ok(answer),
+                Some(Ok(CallEvent::Notification(_))) => {
+                    count(&self.client.link().counters.notifications_dropped);
+                }
+                Some(Err(error)) => return Err(error),
+                None => return Err(CallError::malformed("the call was polled after its end")),
+            }
+        }
+    }
+
+    fn judge(&self, answer: Answer) -> Result<Answer, CallError> {
+        self.exchange.as_ref().map_or(Ok(()), |exchange| exchange.check(&answer)).map(|()| answer)
+    }
+
+    /// After a header mismatch: refreshes the tool list, whose annotations say which headers a call
+    /// needs, and sends the request once more (wire reference §3.8).
+    async fn mend(&mut self, error: CallError) -> Result<Exchange, CallError> {
+        let Some(request) = self.mendable.take().filter(|_| error.is_header_mismatch()) else {
+            return Err(error);
+        };
+        tracing::warn!(%error, "refreshing the tool list after a header mismatch");
+        Box::pin(self.client.refresh_tools(self.deadline)).await.map_err(|_| error)?;
+        self.client.open(request, self.deadline).await
+    }
+}
+
+/// Judges a result as any method's: an object, and in the stateless era a kind of result we know.
+pub(crate) fn check_result(
+    method: &Method,
+    answer: &Answer,
+    known_types: Option<&[&str]>,
+) -> Result<(), CallError> {
+    let reason: Box<str> = match answer.result.kind() {
+        _ if *method == Method::Ping => return Ok(()), // any answer shows that the server lives
+        JsonKind::Null => "missing result".into(),
+        JsonKind::Object => {
+            let Some(known) = known_types else { return Ok(()) };
+            match answer.result.get("resultType").map(|kind| kind.to::<String>()) {
+                None => return Ok(()), // absent means complete
+                Some(Ok(kind)) if known.contains(&kind.as_str()) => return Ok(()),
+                Some(Ok(kind)) => {
+                    let kind: String = kind.chars().take(64).collect();
+                    format!("unknown resultType {kind:?}").into()
+                }
+                Some(Err(_)) => "resultType is not a string".into(),
+            }
+        }
+        found => format!("the result is {found}, not an object").into(),
+    };
+    Err(CallError::unusable(reason, answer.frame.clone()))
+}

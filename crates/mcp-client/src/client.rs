@@ -1,0 +1,253 @@
+//! The client: one negotiated connection.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use mcp_protocol::{Era, EraPolicy, Message, Method, Notification, ProtocolVersion, RawJson};
+use mcp_transport::{Delivery, Outbound, TransportError, TransportKind};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use crate::call::{Answer, Call, Deadline, Outgoing};
+use crate::connect::{Attempt, Verdict};
+use crate::core::negotiate::Negotiation;
+use crate::envelope::{Envelope, mirror};
+use crate::error::{CallError, ConnectError};
+use crate::exchange::{Cancel, Exchange, Prepared, progress_token};
+use crate::link::{Connection, Link};
+use crate::profile::ServerProfile;
+use crate::stats::ClientStats;
+
+/// Time for reading the tool list again in the middle of a call without a limit of its own.
+const REFRESH_LIMIT: Duration = Duration::from_secs(30);
+
+/// One connection to one server. Clones share it; the last one to go closes it.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    connection: Arc<Connection>,
+    envelope: Envelope,
+    profile: RwLock<Arc<ServerProfile>>,
+}
+
+impl Client {
+    pub(crate) fn new(connection: Arc<Connection>, envelope: Envelope, profile: Arc<ServerProfile>) -> Self {
+        Self(Arc::new(Inner { connection, envelope, profile: RwLock::new(profile) }))
+    }
+
+    /// What the server said about itself at the last successful handshake.
+    #[must_use]
+    pub fn profile(&self) -> Arc<ServerProfile> {
+        self.0.profile.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shakes hands again on the live connection: `initialize` and `notifications/initialized`, or
+    /// `server/discover`. On success the new profile replaces the old one.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; the old profile and the connection stay as they are.
+    pub async fn handshake(&self, timeout: Duration) -> Result<Arc<ServerProfile>, ConnectError> {
+        let (negotiation, first) =
+            Negotiation::new(EraPolicy::Only(self.profile().era), None, self.link().kind);
+        let mut attempt = Attempt::new(negotiation, &self.0.envelope, None, timeout);
+        match attempt.run(&self.0.connection, first).await {
+            Verdict::Settled(profile) => {
+                *self.0.profile.write().unwrap_or_else(PoisonError::into_inner) = profile.clone();
+                Ok(profile)
+            }
+            Verdict::Reopen { error, .. } => Err(attempt.failed(error, None)),
+            Verdict::Failed { error, profile } => Err(attempt.failed(error, profile)),
+        }
+    }
+
+    /// Sends a request and waits for its answer. Notifications on the way are dropped and counted.
+    ///
+    /// # Errors
+    /// [`CallError`]; after `timeout` the request is cancelled on the wire and a late answer ignored.
+    pub async fn call(&self, request: Outgoing, timeout: Duration) -> Result<Answer, CallError> {
+        self.call_until(request, Deadline::after(timeout)).await
+    }
+
+    pub(crate) async fn call_until(
+        &self,
+        request: Outgoing,
+        deadline: Deadline,
+    ) -> Result<Answer, CallError> {
+        deadline
+            .bound(async { Call::start(self.clone(), request, Some(deadline)).await?.finish().await })
+            .await
+    }
+
+    /// Sends a request whose events are read one by one. No time limit: dropping the call cancels it.
+    ///
+    /// # Errors
+    /// [`CallError`] if the request could not be sent.
+    pub async fn start(&self, request: Outgoing) -> Result<Call, CallError> {
+        Call::start(self.clone(), request, None).await
+    }
+
+    /// Sends a notification.
+    ///
+    /// # Errors
+    /// [`CallError`] if it could not be sent. Nobody confirms that it was read.
+    pub async fn notify(&self, method: Method, params: Option<RawJson>) -> Result<(), CallError> {
+        send_notification(self.link(), method, params, self.profile().version).await
+    }
+
+    /// Asks whether the server answers: `ping`, or `server/discover` where there is no `ping`.
+    ///
+    /// # Errors
+    /// As for [`call`](Self::call).
+    pub async fn ping(&self, timeout: Duration) -> Result<(), CallError> {
+        let method = match self.profile().era {
+            Era::Handshake => Method::Ping,
+            Era::Stateless => Method::ServerDiscover,
+        };
+        self.call(Outgoing::new(method, None), timeout).await.map(|_| ())
+    }
+
+    /// Waits until the connection is lost or closed, and says why. Any number may wait.
+    ///
+    /// HTTP has no standing connection: there only [`close`](Self::close) and an ended session count.
+    pub async fn closed(&self) -> TransportError {
+        self.link().ended.wait().await
+    }
+
+    /// Whether the connection is lost or closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.link().ended.get().is_some()
+    }
+
+    /// Closes the connection. Calls under way fail as closed. Idempotent.
+    pub async fn close(&self) {
+        self.link().shut();
+        self.link().transport.close().await;
+    }
+
+    /// A copy of the counters.
+    #[must_use]
+    pub fn stats(&self) -> ClientStats {
+        self.link().counters.snapshot()
+    }
+
+    /// Facts worth showing to an operator: what the transport tells, and how many requests wait.
+    #[must_use]
+    pub fn details(&self) -> Vec<(&'static str, String)> {
+        let mut details = self.link().transport.details();
+        details.push(("waiting", self.link().waiting().to_string()));
+        details
+    }
+
+    /// Subscribes to the notifications that belong to no call, from now on.
+    #[must_use]
+    pub fn notifications(&self) -> Notifications {
+        Notifications { receiver: self.link().subscribe(), link: self.link().clone() }
+    }
+
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        self.0.connection.link()
+    }
+
+    /// Whether a request may be refused for headers that only the tool list tells of.
+    pub(crate) fn may_miss_headers(&self, request: &Outgoing) -> bool {
+        request.method == Method::ToolsCall
+            && self.link().kind == TransportKind::Http
+            && self.profile().era == Era::Stateless
+    }
+
+    /// Reads the tool list again, for the headers its tools want.
+    pub(crate) async fn refresh_tools(&self, deadline: Option<Deadline>) -> Result<(), CallError> {
+        let deadline = deadline.unwrap_or_else(|| Deadline::after(REFRESH_LIMIT));
+        self.list_until(Method::ToolsList, deadline).await.map(|_| ())
+    }
+
+    /// Puts a request into the shape of the era and sends it.
+    pub(crate) async fn open(
+        &self,
+        request: Outgoing,
+        deadline: Option<Deadline>,
+    ) -> Result<Exchange, CallError> {
+        let profile = self.profile();
+        let link = self.link();
+        let id = link.next_id();
+        let token = request.progress.then(|| progress_token(id));
+        let stateless = (profile.era == Era::Stateless).then_some(profile.version);
+        let over_http = link.kind == TransportKind::Http;
+        let mut headers = request.headers;
+        if stateless.is_some() && over_http {
+            headers.extend(mirror(&request.method, request.params.as_ref()));
+        }
+        let params = self.0.envelope.wrap(request.params, stateless, token.as_deref())?;
+        let silent = request.method == Method::Initialize || (stateless.is_some() && over_http);
+        let prepared = Prepared {
+            id,
+            method: request.method,
+            params,
+            version: Some(profile.version),
+            headers,
+            cancel: if silent { Cancel::Silently } else { Cancel::ByNotification },
+            progress: request.progress,
+            takes_anonymous: false,
+            result_types: stateless.map(|_| self.0.envelope.result_types()),
+            deadline,
+        };
+        Exchange::open(self.0.connection.clone(), prepared).await
+    }
+}
+
+/// Sends a notification under the version agreed on.
+pub(crate) async fn send_notification(
+    link: &Arc<Link>,
+    method: Method,
+    params: Option<RawJson>,
+    version: ProtocolVersion,
+) -> Result<(), CallError> {
+    if let Some(reason) = link.ended.get() {
+        let error = TransportError::new(reason.kind.clone(), Delivery::NotSent);
+        return Err(error.into());
+    }
+    let mirrored = link.kind == TransportKind::Http && version.era() == Era::Stateless;
+    let headers = if mirrored { mirror(&method, None) } else { Vec::new() };
+    let message = Message::Notification(Notification { method, params });
+    link.counters.active();
+    match link.transport.send(Outbound { message, version: Some(version), headers }).await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            link.note_failure(&error);
+            Err(error.into())
+        }
+    }
+}
+
+/// Notifications of the server that belong to no call, in the order they came.
+///
+/// A subscriber that falls behind loses the oldest ones, which are counted.
+#[derive(Debug)]
+pub struct Notifications {
+    receiver: broadcast::Receiver<Notification>,
+    /// The link alone: a subscription does not keep the connection open.
+    link: Arc<Link>,
+}
+
+impl Notifications {
+    /// The next notification; `None` once the connection has ended. Cancel safe.
+    pub async fn recv(&mut self) -> Option<Notification> {
+        loop {
+            let received = tokio::select! {
+                biased;
+                received = self.receiver.recv() => received,
+                _ = self.link.ended.wait() => return None,
+            };
+            match received {
+                Ok(notification) => return Some(notification),
+                Err(RecvError::Closed) => return None,
+                Err(RecvError::Lagged(lost)) => {
+                    self.link.counters.notifications_dropped.fetch_add(lost, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}

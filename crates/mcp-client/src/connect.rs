@@ -1,0 +1,226 @@
+//! Opening a connection: drives the negotiation over a transport.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use mcp_protocol::{Era, Method, ProtocolVersion};
+use mcp_transport::{Connector, Delivery, Endpoint, TransportError, TransportErrorKind, TransportKind};
+
+use crate::call::{Answer, Deadline};
+use crate::client::{Client, send_notification};
+use crate::core::negotiate::{Negotiation, Next, Observed, Probe};
+use crate::envelope::{Envelope, mirror};
+use crate::error::{CallError, ConnectError};
+use crate::exchange::{Cancel, Event, Exchange, Prepared};
+use crate::link::Connection;
+use crate::options::ConnectOptions;
+use crate::profile::ServerProfile;
+
+/// Connects to a server and finds out which era it speaks, stateless first unless told otherwise.
+///
+/// # Errors
+/// [`ConnectError`], with everything that was tried. The transport is closed then.
+pub async fn connect(
+    connector: &dyn Connector,
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+) -> Result<Client, ConnectError> {
+    let kind = endpoint.kind();
+    let envelope = Envelope::new(options).map_err(not_even_tried)?;
+    let (negotiation, mut first) = Negotiation::new(options.policy, options.hint, kind);
+    let silence = negotiation.has_fallback().then_some(options.probe_timeout);
+    let mut attempt = Attempt::new(negotiation, &envelope, silence, options.handshake_timeout);
+    loop {
+        let connection = match open(connector, endpoint, options.handshake_timeout).await {
+            Ok(connection) => connection,
+            Err(error) => return Err(attempt.failed_to_open(kind, error)),
+        };
+        match attempt.run(&connection, first).await {
+            Verdict::Settled(profile) => {
+                tracing::info!(transport = %kind, version = %profile.version, era = %profile.era, "connected");
+                return Ok(Client::new(connection, envelope, profile));
+            }
+            Verdict::Reopen { probe, error } => {
+                tracing::warn!(transport = %kind, %error, next = %probe, "the server ended, starting it again");
+                close(&connection).await;
+                first = probe;
+            }
+            Verdict::Failed { error, profile } => {
+                close(&connection).await;
+                return Err(attempt.failed(error, profile));
+            }
+        }
+    }
+}
+
+async fn open(
+    connector: &dyn Connector,
+    endpoint: &Endpoint,
+    limit: Duration,
+) -> Result<Arc<Connection>, CallError> {
+    match tokio::time::timeout(limit, connector.connect(endpoint)).await {
+        Ok(Ok(transport)) => Ok(Connection::new(transport, endpoint.kind())),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(TransportError::new(TransportErrorKind::Timeout { limit }, Delivery::NotSent).into()),
+    }
+}
+
+async fn close(connection: &Connection) {
+    connection.link().shut();
+    connection.link().transport.close().await;
+}
+
+fn not_even_tried(error: CallError) -> ConnectError {
+    ConnectError { error, profile: None, tried: Vec::new() }
+}
+
+/// How an attempt on one connection ended.
+pub(crate) enum Verdict {
+    /// The era and version are known, and the server knows that they are.
+    Settled(Arc<ServerProfile>),
+    /// The server ended with `error` and should be started again with this first.
+    Reopen { probe: Probe, error: CallError },
+    /// No connection.
+    Failed { error: CallError, profile: Option<Arc<ServerProfile>> },
+}
+
+/// A negotiation with its clocks.
+pub(crate) struct Attempt<'a> {
+    negotiation: Negotiation,
+    envelope: &'a Envelope,
+    /// How long the first probe may be silent; `None` once that is decided.
+    silence: Option<Duration>,
+    /// Time for everything after that.
+    limit: Duration,
+}
+
+type Outcome = (Probe, Result<Answer, CallError>);
+
+impl<'a> Attempt<'a> {
+    pub(crate) fn new(
+        negotiation: Negotiation,
+        envelope: &'a Envelope,
+        silence: Option<Duration>,
+        limit: Duration,
+    ) -> Self {
+        Self { negotiation, envelope, silence, limit }
+    }
+
+    /// Negotiates on a connection, beginning with `first`.
+    pub(crate) async fn run(&mut self, connection: &Arc<Connection>, first: Probe) -> Verdict {
+        // Both probes may be out at once: whichever answers first decides.
+        let mut probes: FuturesUnordered<BoxFuture<'static, Outcome>> = FuturesUnordered::new();
+        probes.push(send(connection.clone(), self.request(connection, first)));
+        let mut deadline = Deadline::after(self.silence.unwrap_or(self.limit));
+        loop {
+            let observed = tokio::select! {
+                biased;
+                Some((probe, outcome)) = probes.next() => Observed::Outcome(probe, outcome),
+                () = tokio::time::sleep_until(deadline.at) => match self.silence {
+                    Some(limit) => Observed::Silence(limit),
+                    None => Observed::Deadline(self.limit),
+                },
+            };
+            if self.silence.take().is_some() {
+                deadline = Deadline::after(self.limit);
+            }
+            if let Observed::Outcome(probe, Err(error)) = &observed {
+                tracing::debug!(%probe, %error, "probe failed");
+            }
+            match self.negotiation.on(observed) {
+                Next::Send(probe) => {
+                    probes.push(send(connection.clone(), self.request(connection, probe)));
+                }
+                Next::Wait => {}
+                Next::Reopen { probe, error } => return Verdict::Reopen { probe, error },
+                Next::Settled(profile) => return self.settle(connection, (*profile).into(), deadline).await,
+                Next::GiveUp(error) => return Verdict::Failed { error, profile: None },
+            }
+        }
+    }
+
+    /// The error of a failed attempt.
+    pub(crate) fn failed(self, error: CallError, profile: Option<Arc<ServerProfile>>) -> ConnectError {
+        let tried = self.negotiation.into_tried();
+        tracing::warn!(%error, ?tried, "no connection");
+        ConnectError { error, profile, tried }
+    }
+
+    fn failed_to_open(self, kind: TransportKind, error: CallError) -> ConnectError {
+        let opening = format!("open {kind}: {error}");
+        let mut failed = self.failed(error, None);
+        failed.tried.push(opening);
+        failed
+    }
+
+    /// Completes the handshake, where there is one.
+    async fn settle(
+        &self,
+        connection: &Arc<Connection>,
+        profile: Arc<ServerProfile>,
+        deadline: Deadline,
+    ) -> Verdict {
+        let link = connection.link();
+        if profile.era == Era::Handshake {
+            let sending = send_notification(link, Method::Initialized, None, profile.version);
+            if let Err(error) = deadline.bound(sending).await {
+                return Verdict::Failed { error, profile: Some(profile) };
+            }
+        }
+        link.agree(profile.version);
+        Verdict::Settled(profile)
+    }
+
+    fn request(&self, connection: &Connection, probe: Probe) -> (Probe, Result<Prepared, CallError>) {
+        let link = connection.link();
+        let (method, params, version) = match probe {
+            Probe::Discover(version) => {
+                let params = self.envelope.wrap(None, Some(version), None);
+                (Method::ServerDiscover, params, Some(version))
+            }
+            // Neither version header nor any other of the stateless era (wire reference §5.2 step 2).
+            Probe::Initialize(version) => {
+                (Method::Initialize, self.envelope.initialize(version).map(Some), None::<ProtocolVersion>)
+            }
+        };
+        let headers = if version.is_some() && link.kind == TransportKind::Http {
+            mirror(&method, None)
+        } else {
+            Vec::new()
+        };
+        let prepared = params.map(|params| Prepared {
+            id: link.next_id(),
+            method,
+            params,
+            version,
+            headers,
+            // `initialize` must not be cancelled, and a probe that was outrun needs not be.
+            cancel: Cancel::Silently,
+            progress: false,
+            takes_anonymous: true,
+            result_types: None,
+            deadline: None,
+        });
+        (probe, prepared)
+    }
+}
+
+fn send(
+    connection: Arc<Connection>,
+    (probe, prepared): (Probe, Result<Prepared, CallError>),
+) -> BoxFuture<'static, Outcome> {
+    Box::pin(async move {
+        let outcome = async {
+            let mut exchange = Exchange::open(connection, prepared?).await?;
+            loop {
+                if let Event::Done(answer) = exchange.next().await? {
+                    return Ok(answer);
+                }
+            }
+        };
+        (probe, outcome.await)
+    })
+}

@@ -1,0 +1,4 @@
+//! The pure half: state machines without I/O, clock or runtime.
+
+pub(crate) mod negotiate;
+pub(crate) mod pending;

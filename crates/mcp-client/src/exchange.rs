@@ -1,0 +1,325 @@
+//! One request on the wire until its answer.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt};
+use mcp_protocol::{Message, Method, Notification, ProtocolVersion, RawJson, Request, RequestId};
+use mcp_transport::{Delivery, Header, Inbox, Incoming, Outbound, Reply, TransportError, TransportErrorKind};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::call::{Answer, Deadline, check_result};
+use crate::error::CallError;
+use crate::link::{Connection, Link, Waiter};
+use crate::stats::count;
+
+/// Progress notifications of one call that may wait to be read; more are dropped and counted.
+const EVENTS: usize = 64;
+
+/// How long the end of a stream may take after the answer.
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+
+/// A request, ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// From [`Link::next_id`].
+    pub(crate) id: i64,
+    pub(crate) method: Method,
+    pub(crate) params: Option<RawJson>,
+    pub(crate) version: Option<ProtocolVersion>,
+    pub(crate) headers: Vec<Header>,
+    /// How to tell the server that the answer is not wanted any more.
+    pub(crate) cancel: Cancel,
+    /// Whether the parameters carry a [`progress_token`].
+    pub(crate) progress: bool,
+    /// Whether an error without id may be the answer, as while nothing else can be under way.
+    pub(crate) takes_anonymous: bool,
+    /// The values `resultType` may have; `None` in the handshake era, which has no such member.
+    pub(crate) result_types: Option<&'static [&'static str]>,
+    pub(crate) deadline: Option<Deadline>,
+}
+
+/// How a request is cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cancel {
+    /// Not at all (`initialize`), or by closing its stream.
+    Silently,
+    /// With `notifications/cancelled`.
+    ByNotification,
+}
+
+/// What comes on the way to the answer, and the answer.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Notification(Notification),
+    Done(Answer),
+}
+
+/// A request that was sent and is not answered yet. Dropping it cancels the request.
+pub(crate) struct Exchange {
+    source: Source,
+    ticket: Ticket,
+    result_types: Option<&'static [&'static str]>,
+    method: Method,
+}
+
+enum Source {
+    /// The inbox's reader passes on what belongs here.
+    Shared {
+        events: Option<mpsc::Receiver<Notification>>,
+        answer: oneshot::Receiver<Result<Answer, CallError>>,
+    },
+    /// A stream of our own. `complaint`: why a message on it could not be the answer.
+    Own { inbox: Inbox, complaint: Option<CallError> },
+}
+
+impl Exchange {
+    /// Sends a request.
+    pub(crate) async fn open(connection: Arc<Connection>, prepared: Prepared) -> Result<Self, CallError> {
+        let Prepared { id, method, params, version, headers, cancel, deadline, .. } = prepared;
+        let link = connection.link();
+        let message =
+            Message::Request(Request { id: RequestId::Integer(id), method: method.clone(), params });
+
+        // Registered before sending: the answer can arrive before `send` returns.
+        let shared = link.register(id, prepared.progress, prepared.takes_anonymous)?;
+        count(&link.counters.requests_sent);
+        link.counters.active();
+        let mut ticket = Ticket {
+            connection: connection.clone(),
+            id,
+            cancel,
+            deadline,
+            started: Instant::now(),
+            open: true,
+        };
+        let reply = match link.transport.send(Outbound { message, version, headers }).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                if error.delivery == Delivery::NotSent {
+                    link.counters.requests_sent.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+                }
+                link.note_failure(&error);
+                ticket.fail();
+                return Err(error.into());
+            }
+        };
+        let source = match (reply, shared) {
+            (Reply::Own(inbox), shared) => {
+                if shared.is_some() {
+                    link.forget(id);
+                }
+                Source::Own { inbox, complaint: None }
+            }
+            (Reply::Inbox, Some((events, answer))) => Source::Shared { events, answer },
+            (Reply::Inbox | Reply::Accepted, _) => {
+                ticket.fail();
+                let kind =
+                    TransportErrorKind::Payload("the server accepted the request without an answer".into());
+                return Err(TransportError::new(kind, Delivery::Unknown).into());
+            }
+        };
+        Ok(Self { source, ticket, result_types: prepared.result_types, method })
+    }
+
+    /// The next event. After [`Event::Done`] or an error nothing follows. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<Event, CallError> {
+        let event = match &mut self.source {
+            Source::Shared { events, answer } => next_shared(events, answer).await,
+            Source::Own { inbox, complaint } => {
+                next_own(self.ticket.connection.link(), self.ticket.id, &self.method, inbox, complaint).await
+            }
+        };
+        match &event {
+            Ok(Event::Notification(_)) => {}
+            Ok(Event::Done(_)) => self.finish(),
+            Err(error) => {
+                if let CallError::Transport(error) = error {
+                    self.ticket.connection.link().note_failure(error);
+                }
+                if matches!(error, CallError::Rpc { .. }) {
+                    self.finish();
+                }
+                self.ticket.fail();
+            }
+        }
+        event
+    }
+
+    /// Whether the answer is a result at all; a result of the wrong shape counts as an error.
+    pub(crate) fn check(&self, answer: &Answer) -> Result<(), CallError> {
+        check_result(&self.method, answer, self.result_types)
+            .inspect_err(|_| count(&self.ticket.connection.link().counters.errors))
+    }
+
+    /// The answer is there: closes the books, and lets the end of the stream arrive, without which the
+    /// transport could not use its connection again.
+    fn finish(&mut self) {
+        self.ticket.close();
+        let link = self.ticket.connection.link();
+        link.counters.answered(self.ticket.started);
+        if let Source::Own { inbox, .. } = &mut self.source
+            && inbox.next().now_or_never().is_none()
+        {
+            let mut rest = std::mem::replace(inbox, futures::stream::empty().boxed());
+            link.in_background(DRAIN_LIMIT, async move { while let Some(Ok(_)) = rest.next().await {} });
+        }
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("id", &self.ticket.id).field("method", &self.method).finish()
+    }
+}
+
+async fn next_shared(
+    events: &mut Option<mpsc::Receiver<Notification>>,
+    answer: &mut oneshot::Receiver<Result<Answer, CallError>>,
+) -> Result<Event, CallError> {
+    // The reader drops the sender of events with the answer, so everything before it comes first.
+    if let Some(receiver) = events {
+        if let Some(notification) = receiver.recv().await {
+            return Ok(Event::Notification(notification));
+        }
+        *events = None;
+    }
+    match answer.await {
+        Ok(outcome) => outcome.map(Event::Done),
+        Err(_) => Err(CallError::closed("the connection was closed", Delivery::Unknown)),
+    }
+}
+
+async fn next_own(
+    link: &Arc<Link>,
+    id: i64,
+    method: &Method,
+    inbox: &mut Inbox,
+    complaint: &mut Option<CallError>,
+) -> Result<Event, CallError> {
+    loop {
+        let item = tokio::select! {
+            biased;
+            item = inbox.next() => item,
+            reason = link.aborted.wait() => return Err(CallError::Transport(reason)),
+        };
+        let Incoming { message, frame } = match item {
+            Some(Ok(incoming)) => incoming,
+            Some(Err(error)) if matches!(error.kind, TransportErrorKind::Payload(_)) => {
+                count(&link.counters.bad_messages);
+                *complaint = Some(CallError::Transport(error));
+                continue;
+            }
+            Some(Err(error)) => return Err(CallError::Transport(error)),
+            None => {
+                return Err(complaint.take().unwrap_or_else(|| {
+                    CallError::closed("the stream ended before the answer", Delivery::Unknown)
+                }));
+            }
+        };
+        link.counters.active();
+        match message {
+            Message::Response(response) if response.id == RequestId::Integer(id) => {
+                return Ok(Event::Done(Answer { result: response.result, frame }));
+            }
+            // On a stream of our own an error without id can only mean our request.
+            Message::Failure(failure) if failure.id.as_ref().is_none_or(|i| *i == RequestId::Integer(id)) => {
+                return Err(CallError::Rpc { error: failure.error, frame });
+            }
+            Message::Response(_) | Message::Failure(_) => {
+                count(&link.counters.unknown_answers);
+                *complaint = Some(CallError::unusable("the answer carries another id", frame));
+            }
+            Message::Request(request) => link.answer_request(request),
+            Message::Notification(notification) if is_of_call(method, &notification.method) => {
+                return Ok(Event::Notification(notification));
+            }
+            Message::Notification(notification) => link.publish(notification),
+        }
+    }
+}
+
+/// Whether a notification on a request's own stream belongs to the request, and not to the server as a
+/// whole. A listen request asks for the latter.
+fn is_of_call(request: &Method, notification: &Method) -> bool {
+    *request == Method::SubscriptionsListen
+        || !matches!(
+            notification,
+            Method::ToolsListChanged
+                | Method::PromptsListChanged
+                | Method::ResourcesListChanged
+                | Method::ResourcesUpdated
+                | Method::ElicitationComplete
+                | Method::TasksStatus
+        )
+}
+
+/// The progress token of a request: its id, marked as ours, so that a token a caller put into its own
+/// parameters is never taken for it.
+pub(crate) fn progress_token(id: i64) -> String {
+    format!("{TOKEN_PREFIX}{id}")
+}
+
+const TOKEN_PREFIX: &str = "mcp-client/";
+
+/// The id of the request a progress token of ours belongs to.
+pub(crate) fn id_of_token(token: &str) -> Option<i64> {
+    token.strip_prefix(TOKEN_PREFIX)?.parse().ok()
+}
+
+/// What is to be undone when a request ends without its answer.
+struct Ticket {
+    connection: Arc<Connection>,
+    id: i64,
+    cancel: Cancel,
+    deadline: Option<Deadline>,
+    started: Instant,
+    open: bool,
+}
+
+impl Ticket {
+    /// The request is over and nothing has to be undone.
+    fn close(&mut self) {
+        self.open = false;
+    }
+
+    /// The same, and it failed.
+    fn fail(&mut self) {
+        self.connection.link().forget(self.id);
+        count(&self.connection.link().counters.errors);
+        self.open = false;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        let link = self.connection.link();
+        link.forget(self.id);
+        let timed_out = self.deadline.filter(|deadline| deadline.is_over());
+        let reason = match timed_out {
+            Some(Deadline { limit, .. }) => {
+                count(&link.counters.errors);
+                format!("timed out after {limit:?}")
+            }
+            None => "not wanted any more".to_owned(),
+        };
+        if self.cancel == Cancel::ByNotification {
+            link.cancel(self.id, &reason);
+        }
+    }
+}
+
+/// The sending ends of a waiting request.
+pub(crate) fn channels(wants_progress: bool, takes_anonymous: bool) -> (Waiter, Shared) {
+    let (answer, answer_end) = oneshot::channel();
+    let (events, events_end) = wants_progress.then(|| mpsc::channel(EVENTS)).unzip();
+    (Waiter { answer, events, takes_anonymous }, (events_end, answer_end))
+}
+
+/// The receiving ends.
+pub(crate) type Shared = (Option<mpsc::Receiver<Notification>>, oneshot::Receiver<Result<Answer, CallError>>);

@@ -1,0 +1,62 @@
+//! How to connect.
+
+use std::time::Duration;
+
+use mcp_protocol::{Era, EraPolicy, RawJson};
+
+/// What the client says about itself, as `clientInfo`. For display at the server, nothing more.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct ClientInfo {
+    /// Name of the program.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+impl ClientInfo {
+    /// A name and a version.
+    #[must_use]
+    pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
+        Self { name: name.into(), version: version.into() }
+    }
+}
+
+impl Default for ClientInfo {
+    /// The name and version of this crate.
+    fn default() -> Self {
+        Self::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+    }
+}
+
+/// How [`connect`](crate::connect) negotiates.
+#[derive(Debug, Clone)]
+pub struct ConnectOptions {
+    /// Who we are.
+    pub client_info: ClientInfo,
+    /// The `ClientCapabilities` object to declare. Must be a JSON object.
+    pub capabilities: RawJson,
+    /// Which eras may be used.
+    pub policy: EraPolicy,
+    /// The era this server had last time: tried first; if it does not work any more, the other follows.
+    pub hint: Option<Era>,
+    /// How long the first request (`server/discover`, unless the hint says otherwise) may stay
+    /// unanswered before the other era is tried as well.
+    pub probe_timeout: Duration,
+    /// Time for the rest of the negotiation, and for opening the transport.
+    pub handshake_timeout: Duration,
+}
+
+impl Default for ConnectOptions {
+    /// This crate's name, no capabilities, both eras, 10 s for the probe and 10 s for the handshake.
+    fn default() -> Self {
+        Self {
+            client_info: ClientInfo::default(),
+            capabilities: RawJson::empty_object(),
+            policy: EraPolicy::Auto,
+            hint: None,
+            probe_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
+        }
+    }
+}

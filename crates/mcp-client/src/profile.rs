@@ -1,0 +1,76 @@
+//! What a server said about itself when the connection was opened.
+
+use std::time::Duration;
+
+use mcp_protocol::{Era, JsonKind, ProtocolVersion, RawJson};
+
+/// Where a stateless server names itself: `result._meta` of every answer (wire reference §1.5).
+const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+
+/// A `ttlMs` beyond this is cut, so that a server cannot make itself immortal in a cache.
+const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What negotiation found out about a server. Objects are kept verbatim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerProfile {
+    /// How the connection works.
+    pub era: Era,
+    /// The revision in use.
+    pub version: ProtocolVersion,
+    /// The same as the server spelled it.
+    pub protocol_version: String,
+    /// `serverInfo`, if the server sent an object.
+    pub server_info: Option<RawJson>,
+    /// `capabilities`, if the server sent an object.
+    pub capabilities: Option<RawJson>,
+    /// Instructions for the model.
+    pub instructions: Option<String>,
+    /// How long this may be believed: `ttlMs` of `server/discover` if above zero, at most 24 h.
+    pub ttl: Option<Duration>,
+}
+
+impl ServerProfile {
+    /// From the result of `initialize`, its version already judged.
+    pub(crate) fn from_initialize(version: ProtocolVersion, result: &RawJson) -> Self {
+        Self {
+            era: Era::Handshake,
+            version,
+            protocol_version: version.as_str().to_owned(),
+            server_info: object(result, "serverInfo"),
+            capabilities: object(result, "capabilities"),
+            instructions: text(result, "instructions"),
+            ttl: None,
+        }
+    }
+
+    /// From the result of `server/discover`, for the version chosen from its list.
+    pub(crate) fn from_discover(version: ProtocolVersion, result: &RawJson) -> Self {
+        let ttl = result
+            .get("ttlMs")
+            .and_then(|ttl| ttl.to::<u64>().ok())
+            .map(Duration::from_millis)
+            .filter(|ttl| !ttl.is_zero());
+        Self {
+            era: Era::Stateless,
+            version,
+            protocol_version: version.as_str().to_owned(),
+            server_info: result
+                .get("_meta")
+                .and_then(|meta| object(&meta, SERVER_INFO))
+                // Drafts of the revision had it at the top level (wire reference §3.2).
+                .or_else(|| object(result, "serverInfo")),
+            capabilities: object(result, "capabilities"),
+            instructions: text(result, "instructions"),
+            ttl: ttl.map(|ttl| ttl.min(MAX_TTL)),
+        }
+    }
+}
+
+fn object(of: &RawJson, name: &str) -> Option<RawJson> {
+    of.get(name).filter(|value| value.kind() == JsonKind::Object)
+}
+
+fn text(of: &RawJson, name: &str) -> Option<String> {
+    of.get(name)?.to().ok()
+}

@@ -1,0 +1,242 @@
+//! Era detection, end to end: which messages are sent to which kind of server, and what comes of it.
+
+use std::time::Duration;
+
+use mcp_client::{CallError, ConnectOptions};
+use mcp_protocol::{Era, EraPolicy, Message, Method};
+use mcp_transport::{Delivery, Reply, TransportErrorKind, TransportKind};
+
+use crate::wire::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_server_is_reached_by_fallback() {
+    for kind in [TransportKind::Stdio, TransportKind::Http] {
+        let server = match kind {
+            TransportKind::Stdio => Server::new(kind, stdio(Era::Handshake, |_, _| {})),
+            _ => Server::new(kind, http(Era::Handshake, |_| own_silent())),
+        };
+        let client = server.connect(&ConnectOptions::default()).await.unwrap();
+        let profile = client.profile();
+        assert_eq!(profile.era, Era::Handshake);
+        assert_eq!(profile.protocol_version, "2025-11-25");
+        assert_eq!(profile.server_info.as_ref().unwrap().as_str(), r#"{"name":"s","version":"1"}"#);
+        assert_eq!(profile.capabilities.as_ref().unwrap().as_str(), r#"{"tools":{}}"#);
+        assert_eq!(profile.instructions.as_deref(), Some("be kind"));
+        assert_eq!(profile.ttl, None);
+        let sent = server.wire().sent();
+        assert_eq!(server.wire().methods(), ["server/discover", "initialize", "notifications/initialized"]);
+        assert_eq!((sent[1].version, sent[1].headers.len()), (None, 0), "a plain handshake request");
+        assert_eq!(
+            params(&sent[1]),
+            format!(
+                r#"{{"protocolVersion":"2025-11-25","capabilities":{{}},"clientInfo":{{"name":"mcp-client","version":"{}"}}}}"#,
+                env!("CARGO_PKG_VERSION")
+            )
+        );
+        assert!(matches!(&sent[2].message, Message::Notification(n) if n.params.is_none()));
+        assert_eq!(sent[2].version.map(|v| v.as_str()), Some("2025-11-25"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stateless_server_needs_one_request() {
+    for kind in [TransportKind::Stdio, TransportKind::Http] {
+        let server = match kind {
+            TransportKind::Stdio => Server::new(kind, stdio(Era::Stateless, |_, _| {})),
+            _ => Server::new(kind, http(Era::Stateless, |_| own_silent())),
+        };
+        let client = server.connect(&ConnectOptions::default()).await.unwrap();
+        let profile = client.profile();
+        assert_eq!((profile.era, profile.version.as_str()), (Era::Stateless, "2026-07-28"));
+        assert_eq!(profile.server_info.as_ref().unwrap().as_str(), r#"{"name":"m","version":"2"}"#);
+        assert_eq!(profile.ttl, Some(Duration::from_secs(60)));
+        assert_eq!(server.wire().methods(), ["server/discover"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_ends_on_the_probe_is_started_again_with_the_handshake_first() {
+    let server = Server::starts(
+        TransportKind::Stdio,
+        vec![
+            (|_: &_, wire: &Wire| {
+                wire.fail(TransportErrorKind::Exited("exit status: 1".into()));
+                Ok(Reply::Inbox)
+            })
+            .into(),
+            stdio(Era::Handshake, |_, _| {}).into(),
+        ],
+    );
+    let client = server.connect(&ConnectOptions::default()).await.unwrap();
+    assert_eq!(client.profile().era, Era::Handshake);
+    let wires = server.wires();
+    assert_eq!(wires[0].methods(), ["server/discover"]);
+    assert!(wires[0].is_closed());
+    assert_eq!(wires[1].methods(), ["initialize", "notifications/initialized"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_always_ends_is_started_twice_at_most() {
+    for hint in [None, Some(Era::Handshake), Some(Era::Stateless)] {
+        let end = |_: &_, wire: &Wire| {
+            wire.fail(TransportErrorKind::Exited("exit status: 1".into()));
+            Ok(Reply::Inbox)
+        };
+        let server = Server::starts(TransportKind::Stdio, vec![end.into(), end.into()]);
+        let options = ConnectOptions { hint, ..ConnectOptions::default() };
+        let failed = server.connect(&options).await.unwrap_err();
+        assert_eq!(failed.to_string(), "server process ended: exit status: 1");
+        assert_eq!(failed.tried.len(), 2, "{:?}", failed.tried);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_silent_probe_both_are_out_and_the_first_answer_wins() {
+    for late in [Era::Handshake, Era::Stateless] {
+        let script = move |out: &mcp_transport::Outbound, wire: &Wire| {
+            // Both answers become possible only once `initialize` is there.
+            match (method(out), late) {
+                (Some(Method::Initialize), Era::Handshake) => wire.push(result(out, INITIALIZED)),
+                (Some(Method::Initialize), Era::Stateless) => {
+                    wire.push(result(&wire.sent()[0], DISCOVERED));
+                }
+                _ => {}
+            }
+            Ok(Reply::Inbox)
+        };
+        let server = Server::new(TransportKind::Stdio, script);
+        let before = tokio::time::Instant::now();
+        let client = server.connect(&ConnectOptions::default()).await.unwrap();
+        assert_eq!(client.profile().era, late);
+        assert_eq!(before.elapsed(), Duration::from_secs(10), "the probe timeout");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_answers_costs_both_limits() {
+    for (kind, policy, limit, tried) in [
+        (TransportKind::Stdio, EraPolicy::Auto, 13, 3),
+        (TransportKind::Http, EraPolicy::Auto, 13, 3),
+        (TransportKind::Stdio, EraPolicy::Only(Era::Handshake), 9, 1),
+        (TransportKind::Http, EraPolicy::Only(Era::Stateless), 9, 1),
+    ] {
+        let silent = move |_: &_, _: &Wire| match kind {
+            TransportKind::Stdio => Ok(Reply::Inbox),
+            _ => own_silent(),
+        };
+        let server = Server::new(kind, silent);
+        let options = ConnectOptions {
+            policy,
+            probe_timeout: Duration::from_secs(4),
+            handshake_timeout: Duration::from_secs(9),
+            ..ConnectOptions::default()
+        };
+        let before = tokio::time::Instant::now();
+        let failed = server.connect(&options).await.unwrap_err();
+        assert!(failed.error.is_timeout());
+        assert_eq!(failed.to_string(), "timed out after 9s");
+        assert_eq!(before.elapsed(), Duration::from_secs(limit));
+        assert_eq!(failed.tried.len(), tried, "{:?}", failed.tried);
+        assert!(server.wire().is_closed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_http_a_plain_refusal_is_no_verdict() {
+    for (refusal, era) in
+        [(401, None), (403, None), (400, Some(())), (404, Some(())), (405, Some(())), (500, Some(()))]
+    {
+        let handshake_server = http(Era::Handshake, |_| own_silent());
+        let server =
+            Server::new(TransportKind::Http, move |out: &mcp_transport::Outbound, wire: &Wire| match method(
+                out,
+            ) {
+                Some(Method::ServerDiscover) => Err(status(refusal)),
+                _ => handshake_server(out, wire),
+            });
+        let outcome = server.connect(&ConnectOptions::default()).await;
+        assert_eq!(outcome.is_ok(), era.is_some(), "{refusal}");
+        if let Err(failed) = outcome {
+            assert_eq!(failed.to_string(), format!("http status {refusal}"));
+            assert_eq!(server.wire().methods(), ["server/discover"]);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hint_saves_the_probe_and_is_dropped_when_it_fails() {
+    let options = ConnectOptions { hint: Some(Era::Handshake), ..ConnectOptions::default() };
+    let server = Server::new(TransportKind::Http, http(Era::Handshake, |_| own_silent()));
+    server.connect(&options).await.unwrap();
+    assert_eq!(server.wire().methods(), ["initialize", "notifications/initialized"]);
+
+    let server = Server::new(TransportKind::Http, http(Era::Stateless, |_| own_silent()));
+    let client = server.connect(&options).await.unwrap();
+    assert_eq!(client.profile().era, Era::Stateless);
+    assert_eq!(server.wire().methods(), ["initialize", "server/discover"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_does_not_open_is_a_plain_error() {
+    let error = refuse(TransportErrorKind::Connect("connection refused".into()), Delivery::NotSent);
+    let server = Server::new(TransportKind::Http, error);
+    let failed = server.connect(&ConnectOptions::default()).await.unwrap_err();
+    assert_eq!(failed.tried, ["open http: connection refused"]);
+    assert_eq!(failed.error.delivery(), Delivery::NotSent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_without_its_last_step_fails_but_tells_the_profile() {
+    let server =
+        Server::new(TransportKind::Http, |out: &mcp_transport::Outbound, _: &Wire| match method(out) {
+            Some(Method::Initialize) => own([result(out, INITIALIZED)]),
+            Some(Method::Initialized) => Err(status(500)),
+            _ => own([error(out, -32601, "")]),
+        });
+    let failed = server.connect(&ConnectOptions::default()).await.unwrap_err();
+    assert_eq!(failed.to_string(), "http status 500");
+    assert_eq!(failed.profile.unwrap().protocol_version, "2025-11-25");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_without_id_is_the_answer_to_the_lone_probe() {
+    let server = Server::new(TransportKind::Stdio, |out: &mcp_transport::Outbound, wire: &Wire| {
+        match method(out) {
+            Some(Method::Initialize) => wire.push(result(out, INITIALIZED)),
+            Some(Method::ServerDiscover) => {
+                wire.push(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"eh"}}"#);
+            }
+            _ => {}
+        }
+        Ok(Reply::Inbox)
+    });
+    let before = tokio::time::Instant::now();
+    let client = server.connect(&ConnectOptions::default()).await.unwrap();
+    assert_eq!(client.profile().era, Era::Handshake);
+    assert!(before.elapsed().is_zero());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_connection_can_shake_hands_again() {
+    let server = Server::new(TransportKind::Http, http(Era::Handshake, |_| own_silent()));
+    let client = server.connect(&ConnectOptions::default()).await.unwrap();
+    let first = client.profile();
+    let second = client.handshake(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(first, second);
+    assert!(!std::sync::Arc::ptr_eq(&first, &client.profile()));
+    assert_eq!(server.wire().methods()[3..], ["initialize", "notifications/initialized"]);
+
+    client.close().await;
+    let failed = client.handshake(Duration::from_secs(5)).await.unwrap_err();
+    assert_eq!(failed.error.delivery(), Delivery::NotSent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn capabilities_must_be_an_object() {
+    let server = Server::new(TransportKind::Http, http(Era::Handshake, |_| own_silent()));
+    let capabilities = mcp_protocol::RawJson::encode(&[1]).unwrap();
+    let options = ConnectOptions { capabilities, ..ConnectOptions::default() };
+    let failed = server.connect(&options).await.unwrap_err();
+    assert!(matches!(failed.error, CallError::Invalid { frame: None, .. }));
+    assert!(server.wires().is_empty(), "nothing was opened");
+}

@@ -1,1 +1,16 @@
-//! Tests against real servers and processes.
+//! Tests against real servers and processes, all of them on this machine.
+//!
+//! `cargo xtask peers` installs the servers. A test whose peer is not installed prints
+//! `SKIPPED: name: what to install` and passes; with `CI=true` it fails.
+
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "the helpers of tests are tests, too"
+)]
+
+mod client;
+mod peers;
+mod process;
+mod wait;

@@ -1,0 +1,92 @@
+//! Where the peers are, and how each is started.
+
+use std::path::{Path, PathBuf};
+
+use mcp_transport::StdioEndpoint;
+use tokio::process::Command;
+
+#[cfg(windows)]
+const PYTHON: &str = "Scripts/python.exe";
+#[cfg(not(windows))]
+const PYTHON: &str = "bin/python";
+
+/// A program with the arguments every start of it needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    command: PathBuf,
+    args: Vec<String>,
+}
+
+impl Program {
+    /// The `rmcp` server of this package; always there.
+    pub(crate) fn rmcp() -> Self {
+        Self { command: env!("CARGO_BIN_EXE_rmcp-server").into(), args: Vec::new() }
+    }
+
+    /// The server on the Python SDK. `None`, and said so, if it cannot run here.
+    pub(crate) fn python_sdk(test: &str) -> Option<Self> {
+        let script = folder().join("modern_server.py");
+        Some(Self { command: python(test)?, args: vec![text(&script)] })
+    }
+
+    /// A published server that is a Python module.
+    pub(crate) fn python_module(test: &str, module: &str) -> Option<Self> {
+        Some(Self { command: python(test)?, args: vec!["-m".into(), module.into()] })
+    }
+
+    /// A published server of the `@modelcontextprotocol` family on Node.js.
+    pub(crate) fn node(test: &str, server: &str) -> Option<Self> {
+        let set = installed("node").or_else(|| skipped(test, "Node.js 20 or later with npm"))?;
+        let script = set.join(format!("node_modules/@modelcontextprotocol/{server}/dist/index.js"));
+        Some(Self { command: "node".into(), args: vec![text(&script)] })
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn with_args<'a>(mut self, args: impl IntoIterator<Item = &'a str>) -> Self {
+        self.args.extend(args.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// For a client that starts it.
+    pub(crate) fn endpoint(&self) -> StdioEndpoint {
+        StdioEndpoint::new(text(&self.command), self.args.clone())
+    }
+
+    /// For a test that starts it.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.command);
+        command.args(&self.args);
+        command
+    }
+}
+
+fn python(test: &str) -> Option<PathBuf> {
+    let python = installed("python").map(|set| set.join(PYTHON));
+    python.or_else(|| skipped(test, "Python 3.10 or later with venv"))
+}
+
+/// The folder of an installed set of peers.
+fn installed(set: &str) -> Option<PathBuf> {
+    // Not Cargo's target folder: a coverage build has another one and the same peers.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers").join(set);
+    // xtask writes this file last.
+    folder.join("made-from").exists().then_some(folder)
+}
+
+/// The folder of the peers' own sources.
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
+}
+
+fn skipped<T>(test: &str, what: &str) -> Option<T> {
+    assert!(
+        std::env::var_os("CI").is_none_or(|value| value != "true"),
+        "{test} cannot run: install {what}, then run `cargo xtask peers`"
+    );
+    println!("SKIPPED: {test}: install {what}, then run `cargo xtask peers`");
+    None
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("the checkout has a path in UTF-8").to_owned()
+}

@@ -89,7 +89,7 @@ impl Wire {
 struct Scripted {
     wire: Wire,
     handler: Handler,
-    inbox: Option<Inbox>,
+    inbox: Mutex<Option<Inbox>>,
 }
 
 impl Transport for Scripted {
@@ -107,7 +107,7 @@ impl Transport for Scripted {
     }
 
     fn take_inbox(&mut self) -> Option<Inbox> {
-        self.inbox.take().filter(|_| self.wire.0.kind == TransportKind::Stdio)
+        self.inbox.get_mut().unwrap().take().filter(|_| self.wire.0.kind == TransportKind::Stdio)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
@@ -179,7 +179,7 @@ impl Connector for Server {
                 let item = receiver.recv().await?;
                 Some((item, receiver))
             });
-            let transport = Scripted { wire, handler, inbox: Some(inbox.boxed()) };
+            let transport = Scripted { wire, handler, inbox: Mutex::new(Some(inbox.boxed())) };
             Ok(Box::new(transport) as Box<dyn Transport>)
         })
     }

@@ -1,1 +1,24 @@
-//! A built-in MCP server that exercises every feature, both eras.
+#![doc = include_str!("../README.md")]
+
+mod answer;
+mod ask;
+mod call;
+mod caller;
+mod core;
+mod handshake;
+mod listen;
+mod log_level;
+mod options;
+mod page;
+mod params;
+mod prompts;
+mod resources;
+mod running;
+mod seal;
+mod stateless;
+mod stdio;
+mod tools;
+
+pub use self::core::{DemoServer, Effect, PeerId};
+pub use options::DemoOptions;
+pub use stdio::{StdioEnd, serve_stdio};

@@ -1,16 +1,49 @@
 //! `cargo xtask coverage`.
 
+use std::path::Path;
+use std::process::Command;
+
 use crate::checkout::Checkout;
-use crate::tool;
+use crate::{peers, tool};
+
+/// Releases of LLVM whose tools, as distributions name them, read what this compiler writes; newest first.
+const LLVM_RELEASES: &[&str] = &["22", "21", "20", "19"];
 
 /// Line coverage of the workspace's tests: a table on standard output, and `lcov.info` in the root.
 pub(crate) fn run(checkout: &Checkout) -> Result<(), String> {
     if !tool::is_there(&mut checkout.cargo(&["llvm-cov", "--version"])) {
-        return Err("cargo-llvm-cov is missing; install it with `cargo install cargo-llvm-cov` and \
-                    `rustup component add llvm-tools`"
-            .into());
+        return Err("cargo-llvm-cov is missing; run `cargo install cargo-llvm-cov`".into());
     }
-    tool::run(&mut checkout.cargo(&["llvm-cov", "--no-report", "--workspace"]))?;
-    tool::run(&mut checkout.cargo(&["llvm-cov", "report", "--lcov", "--output-path", "lcov.info"]))?;
-    tool::run(&mut checkout.cargo(&["llvm-cov", "report", "--summary-only"]))
+    let tools = llvm_tools()?;
+    let llvm_cov = |args: &[&str]| {
+        let mut command = checkout.cargo(&["llvm-cov"]);
+        command.args(args).envs(tools.iter().map(|(name, value)| (name, value)));
+        tool::run(&mut command)
+    };
+    if let Err(why) = peers::install(checkout) {
+        println!("the interop tests are skipped: {why}");
+    }
+    llvm_cov(&["--no-report", "--workspace"])?;
+    llvm_cov(&["report", "--lcov", "--output-path", "lcov.info"])?;
+    llvm_cov(&["report", "--summary-only"])
+}
+
+/// The variables that tell `cargo llvm-cov` which tools to use, if it would not find any by itself.
+fn llvm_tools() -> Result<Vec<(&'static str, String)>, String> {
+    let libraries = tool::read(Command::new("rustc").args(["--print", "target-libdir"]))?;
+    let component = Path::new(libraries.trim()).with_file_name("bin").join("llvm-profdata");
+    if component.with_extension(std::env::consts::EXE_EXTENSION).exists()
+        || std::env::var_os("LLVM_COV").is_some()
+    {
+        return Ok(Vec::new());
+    }
+    for release in LLVM_RELEASES {
+        let (cov, profdata) = (format!("llvm-cov-{release}"), format!("llvm-profdata-{release}"));
+        if tool::is_there(Command::new(&cov).arg("--version")) {
+            return Ok(vec![("LLVM_COV", cov), ("LLVM_PROFDATA", profdata)]);
+        }
+    }
+    Err("the LLVM tools are missing; run `rustup component add llvm-tools`, or on Debian \
+         `apt-get install llvm-19`"
+        .into())
 }

@@ -1,0 +1,338 @@
+//! The command line, as clap reads it.
+
+use std::{fmt, num::NonZeroU64, path::PathBuf, str::FromStr};
+
+use clap::{Args, Subcommand, ValueHint};
+
+/// Where the gateway is unless told otherwise.
+pub const DEFAULT_URL: &str = "http://127.0.0.1:8300";
+
+/// Options every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct GlobalArgs {
+    /// Base URL of the gateway
+    #[arg(long, global = true, env = "MCP_GATEWAY_URL", default_value = DEFAULT_URL, value_hint = ValueHint::Url)]
+    pub url: String,
+    /// Key of the gateway's API, sent as `Authorization: Bearer`
+    #[arg(long, global = true, env = "MCP_GATEWAY_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub api_key: Option<ApiKey>,
+    /// Print JSON as the gateway sends it
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No colours; so does the environment variable NO_COLOR
+    #[arg(long, global = true)]
+    pub no_color: bool,
+}
+
+impl GlobalArgs {
+    /// Whether colours are wanted where they can be shown: neither `--no-color` nor a non-empty `NO_COLOR`.
+    pub fn color(&self) -> bool {
+        !self.no_color && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    }
+}
+
+/// The key of the gateway's API. `Debug` does not show it.
+#[derive(Clone)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ApiKey {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "" => Err("the key is empty"),
+            text if !text.chars().all(|c| c.is_ascii_graphic()) => {
+                Err("the key holds characters that cannot stand in a header")
+            }
+            text => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(redacted)")
+    }
+}
+
+/// The commands that talk to a gateway, or to a server in its place.
+#[derive(Debug, Clone, Subcommand)]
+#[non_exhaustive]
+pub enum Command {
+    /// Call a tool
+    #[command(after_help = CALL_EXAMPLES)]
+    Call(CallArgs),
+    /// List the tools of all servers
+    #[command(after_help = TOOLS_EXAMPLES)]
+    Tools(ToolsArgs),
+    /// List, register, remove, check and connect servers
+    #[command(after_help = SERVERS_EXAMPLES, args_conflicts_with_subcommands = true)]
+    Servers {
+        /// What to do; the list if missing
+        #[command(subcommand)]
+        command: Option<ServersCommand>,
+    },
+    /// Show every server on one screen
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(StatusArgs),
+    /// Show changes of the servers' status
+    #[command(after_help = EVENTS_EXAMPLES)]
+    Events(EventsArgs),
+    /// Show the steps of invocations
+    #[command(after_help = INVOCATIONS_EXAMPLES)]
+    Invocations(InvocationsArgs),
+    /// Work on a configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Arguments of `call`.
+#[derive(Debug, Clone, Args)]
+pub struct CallArgs {
+    /// Name of the tool
+    pub tool: String,
+    /// One JSON object, or key=value words: the value is JSON if it parses as JSON, else a string
+    #[arg(value_name = "JSON|KEY=VALUE")]
+    pub arguments: Vec<String>,
+    /// A server to try first; repeat it for an order of preference
+    #[arg(long, value_name = "NAME", conflicts_with = "direct")]
+    pub server: Vec<String>,
+    /// Try no other servers than those given with --server
+    #[arg(long, requires = "server")]
+    pub only: bool,
+    /// Try only servers of this group
+    #[arg(long, value_name = "NAME", conflicts_with = "direct")]
+    pub group: Option<String>,
+    /// Limit of one attempt in milliseconds
+    #[arg(long, value_name = "MS")]
+    pub timeout: Option<NonZeroU64>,
+    /// Whether the call may run twice: decides if another server is tried when the outcome is unknown
+    #[arg(long, value_name = "true|false")]
+    pub idempotent: Option<bool>,
+    /// The server to call without a gateway.
+    #[command(flatten)]
+    pub direct: DirectArgs,
+}
+
+/// Arguments of `tools`.
+#[derive(Debug, Clone, Args)]
+pub struct ToolsArgs {
+    /// Only this server; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub server: Vec<String>,
+    /// The server to ask without a gateway.
+    #[command(flatten)]
+    pub direct: DirectArgs,
+}
+
+/// How to reach servers without a running gateway: one of the three, or none.
+#[derive(Debug, Clone, Default, Args)]
+#[group(id = "direct", multiple = false)]
+pub struct DirectArgs {
+    /// Without a running gateway: use the servers of this configuration file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Without a running gateway: start this command and speak MCP over its stdin and stdout
+    #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
+    pub server_command: Option<String>,
+    /// Without a running gateway: connect to the MCP server at this URL
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub server_url: Option<String>,
+}
+
+/// The commands under `servers`.
+#[derive(Debug, Clone, Subcommand)]
+#[non_exhaustive]
+pub enum ServersCommand {
+    /// List all servers
+    #[command(after_help = "Examples:\n  mcp-gateway servers list\n  mcp-gateway servers list --json")]
+    List,
+    /// Show everything about one server
+    #[command(after_help = "Examples:\n  mcp-gateway servers get search-a")]
+    Get {
+        /// Name of the server
+        name: String,
+    },
+    /// Register a server, or replace the one of that name
+    #[command(after_help = ADD_EXAMPLES)]
+    Add(AddArgs),
+    /// Remove a server
+    #[command(after_help = "Examples:\n  mcp-gateway servers remove search-a")]
+    Remove {
+        /// Name of the server
+        name: String,
+    },
+    /// Probe one server or all; exit code 1 if one is not healthy
+    #[command(
+        after_help = "Examples:\n  mcp-gateway servers check\n  mcp-gateway servers check search-a && echo healthy"
+    )]
+    Check {
+        /// Name of the server; all if missing
+        name: Option<String>,
+    },
+    /// Handshake with one server or all; exit code 1 if one is not initialized
+    #[command(after_help = "Examples:\n  mcp-gateway servers initialize search-a --force")]
+    Initialize(ForceArgs),
+    /// Probe, then handshake with one server or all; exit code 1 if one is not initialized
+    #[command(
+        after_help = "Examples:\n  mcp-gateway servers connect\n  mcp-gateway servers connect search-a --force"
+    )]
+    Connect(ForceArgs),
+}
+
+/// Arguments of `servers add`.
+#[derive(Debug, Clone, Args)]
+pub struct AddArgs {
+    /// Name for the server
+    pub name: String,
+    /// Its URL, unless --command is given; then key=value settings as in the configuration file
+    #[arg(value_name = "URL|KEY=VALUE")]
+    pub words: Vec<String>,
+    /// A command to start instead of a URL; the gateway must allow it (allow_stdio_registration)
+    #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
+    pub command: Option<String>,
+}
+
+/// Arguments of `servers initialize` and `servers connect`.
+#[derive(Debug, Clone, Args)]
+pub struct ForceArgs {
+    /// Name of the server; all if missing
+    pub name: Option<String>,
+    /// Handshake although one is in force, or although the probe failed
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// Keep it on screen, refreshed every second, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// Arguments of `events`.
+#[derive(Debug, Clone, Args)]
+pub struct EventsArgs {
+    /// Only this server
+    #[arg(long, value_name = "NAME")]
+    pub server: Option<String>,
+    /// Only what the invocation of this id caused
+    #[arg(long, value_name = "ID")]
+    pub correlation_id: Option<String>,
+    /// How the list is cut and continued.
+    #[command(flatten)]
+    pub follow: FollowArgs,
+}
+
+/// Arguments of `invocations`.
+#[derive(Debug, Clone, Args)]
+pub struct InvocationsArgs {
+    /// Only this server
+    #[arg(long, value_name = "NAME")]
+    pub server: Option<String>,
+    /// Only this MCP method
+    #[arg(long, value_name = "METHOD")]
+    pub method: Option<String>,
+    /// Only the invocation of this id
+    #[arg(long, value_name = "ID")]
+    pub request_id: Option<String>,
+    /// How the list is cut and continued.
+    #[command(flatten)]
+    pub follow: FollowArgs,
+}
+
+/// How an event list is cut and continued.
+#[derive(Debug, Clone, Args)]
+pub struct FollowArgs {
+    /// Only the newest N
+    #[arg(long, value_name = "N")]
+    pub limit: Option<NonZeroU64>,
+    /// Go on with new ones as they come, until Ctrl-C
+    #[arg(long, short)]
+    pub follow: bool,
+}
+
+/// The commands under `config`.
+#[derive(Debug, Clone, Subcommand)]
+#[non_exhaustive]
+pub enum ConfigCommand {
+    /// Check a configuration file; exit code 4 if it is invalid
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check {
+        /// The file; looked for in the usual places if missing
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+    },
+}
+
+const CALL_EXAMPLES: &str = r#"Examples:
+  mcp-gateway call add a=2 b=3
+  mcp-gateway call search '{"query": "rust", "limit": 5}'
+  mcp-gateway call search query=rust --server search-b --server search-a
+  mcp-gateway call lookup code='"007"'             a string that looks like a number
+  mcp-gateway call charge amount=5 --idempotent false --timeout 2000
+  mcp-gateway call echo message=hi --server-command 'npx -y @modelcontextprotocol/server-everything'
+  mcp-gateway call echo message=hi --server-url http://127.0.0.1:3001/mcp
+
+The text of the result goes to stdout; which server answered, and what was tried before, to stderr.
+Exit codes: 0 ok, 1 the call failed or the tool reported an error, 2 usage, 3 gateway not reachable,
+4 configuration invalid."#;
+
+const TOOLS_EXAMPLES: &str = "Examples:
+  mcp-gateway tools
+  mcp-gateway tools --server search-a --json
+  mcp-gateway tools --config mcp-gateway.toml
+  mcp-gateway tools --server-command 'uvx mcp-server-time'";
+
+const SERVERS_EXAMPLES: &str = "Examples:
+  mcp-gateway servers
+  mcp-gateway servers add search-b https://search-b.example.com/mcp group=search priority=50
+  mcp-gateway servers check search-b
+  mcp-gateway servers remove search-b";
+
+const ADD_EXAMPLES: &str = r#"Examples:
+  mcp-gateway servers add search-b https://search-b.example.com/mcp
+  mcp-gateway servers add search-b https://search-b.example.com/mcp group=search priority=50
+  mcp-gateway servers add search-b https://search-b.example.com/mcp 'headers={"X-Team": "blue"}'
+  mcp-gateway servers add time --command 'uvx mcp-server-time' timeout_ms=5000"#;
+
+const STATUS_EXAMPLES: &str = "Examples:
+  mcp-gateway status
+  mcp-gateway status --watch
+  mcp-gateway status --url http://gateway.example.com:8300 --json";
+
+const EVENTS_EXAMPLES: &str = "Examples:
+  mcp-gateway events --server search-a --limit 20
+  mcp-gateway events --follow
+  mcp-gateway events --correlation-id 5c1f3c0e-0d7c-4a53-9f0b-7a2f4b7f7f10 --json";
+
+const INVOCATIONS_EXAMPLES: &str = "Examples:
+  mcp-gateway invocations --limit 20
+  mcp-gateway invocations --follow --method tools/call
+  mcp-gateway invocations --request-id 5c1f3c0e-0d7c-4a53-9f0b-7a2f4b7f7f10";
+
+const CHECK_EXAMPLES: &str = "Examples:
+  mcp-gateway config check
+  mcp-gateway config check ./mcp-gateway.toml
+  mcp-gateway config check ~/.config/Claude/claude_desktop_config.json --json";
+
+const COMPLETIONS_EXAMPLES: &str = "Examples:
+  mcp-gateway completions bash > ~/.local/share/bash-completion/completions/mcp-gateway
+  mcp-gateway completions zsh > ~/.zfunc/_mcp-gateway
+  mcp-gateway completions fish > ~/.config/fish/completions/mcp-gateway.fish";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+//! One module a command.
+
+pub(crate) mod call;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod events;
+mod follow;
+pub(crate) mod servers;
+pub(crate) mod status;
+pub(crate) mod tools;

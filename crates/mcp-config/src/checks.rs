@@ -8,13 +8,18 @@ use crate::invalid::InvalidField;
 /// Longest duration in milliseconds: 30 days. Sums of two stay far from any overflow.
 const MAX_MILLIS: u64 = 30 * 24 * 60 * 60 * 1000;
 
+/// Most mistakes reported in one structure; further ones are dropped.
+const MAX_FAULTS: usize = 20;
+
 /// The mistakes found so far. Each check gives the value if it was given and is right.
 #[derive(Debug, Default)]
 pub(crate) struct Checks(Vec<InvalidField>);
 
 impl Checks {
     pub(crate) fn fail<const N: usize>(&mut self, path: [&str; N], reason: impl Into<String>) {
-        self.0.push(InvalidField::new(path, reason));
+        if self.0.len() < MAX_FAULTS {
+            self.0.push(InvalidField::new(path, reason));
+        }
     }
 
     pub(crate) fn ensure<const N: usize>(&mut self, holds: bool, path: [&str; N], reason: &str) {

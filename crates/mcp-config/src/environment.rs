@@ -24,6 +24,9 @@ pub(crate) enum Dialect {
     Client,
 }
 
+/// Most missing variables named in one error.
+const MAX_NAMED: usize = 50;
+
 /// Replaces the references in every string of the tree.
 pub(crate) fn substitute(node: &mut Node, text: &str, dialect: Dialect, env: Env<'_>) -> Vec<Finding> {
     let mut pass = Pass { dialect, env, missing: Vec::new(), findings: Vec::new() };
@@ -31,7 +34,10 @@ pub(crate) fn substitute(node: &mut Node, text: &str, dialect: Dialect, env: Env
     let Pass { missing, mut findings, .. } = pass;
     if let Some(&(_, first)) = missing.first() {
         let named = |(name, at): &(String, usize)| format!("`{name}` (line {})", position(text, *at).line);
-        let names: Vec<String> = missing.iter().map(named).collect();
+        let mut names: Vec<String> = missing.iter().take(MAX_NAMED).map(named).collect();
+        if missing.len() > MAX_NAMED {
+            names.push("and more".into());
+        }
         let message = format!(
             "environment variables not set: {}; set them, or write ${{NAME:-default}}",
             names.join(", ")
@@ -114,7 +120,8 @@ impl Pass<'_> {
     }
 
     fn miss(&mut self, name: &str, at: usize) {
-        if !self.missing.iter().any(|(known, _)| known == name) {
+        // One more than is named tells that there are more.
+        if self.missing.len() <= MAX_NAMED && !self.missing.iter().any(|(known, _)| known == name) {
             self.missing.push((name.to_owned(), at));
         }
     }

@@ -223,15 +223,13 @@ impl Reader {
         for mut entry in entries {
             let key = entry.key.clone();
             let path = [section, &key];
-            let name = match key.parse::<ServerName>() {
-                Ok(name) => name,
-                Err(error) => {
-                    let field = InvalidField::new([], error.to_string());
-                    self.findings.push(Finding::at(entry.key_at, dotted(&path, &field)));
-                    continue;
-                }
-            };
-            let Some(spec) = self.structure::<ServerSpec>(&mut entry.node, &path) else { continue };
+            let name = key.parse::<ServerName>();
+            if let Err(error) = &name {
+                let field = InvalidField::new([], error.to_string());
+                self.findings.push(Finding::at(entry.key_at, dotted(&path, &field)));
+            }
+            let spec = self.structure::<ServerSpec>(&mut entry.node, &path);
+            let (Ok(name), Some(spec)) = (name, spec) else { continue };
             match spec.into_definition(name, policy) {
                 Ok(definition) => {
                     self.check_among_others(&definition, &entry, &path, &names);

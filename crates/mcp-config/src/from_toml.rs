@@ -3,21 +3,27 @@
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use crate::diagnostic::Finding;
+use crate::diagnostic::{Finding, position};
 use crate::tree::{Entry, Node, Value};
+
+/// Most syntax errors looked at; a file that is no TOML at all has one in each line.
+const MAX_ERRORS: usize = 50;
 
 /// Parses a document. Every line with a syntax error is reported.
 pub(crate) fn parse(text: &str) -> Result<Node, Vec<Finding>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     let mut findings: Vec<Finding> = Vec::new();
     let mut last_line = None;
-    for error in &errors {
+    for error in errors.iter().take(MAX_ERRORS) {
         let at = error.span().map_or(text.len(), |span| span.start);
-        let line = crate::diagnostic::position(text, at).line;
+        let line = position(text, at).line;
         // One mistake often causes several errors in its line; the first says it best.
         if last_line.replace(line) != Some(line) {
             findings.push(Finding::at(at, format!("not valid TOML: {}", error.message())));
         }
+    }
+    if !findings.is_empty() {
+        return Err(findings);
     }
     let at = document.span().start;
     let value = table(document.into_inner(), &mut findings);

@@ -155,11 +155,14 @@ impl PolicySpec {
         let threshold = checks.millis(["latency_threshold"], self.latency_threshold, 0);
         set(&mut policy.latency_threshold, threshold.map(Some));
         self.call_wait.apply(policy, checks);
-        checks.ensure(
-            policy.degraded_health_interval < policy.health_interval,
-            ["degraded_health_interval"],
-            "must be shorter than `health_interval`",
-        );
+        if policy.degraded_health_interval >= policy.health_interval {
+            match self.degraded_health_interval {
+                Some(_) => {
+                    checks.fail(["degraded_health_interval"], "must be shorter than `health_interval`")
+                }
+                None => checks.fail(["health_interval"], "must be longer than `degraded_health_interval`"),
+            }
+        }
     }
 
     fn choices(&self, policy: &mut Policy, checks: &mut Checks) {

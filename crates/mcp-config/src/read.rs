@@ -48,16 +48,20 @@ pub(crate) fn unknown_key(key: &str, known: &[&str]) -> String {
     if let Some(advice) = advice(&folded, known) {
         return advice;
     }
-    let distance = |known: &&&str| strsim::damerau_levenshtein(&folded, known);
-    // Long keys are no typing mistakes of ours and would only cost time.
-    let nearest = known.iter().filter(|_| key.len() <= 64).min_by_key(distance);
-    match nearest {
-        Some(near) if distance(&near) <= (near.len() / 3).max(1) => {
+    // A long key is no typing mistake and would only cost time.
+    let distance = |known: &&str| match key.len() {
+        0..=64 => strsim::damerau_levenshtein(&folded, known),
+        long => long,
+    };
+    let mut nearest = known.to_vec();
+    nearest.sort_by_cached_key(distance);
+    match nearest.first() {
+        Some(near) if distance(near) <= (near.len() / 3).max(1) => {
             format!("unknown key; did you mean `{near}`?")
         }
         _ => {
-            let known: Vec<String> = known.iter().map(|known| format!("`{known}`")).collect();
-            format!("unknown key; the keys here are {}", known.join(", "))
+            let nearest: Vec<String> = nearest.iter().take(3).map(|near| format!("`{near}`")).collect();
+            format!("unknown key; the nearest known ones are {}", nearest.join(", "))
         }
     }
 }
@@ -90,7 +94,7 @@ fn advice(key: &str, known: &[&str]) -> Option<String> {
         return Some("not available in this version; leave it out".into());
     }
     (key == "allow_stdio_registration" && known.contains(&"listen"))
-        .then(|| "unknown key; it belongs into `policy`".into())
+        .then(|| "unknown key; it belongs in `policy`".into())
 }
 
 impl Fault {

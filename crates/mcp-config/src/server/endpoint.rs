@@ -1,6 +1,6 @@
 //! Where a server is: the keys of each transport, checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use mcp_transport::{Endpoint, HttpEndpoint, StdioEndpoint, TransportKind};
 use secrecy::{ExposeSecret, SecretString};
@@ -139,13 +139,11 @@ fn url(text: &str) -> Result<Url, &'static str> {
 }
 
 fn check_headers(headers: &BTreeMap<String, SecretString>, checks: &mut Checks) {
-    // Small: a handful of headers a server.
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen = HashSet::new();
     for (name, value) in headers {
         checks.ensure(is_header_name(name), ["headers", name], "is no name of an HTTP header");
-        let folded = name.to_ascii_lowercase();
-        checks.ensure(!seen.contains(&folded), ["headers", name], "stands twice; case does not matter here");
-        seen.push(folded);
+        let new = seen.insert(name.to_ascii_lowercase());
+        checks.ensure(new, ["headers", name], "stands twice; case does not matter here");
         let visible = value.expose_secret().bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
         checks.ensure(visible, ["headers", name], "must hold visible ASCII characters only");
     }

@@ -1,0 +1,500 @@
+//! Whole files: what they mean, where they are found, what they never give away.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mcp_config::{Config, ConfigError, Format, MAX_BYTES, locate};
+use mcp_protocol::{Era, EraPolicy};
+use mcp_registry::{AmbiguousFailover, Policy, ProbeKind, ResetRetryOn, RpcErrorPolicy};
+use mcp_transport::Endpoint;
+use proptest::prelude::*;
+use secrecy::ExposeSecret;
+
+fn nothing(_: &str) -> Option<String> {
+    None
+}
+
+fn toml(text: &str) -> Config {
+    Config::parse(text, Format::Toml, "f", &nothing).unwrap()
+}
+
+/// The example of the product description.
+const EXAMPLE: &str = r#"
+[gateway]
+listen = "127.0.0.1:8300"
+# api_keys = ["${MCP_GATEWAY_KEY}"]      # required as soon as `listen` is not loopback
+
+[servers.files]                           # stdio
+command = "npx"
+args = ["-y", "@modelcontextprotocol/server-filesystem", "/srv/data"]
+env = { LOG_LEVEL = "warn" }
+
+[servers.search-a]                        # Streamable HTTP
+url = "https://search-a.example.com/mcp"
+headers = { Authorization = "Bearer ${SEARCH_TOKEN}" }
+group = "search"
+priority = 80
+
+[servers.search-b]
+url = "https://search-b.example.com/mcp"
+group = "search"
+priority = 50
+
+[policy]                                  # durations in milliseconds
+unreachable_after = 3
+"#;
+
+#[test]
+fn the_documented_example() {
+    let env = |name: &str| (name == "SEARCH_TOKEN").then(|| "t0ken".to_owned());
+    let config = Config::parse(EXAMPLE, Format::Toml, "mcp-gateway.toml", &env).unwrap();
+    assert_eq!(config.gateway.listen.to_string(), "127.0.0.1:8300");
+    assert!(config.gateway.api_keys.is_empty());
+    assert_eq!(config.policy, Policy::default());
+    assert!(config.warnings.is_empty());
+    let summary: Vec<_> = config
+        .servers
+        .iter()
+        .map(|server| {
+            (server.name.as_str(), server.group.as_ref().map(|group| group.as_str()), server.priority)
+        })
+        .collect();
+    assert_eq!(
+        summary,
+        [("files", None, 50), ("search-a", Some("search"), 80), ("search-b", Some("search"), 50)]
+    );
+    let Endpoint::Stdio(files) = &config.servers[0].endpoint else { panic!("a program") };
+    assert_eq!((files.command.as_str(), files.args.len()), ("npx", 3));
+    assert_eq!(files.env["LOG_LEVEL"].expose_secret(), "warn");
+    let Endpoint::Http(search) = &config.servers[1].endpoint else { panic!("a URL") };
+    assert_eq!(search.headers[0].1.expose_secret(), "Bearer t0ken");
+
+    let error = Config::parse(EXAMPLE, Format::Toml, "mcp-gateway.toml", &nothing).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "mcp-gateway.toml:13:29: environment variables not set: `SEARCH_TOKEN` (line 13); \
+         set them, or write ${NAME:-default}"
+    );
+}
+
+#[test]
+fn every_key_of_a_server_takes_effect() {
+    let config = toml(
+        r#"
+        [servers.web]
+        transport = "http"
+        url = "http://web.example"
+        allow_insecure_http = true
+        enabled = false
+        description = "d"
+        group = "g"
+        priority = 1
+        critical = true
+        timeout_ms = 5
+        max_retries = 0
+        retry_delay_ms = 7
+        health_path = "/up?x=1"
+        probe = "mcp_ping"
+        tools = ["a", "b"]
+        trust_annotations = true
+        forward_user_token = true
+        discover_tools = true
+        protocol = "modern"
+        [servers.child]
+        command = "x"
+        inherit_env = ["PATH"]
+        cwd = "/tmp"
+        protocol = "legacy"
+        probe = "http_get"
+        "#,
+    );
+    let [web, child] = &config.servers[..] else { panic!("two servers") };
+    assert!(
+        !web.enabled && web.critical && web.trust_annotations && web.forward_user_token && web.discover_tools
+    );
+    assert_eq!(web.description.as_deref(), Some("d"));
+    assert_eq!(web.group.as_ref().map(|group| group.as_str()), Some("g"));
+    assert_eq!(web.priority, 1);
+    assert_eq!(web.request_timeout, Duration::from_millis(5));
+    assert_eq!((web.max_retries, web.retry_delay), (Some(0), Some(Duration::from_millis(7))));
+    assert_eq!((&*web.health_path, web.probe), ("/up?x=1", ProbeKind::McpPing));
+    assert_eq!(web.tools, Some(vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!(web.protocol, EraPolicy::Only(Era::Stateless));
+    let Endpoint::Http(http) = &web.endpoint else { panic!("a URL") };
+    assert!(http.allow_insecure_http);
+    assert_eq!(child.protocol, EraPolicy::Only(Era::Handshake));
+    assert_eq!(child.probe, ProbeKind::HttpGet);
+    assert_eq!(child.health_path, "/health");
+    let Endpoint::Stdio(stdio) = &child.endpoint else { panic!("a program") };
+    assert_eq!(stdio.inherit_env, ["PATH"]);
+    assert_eq!(stdio.cwd, Some(PathBuf::from("/tmp")));
+}
+
+#[test]
+fn every_key_of_the_policy_takes_effect() {
+    let config = toml(
+        r#"
+        [policy]
+        max_backoff = 1
+        unreachable_after = 2
+        max_initialization_age = "none"
+        adapter_session_stale_after = 0
+        max_invocation_events = 0
+        max_connection_events = 4
+        max_registry_events = 5
+        max_servers = 6
+        call_attempts = 7
+        call_wait = { multiplier = 8, min = 9, max = 10 }
+        connect_attempts = 10
+        connect_base_delay = 11
+        connect_max_delay = 12
+        connect_jitter_ratio = 1
+        health_interval = 14
+        degraded_health_interval = 13
+        probe_timeout = 15
+        ping_timeout = 16
+        latency_threshold = 17
+        error_rate_threshold = 0.5
+        request_timeout = 18
+        handshake_timeout = 19
+        max_call_deadline = 20
+        pool_max_connections = 21
+        pool_max_idle = 0
+        pool_idle_timeout = 23
+        shutdown_drain_timeout = 24
+        process_stop_timeout = 25
+        sse_heartbeat = 0
+        max_message_bytes = 27
+        ambiguous_failover = "safe_only"
+        rpc_error_policy = "always_degrade"
+        reset_retry_on = "invoke_success"
+        allow_stdio_registration = true
+        [servers.a]
+        command = "x"
+        "#,
+    );
+    let ms = Duration::from_millis;
+    let mut expected = Policy::default();
+    expected.max_backoff = ms(1);
+    expected.unreachable_after = 2;
+    expected.max_initialization_age = None;
+    expected.adapter_session_stale_after = Some(Duration::ZERO);
+    expected.max_invocation_events = 1; // raised
+    expected.max_connection_events = 4;
+    expected.max_registry_events = 5;
+    expected.max_servers = 6;
+    expected.call_attempts = 7;
+    expected.call_wait_multiplier = ms(8);
+    expected.call_wait_min = ms(9);
+    expected.call_wait_max = ms(10);
+    expected.connect_attempts = 10;
+    expected.connect_base_delay = ms(11);
+    expected.connect_max_delay = ms(12);
+    expected.connect_jitter_ratio = 1.0;
+    expected.health_interval = ms(14);
+    expected.degraded_health_interval = ms(13);
+    expected.probe_timeout = ms(15);
+    expected.ping_timeout = ms(16);
+    expected.latency_threshold = Some(ms(17));
+    expected.error_rate_threshold = Some(0.5);
+    expected.request_timeout = ms(18);
+    expected.handshake_timeout = ms(19);
+    expected.max_call_deadline = ms(20);
+    expected.pool_max_connections = 21;
+    expected.pool_max_idle = 0;
+    expected.pool_idle_timeout = ms(23);
+    expected.shutdown_drain_timeout = ms(24);
+    expected.process_stop_timeout = ms(25);
+    expected.sse_heartbeat = Duration::ZERO;
+    expected.max_message_bytes = 27;
+    expected.ambiguous_failover = AmbiguousFailover::SafeOnly;
+    expected.rpc_error_policy = RpcErrorPolicy::AlwaysDegrade;
+    expected.reset_retry_on = ResetRetryOn::InvokeSuccess;
+    expected.allow_stdio_registration = true;
+    assert_eq!(config.policy, expected);
+    assert_eq!(config.servers[0].request_timeout, ms(18), "the policy's limit is the servers' default");
+}
+
+#[test]
+fn json_takes_the_same_keys() {
+    let text = r#"{
+        "gateway": {"api_keys": ["8f3c1e0a9d7b46528f1e2d3c4b5a6978"], "listen": "0.0.0.0:0"},
+        "policy": {"max_initialization_age": null, "latency_threshold": null},
+        "servers": {"z": {"command": "x"}, "a": {"url": "http://[::1]:9"}}
+    }"#;
+    let config = Config::parse(text, Format::Json, "f", &nothing).unwrap();
+    assert_eq!(config.gateway.api_keys.len(), 1);
+    assert_eq!(config.policy.max_initialization_age, None);
+    let names: Vec<_> = config.servers.iter().map(|server| server.name.as_str()).collect();
+    assert_eq!(names, ["z", "a"], "the order of the file");
+    assert!(config.warnings.is_empty());
+}
+
+#[test]
+fn only_a_url_without_a_path_gets_one() {
+    for (url, expected) in [
+        ("https://a.example", "https://a.example/mcp"),
+        ("https://a.example:8443", "https://a.example:8443/mcp"),
+        ("https://a.example?x=1", "https://a.example/mcp?x=1"),
+        ("https://a.example/", "https://a.example/"),
+        ("https://a.example/v1/", "https://a.example/v1/"),
+        ("HTTPS://A.example/mcp?k=v", "https://a.example/mcp?k=v"),
+    ] {
+        let config = toml(&format!("[servers.a]\nurl = \"{url}\""));
+        assert_eq!(config.servers[0].endpoint.url().unwrap().as_str(), expected);
+    }
+}
+
+#[test]
+fn plain_http_to_another_machine_is_worth_a_warning() {
+    let config =
+        toml("[servers.a]\nurl = \"http://10.0.0.7/mcp\"\n[servers.b]\nurl = \"http://localhost\"\n");
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        ["f:2:7: `servers.a.url`: plain http to another machine is refused when connecting; \
+          use https, or set `allow_insecure_http = true`"]
+    );
+}
+
+#[test]
+fn files_are_looked_for_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let write = |name: &str| {
+        std::fs::create_dir_all(path(name).parent().unwrap()).unwrap();
+        std::fs::write(path(name), "").unwrap();
+    };
+    let text = |name: &str| path(name).to_str().unwrap().to_owned();
+    let home = |name: &str| (name == "HOME").then(|| text("home"));
+    let xdg = |name: &str| match name {
+        "XDG_CONFIG_HOME" => Some(text("xdg")),
+        other => home(other),
+    };
+    let named = |name: &str| match name {
+        "MCP_GATEWAY_CONFIG" => Some("named.json".to_owned()),
+        other => xdg(other),
+    };
+    let relative = |name: &str| if name == "XDG_CONFIG_HOME" { Some("xdg".into()) } else { home(name) };
+    let empty = |name: &str| if name == "MCP_GATEWAY_CONFIG" { Some(String::new()) } else { home(name) };
+    let work = path("work");
+
+    assert_eq!(locate(None, &work, &nothing), None);
+    assert_eq!(locate(None, &work, &xdg), None);
+    write("home/.config/mcp-gateway/config.toml");
+    assert_eq!(locate(None, &work, &xdg), None, "the variable replaces ~/.config");
+    assert_eq!(locate(None, &work, &relative), Some(path("home/.config/mcp-gateway/config.toml")));
+    assert_eq!(locate(None, &work, &empty), Some(path("home/.config/mcp-gateway/config.toml")));
+    write("xdg/mcp-gateway/config.toml");
+    assert_eq!(locate(None, &work, &xdg), Some(path("xdg/mcp-gateway/config.toml")));
+    write("work/mcp-gateway.toml");
+    assert_eq!(locate(None, &work, &xdg), Some(path("work/mcp-gateway.toml")));
+    assert_eq!(locate(None, &work, &named), Some(PathBuf::from("named.json")));
+    assert_eq!(locate(Some(Path::new("x")), &work, &named), Some(PathBuf::from("x")));
+}
+
+#[test]
+fn files_are_loaded_by_extension_or_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let toml = "[servers.a]\ncommand = \"x\"\n";
+    let json = "\u{feff} {\"mcpServers\": {\"a\": {\"command\": \"x\"}}}";
+    for (name, text) in [("a.toml", toml), ("a.conf", toml), ("a.json", json), ("a.jsonc", json), ("a", json)]
+    {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let config = Config::load(&path, &nothing).unwrap();
+        assert_eq!(config.servers.len(), 1, "{name}");
+        assert_eq!(config.source, Some(path), "{name}");
+    }
+}
+
+#[test]
+fn unreadable_files_say_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.toml");
+    let error = Config::load(&path, &nothing).unwrap_err();
+    assert!(
+        matches!(&error, ConfigError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    );
+    assert_eq!(error.to_string(), format!("cannot read the configuration file {}", path.display()));
+
+    std::fs::write(&path, b"[gateway]\nlisten = \"\xff\"").unwrap();
+    let error = Config::load(&path, &nothing).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("{}:2:11: not UTF-8; save the file in that encoding", path.display())
+    );
+
+    std::fs::write(&path, "#".repeat(MAX_BYTES)).unwrap();
+    Config::load(&path, &nothing).unwrap();
+    std::fs::write(&path, "#".repeat(MAX_BYTES + 1)).unwrap();
+    let error = Config::load(&path, &nothing).unwrap_err();
+    assert_eq!(error.to_string(), format!("{}: larger than 1048576 bytes", path.display()));
+}
+
+/// A secret in every place that takes a value: none shows, whatever is wrong with it.
+#[test]
+fn values_show_nowhere() {
+    const CANARY: &str = "c4nary-5f1e2d3c4b5a69788f3c1e0a9d7b";
+    let env = |_: &str| Some(CANARY.to_owned());
+    let mut valid = 0;
+    for value in [CANARY.to_owned(), "${X}".to_owned(), format!("{CANARY} é"), format!("{CANARY}\\n")] {
+        for place in [
+            "[gateway]\nlisten = \"VALUE\"",
+            "[gateway]\napi_keys = \"VALUE\"",
+            "[gateway]\napi_keys = [\"VALUE\"]",
+            "[gateway]\napi_keys = [\"VALUE\", 3]",
+            "[policy]\nmax_backoff = \"VALUE\"",
+            "[policy]\nmax_initialization_age = \"VALUE\"",
+            "[policy]\nambiguous_failover = \"VALUE\"",
+            "[policy]\ncall_wait = \"VALUE\"",
+            "servers = \"VALUE\"",
+            "[servers]\na = \"VALUE\"",
+            "[servers.a]\ntransport = \"VALUE\"\nurl = \"http://x\"",
+            "[servers.a]\nprotocol = \"VALUE\"\nurl = \"http://x\"",
+            "[servers.a]\nprobe = \"VALUE\"\nurl = \"http://x\"",
+            "[servers.a]\npriority = \"VALUE\"\nurl = \"http://x\"",
+            "[servers.a]\nhealth_path = \"VALUE\"\nurl = \"http://x\"",
+            "[servers.a]\nenabled = \"VALUE\"\nurl = \"http://x\"",
+            "[servers.a]\ngroup = \"VALUE \"\nurl = \"http://x\"",
+            "[servers.a]\nurl = \"VALUE\"",
+            "[servers.a]\nurl = \"https://me:VALUE@x\"",
+            "[servers.a]\nurl = \"https://x\"\nheaders = \"VALUE\"",
+            "[servers.a]\nurl = \"https://x\"\nheaders = { A = \"VALUE\" }",
+            "[servers.a]\nurl = \"https://x\"\nheaders = { A = [\"VALUE\"] }",
+            "[servers.a]\ncommand = \"x\"\nenv = \"VALUE\"",
+            "[servers.a]\ncommand = \"x\"\nenv = { A = \"VALUE\" }",
+            "[servers.a]\ncommand = \"x\"\nargs = \"VALUE\"",
+        ] {
+            let text = place.replace("VALUE", &value);
+            let shown = match Config::parse(&text, Format::Toml, "f", &env) {
+                Ok(config) => {
+                    valid += 1;
+                    format!("{config:?}")
+                }
+                Err(error) => format!("{error} {error:?}"),
+            };
+            assert!(!shown.contains("c4nary"), "{text}\n{shown}");
+        }
+    }
+    assert!(valid >= 6, "the canary was also in valid places: {valid}");
+}
+
+/// Large files that ask for the most work. A quadratic step would make this test take minutes.
+#[test]
+fn hostile_files_end_in_a_short_list_of_errors() {
+    let many = |prefix: &str, piece: &dyn Fn(usize) -> String, suffix: &str| {
+        let mut text = prefix.to_owned();
+        for index in 0.. {
+            let piece = piece(index);
+            if text.len() + piece.len() + suffix.len() > MAX_BYTES / 8 {
+                break;
+            }
+            text.push_str(&piece);
+        }
+        text + suffix
+    };
+    for (format, text) in [
+        (Format::Toml, many("", &|_| "=\n".into(), "")),
+        (Format::Toml, many("", &|index| format!("k{index}=1\n"), "")),
+        (Format::Toml, many("", &|_| "a.".into(), "b=1")),
+        (Format::Toml, many("a=", &|_| "[".into(), "")),
+        (Format::Toml, many("[servers.a]\n", &|index| format!("k{index}=1\n"), "")),
+        (Format::Toml, many("[servers.a]\ncommand=\"", &|index| format!("${{V{index}}}"), "\"")),
+        (Format::Toml, many("[servers.a]\ncommand=\"x\"\nargs=[", &|_| "\"\\n\",".into(), "]")),
+        (
+            Format::Toml,
+            many(
+                "[servers.a]\ncommand=\"x\"\n[servers.a.env]\n",
+                &|index| format!("\"={index}\"=\"\"\n"),
+                "",
+            ),
+        ),
+        (
+            Format::Toml,
+            many(
+                "[servers.a]\nurl=\"http://x\"\n[servers.a.headers]\n",
+                &|index| format!("\"a {index}\"=\"\"\n"),
+                "",
+            ),
+        ),
+        (Format::Toml, many("", &|index| format!("servers.s{index}=1\n"), "")),
+        (Format::Json, many("", &|_| "[".into(), "")),
+        (Format::Json, many("", &|_| "/".into(), "")),
+        (Format::Json, many("", &|_| "{\"a\":".into(), "")),
+        (Format::Json, many(&"[".repeat(30), &|_| "[],".into(), &"]".repeat(30))),
+        (Format::Json, many("{\"mcpServers\":{", &|index| format!("\" {index}\":1,"), "}}")),
+        (Format::Json, many("{", &|index| format!("\"{index}\":1,"), "}")),
+    ] {
+        let error = Config::parse(&text, format, "f", &nothing).unwrap_err().to_string();
+        let lines = error.lines().count();
+        assert!((1..=51).contains(&lines) && error.len() < 20_000, "{lines} lines: {:.200}", error);
+    }
+}
+
+/// Pieces that make documents likelier to get past the parser than random characters do.
+fn document() -> impl Strategy<Value = String> {
+    let pieces = prop::sample::select(vec![
+        "[servers.a]\n",
+        "[policy]\n",
+        "[gateway]\n",
+        "listen = ",
+        "api_keys = ",
+        "command = ",
+        "url = ",
+        "args = ",
+        "\"x\"",
+        "\"${A}\"",
+        "\"${\"",
+        "\"http://x\"",
+        "[",
+        "]",
+        "{",
+        "}",
+        "\n",
+        ",",
+        "=",
+        ":",
+        "3",
+        "-1",
+        "1.5",
+        "null",
+        "true",
+        "1979-05-27",
+        "\"servers\":",
+        "\"mcpServers\":",
+        "\"a\":",
+        "\"command\":",
+        "\"type\":",
+        "\"stdio\"",
+        "\"env\":",
+        "//",
+        "/*",
+        "*/",
+        "\"",
+        "\\",
+        "é",
+        "\u{feff}",
+        "\0",
+        "'",
+        "'''",
+        "call_wait = ",
+        "priority = ",
+    ]);
+    prop::collection::vec(pieces, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in prop_oneof![document(), any::<String>()]) {
+        for format in [Format::Toml, Format::Json] {
+            if let Err(ConfigError::Invalid(diagnostics)) = Config::parse(&text, format, "f", &nothing) {
+                prop_assert!(!diagnostics.is_empty());
+                let lines = text.split('\n').count();
+                for position in diagnostics.iter().filter_map(|diagnostic| diagnostic.position) {
+                    prop_assert!((1..=lines).contains(&position.line) && position.column >= 1);
+                }
+            }
+        }
+    }
+}

@@ -107,7 +107,7 @@ impl Run<'_> {
         mut plan: Plan,
         mut candidates: Candidates,
     ) -> Result<Invocation, InvocationError> {
-        while let Some(candidate) = candidates.next() {
+        for candidate in candidates.by_ref() {
             if self.inner.now() >= self.deadline {
                 return Err(plan.end(FailureCode::DeadlineExceeded));
             }

@@ -16,4 +16,4 @@ pub use call::{Invocation, RoutedCall};
 pub use manager::{Manager, Setup, UnknownServer};
 pub use session::{ConnectionReport, Freshness, SessionState};
 pub use shutdown::ShutdownReport;
-pub use timer::{SystemTimer, Timer};
+pub use timer::SystemTimer;

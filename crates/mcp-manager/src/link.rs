@@ -27,6 +27,16 @@ impl std::fmt::Debug for Link {
     }
 }
 
+/// A manager that goes away without a shutdown still closes its sessions.
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let (Some(client), Ok(runtime)) = (self.session.swap(None), tokio::runtime::Handle::try_current())
+        {
+            runtime.spawn(async move { client.close().await });
+        }
+    }
+}
+
 impl Link {
     pub(crate) fn new(key: ServerKey, definition: Arc<Definition>) -> Self {
         Self {

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use mcp_client::{Client, ClientInfo};
 use mcp_registry::{
-    Definition, Journal, Policy, Registry, RegistryFull, RoutingTable, ServerKey, ServerRecord, Timestamp,
+    Definition, Journal, Policy, Registry, RegistryFull, RoutingTable, ServerKey, ServerRecord, Timer,
+    Timestamp,
 };
 use mcp_transport::Connector;
 use tokio::sync::Notify;
 
 use crate::link::Link;
-use crate::timer::Timer;
 
 /// What a manager is made of.
 pub struct Setup {

@@ -1,15 +1,9 @@
-//! Waiting, through the clock seam.
+//! The clock seam on tokio.
 
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use mcp_registry::{Clock, SystemClock, Timestamp};
-
-/// A clock one can wait on.
-pub trait Timer: Clock {
-    /// Resolves when [`now`](Clock::now) has reached `at`; at once if it already has.
-    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
-}
+use mcp_registry::{Clock, SystemClock, Timer, Timestamp};
 
 /// The operating system's clock and tokio's timer.
 #[derive(Debug, Default)]

@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures::future::BoxFuture;
+
 /// An instant with microsecond resolution, counted from the Unix epoch (UTC).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -62,6 +64,12 @@ impl fmt::Display for Timestamp {
 pub trait Clock: Send + Sync + 'static {
     /// Now. Never earlier than an answer given before.
     fn now(&self) -> Timestamp;
+}
+
+/// A clock one can wait on.
+pub trait Timer: Clock {
+    /// Resolves when [`now`](Clock::now) has reached `at`; at once if it already has.
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
 }
 
 /// The operating system's clock, read once: from then on time advances with the monotonic clock, so

@@ -13,7 +13,7 @@ mod registry;
 mod routing;
 
 pub use category::{ErrorCategory, Failure};
-pub use clock::{Clock, SystemClock, Timestamp};
+pub use clock::{Clock, SystemClock, Timer, Timestamp};
 pub use definition::{Definition, ProbeKind};
 pub use event::{
     ConnectionEvent, ConnectionFilter, CorrelationId, InvocationEvent, InvocationFilter, Phase,

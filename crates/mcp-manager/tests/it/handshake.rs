@@ -1,0 +1,240 @@
+//! Contract §9.3: handshake, freshness, snapshot.
+
+use std::time::Duration;
+
+use mcp_protocol::Method;
+use mcp_registry::{ConnectionState, ErrorCategory, Status};
+use mcp_testkit::{Action, ManualClock, Toggle};
+
+use crate::support::{World, pairs};
+
+const INIT: &str = "initialize";
+const DONE: &str = "notifications/initialized";
+const CALL: &str = "tools/call";
+
+#[tokio::test]
+async fn b1_a_good_server_is_initialised_with_a_snapshot() {
+    let world = World::new(&["a"], |_| {});
+    let record = world.manager.initialize("a", false).await.unwrap();
+    assert!(record.initialized);
+    assert_eq!(record.status, Status::Healthy);
+    assert_eq!(record.connection_state, ConnectionState::Connected);
+    assert_eq!(record.protocol_version.as_deref(), Some("2025-11-25"));
+    assert_eq!(record.last_initialized_at, Some(ManualClock::START));
+    assert_eq!(record.initialization_expires_at, Some(ManualClock::START + Duration::from_secs(300)));
+    let snapshot = record.capability_snapshot.clone().unwrap();
+    assert_eq!(snapshot.server_info.as_ref().unwrap().as_str(), r#"{"name":"a","version":"1.0.0"}"#);
+    assert_eq!(snapshot.capabilities.as_ref().unwrap().as_str(), r#"{"resources":{},"tools":{}}"#);
+    assert_eq!(snapshot.captured_at, ManualClock::START);
+}
+
+#[tokio::test]
+async fn b2_a_transport_error_degrades_and_keeps_its_text() {
+    let world = World::new(&["a"], |_| {});
+    world.cluster.script("a", INIT, [Action::Error]);
+    let record = world.manager.initialize("a", false).await.unwrap();
+    assert_eq!((record.status, record.initialized), (Status::Degraded, false));
+    assert_eq!(record.last_error.as_deref(), Some("a unavailable"));
+    assert_eq!(record.last_error_category, Some(ErrorCategory::TransportError));
+    assert_eq!(record.connection_state, ConnectionState::Error);
+}
+
+#[tokio::test]
+async fn b3_a_failed_second_handshake_keeps_the_first_snapshot() {
+    let world = World::new(&["a"], |_| {});
+    world.manager.initialize("a", false).await.unwrap();
+    let first = world.record("a").capability_snapshot.clone();
+    world.advance(5);
+    world.cluster.script("a", INIT, [Action::Timeout]);
+    let record = world.manager.initialize("a", true).await.unwrap();
+    assert_eq!(record.status, Status::Degraded);
+    assert!(!record.initialized);
+    assert_eq!(record.protocol_version, None);
+    assert_eq!(record.capability_snapshot, first);
+}
+
+#[tokio::test]
+async fn b4_initialize_all_returns_every_record_in_name_order() {
+    let world = World::new(&["b", "a", "c"], |_| {});
+    world.cluster.script("b", INIT, [Action::Error]);
+    let records = world.manager.initialize_all(false).await;
+    let seen: Vec<_> = records.iter().map(|record| (record.name().as_str(), record.initialized)).collect();
+    assert_eq!(seen, [("a", true), ("b", false), ("c", true)]);
+}
+
+#[tokio::test]
+async fn b5_unusable_answers_have_their_category() {
+    for (action, category, text) in [
+        (Action::Result("[1]".into()), ErrorCategory::InvalidPayload, "invalid initialize result"),
+        (
+            Action::RpcError { code: Some(-32000), message: Some("no".into()) },
+            ErrorCategory::RpcError,
+            "rpc error: no",
+        ),
+        (Action::RpcError { code: Some(-7), message: None }, ErrorCategory::RpcError, "rpc error: code=-7"),
+        (Action::RpcError { code: None, message: None }, ErrorCategory::RpcError, "rpc error: {}"),
+        (Action::HttpStatus(503), ErrorCategory::HttpStatus, "http status 503"),
+        (Action::Malformed, ErrorCategory::InvalidPayload, "not valid JSON"),
+    ] {
+        let world = World::new(&["a"], |_| {});
+        world.cluster.script("a", INIT, [action.clone()]);
+        let record = world.manager.initialize("a", false).await.unwrap();
+        assert_eq!(record.status, Status::Degraded, "{action:?}");
+        assert_eq!(record.last_error_category, Some(category), "{action:?}");
+        assert_eq!(record.last_error.as_deref(), Some(text), "{action:?}");
+    }
+}
+
+#[tokio::test]
+async fn b6_missing_members_leave_null_in_the_snapshot() {
+    let world = World::new(&["a"], |_| {});
+    world.cluster.script("a", INIT, [Action::Result(r#"{"protocolVersion":"2025-06-18"}"#.into())]);
+    let record = world.manager.initialize("a", false).await.unwrap();
+    let snapshot = record.capability_snapshot.clone().unwrap();
+    assert_eq!(snapshot.protocol_version.as_deref(), Some("2025-06-18"));
+    assert_eq!((&snapshot.server_info, &snapshot.capabilities), (&None, &None));
+}
+
+#[tokio::test]
+async fn b7_a_call_on_an_uninitialised_server_hands_shakes_first() {
+    let world = World::new(&["a"], |_| {});
+    world.tool(&[]).await.unwrap();
+    assert_eq!(world.traffic(0), pairs(&[("a", INIT), ("a", DONE), ("a", CALL)]));
+}
+
+#[tokio::test]
+async fn b8_age_zero_means_a_handshake_before_every_call() {
+    let world = World::new(&["a"], |policy| policy.max_initialization_age = Some(Duration::ZERO));
+    world.manager.initialize("a", false).await.unwrap();
+    world.tool(&[]).await.unwrap();
+    let expected = [("a", INIT), ("a", DONE), ("a", INIT), ("a", DONE), ("a", CALL)];
+    assert_eq!(world.traffic(0), pairs(&expected));
+    assert!(world.record("a").initialization_expires_at.is_some());
+}
+
+#[tokio::test]
+async fn b9_a_stale_handshake_is_repeated_once() {
+    let world = World::new(&["a"], |_| {});
+    world.tool(&[]).await.unwrap();
+    let before = world.traffic(0).len();
+    world.advance(300);
+    world.tool(&[]).await.unwrap();
+    world.tool(&[]).await.unwrap();
+    assert_eq!(world.traffic(before), pairs(&[("a", INIT), ("a", DONE), ("a", CALL), ("a", CALL)]));
+    let expires = world.record("a").initialization_expires_at;
+    assert_eq!(expires, Some(ManualClock::START + Duration::from_secs(600)));
+}
+
+#[tokio::test]
+async fn b10_without_an_age_a_handshake_never_gets_stale() {
+    let world = World::new(&["a"], |policy| policy.max_initialization_age = None);
+    world.tool(&[]).await.unwrap();
+    let before = world.traffic(0).len();
+    world.advance(10 * 365 * 86_400);
+    world.tool(&[]).await.unwrap();
+    assert_eq!(world.traffic(before), pairs(&[("a", CALL)]));
+}
+
+#[tokio::test]
+async fn b11_initialize_is_cached_unless_forced() {
+    let world = World::new(&["a"], |_| {});
+    for (force, handshakes) in [(false, 1), (false, 1), (true, 2)] {
+        world.manager.initialize("a", force).await.unwrap();
+        let seen = world.traffic(0).iter().filter(|(_, method)| method == INIT).count();
+        assert_eq!(seen, handshakes, "force {force}");
+    }
+}
+
+#[tokio::test]
+async fn b12_b13_connect_probes_first() {
+    let world = World::new(&["good", "bad"], |policy| policy.unreachable_after = 1);
+    world.cluster.health("bad", [Err("refused".into())]);
+    let record = world.manager.connect("good", false).await.unwrap();
+    assert_eq!((record.status, record.initialized), (Status::Healthy, true));
+    assert_eq!(world.cluster.probes(), 1);
+    assert_eq!(world.traffic(0), pairs(&[("good", INIT), ("good", DONE)]));
+
+    let record = world.manager.connect("bad", false).await.unwrap();
+    assert_eq!((record.status, record.initialized), (Status::Unreachable, false));
+    assert_eq!(record.last_error_category, Some(ErrorCategory::HealthCheck));
+    assert_eq!(world.traffic(2), []);
+    let record = world.manager.connect("bad", true).await.unwrap();
+    assert!(record.initialized);
+    assert_eq!(world.traffic(2), pairs(&[("bad", INIT), ("bad", DONE)]));
+}
+
+#[tokio::test]
+async fn b14_any_failure_clears_the_handshake_but_not_the_snapshot() {
+    let world = World::new(&["a"], |_| {});
+    world.manager.initialize("a", false).await.unwrap();
+    world.manager.mark_degraded("a", "said the operator").unwrap();
+    let record = world.record("a");
+    assert_eq!((record.initialized, record.initialization_expires_at), (false, None));
+    assert!(record.capability_snapshot.is_some());
+    assert_eq!(record.last_initialized_at, Some(ManualClock::START));
+}
+
+#[tokio::test]
+async fn b16_concurrent_calls_share_one_handshake() {
+    let world = World::new(&["a"], |_| {});
+    let calls = futures::future::join_all((0..10).map(|_| world.tool(&[]))).await;
+    assert!(calls.iter().all(Result::is_ok));
+    let count = |wanted: &str| world.traffic(0).iter().filter(|(_, method)| method == wanted).count();
+    assert_eq!((count(INIT), count(CALL)), (1, 10));
+}
+
+#[tokio::test]
+async fn b17_unknown_names_are_reported_with_what_exists() {
+    let world = World::new(&["b", "a"], |_| {});
+    let errors = [
+        world.manager.initialize("x", false).await.unwrap_err(),
+        world.manager.connect("x", false).await.unwrap_err(),
+        world.manager.health_check("x").await.unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.requested, "x");
+        assert_eq!(error.available, ["a", "b"]);
+    }
+}
+
+#[tokio::test]
+async fn a_forced_handshake_refused_on_a_live_session_is_retried_on_a_new_one() {
+    let world = World::new(&["a"], |_| {});
+    world.tool(&[]).await.unwrap();
+    let refusal = Action::RpcError { code: Some(-32600), message: Some("already initialized".into()) };
+    world.cluster.script("a", INIT, [refusal]);
+    let record = world.manager.initialize("a", true).await.unwrap();
+    assert_eq!((record.status, record.initialized), (Status::Healthy, true));
+    assert_eq!(world.cluster.opened("a"), 2);
+}
+
+#[tokio::test]
+async fn a_failed_call_ends_the_session_only_by_its_category() {
+    for (action, sessions) in [
+        (Action::Timeout, 2),
+        (Action::HttpStatus(503), 2),
+        (Action::Error, 2),
+        (Action::RpcError { code: Some(-32000), message: None }, 1),
+        (Action::Malformed, 1),
+    ] {
+        let world = World::new(&["a"], |_| {});
+        world.cluster.script("a", CALL, [action.clone()]);
+        world.tool(&[]).await.unwrap_err();
+        world.advance(1);
+        world.tool(&[]).await.unwrap();
+        assert_eq!(world.cluster.opened("a"), sessions, "{action:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_timeout_toggle_fails_until_it_is_cleared() {
+    let world = World::new(&["a"], |_| {});
+    world.cluster.toggle("a", Toggle::TimeoutInitialize, true);
+    let error = world.call(Method::ResourcesRead, &[]).await.unwrap_err();
+    assert_eq!(error.attempts.len(), 1);
+    assert_eq!(world.record("a").last_error_category, Some(ErrorCategory::NetworkTimeout));
+    world.cluster.toggle("a", Toggle::TimeoutInitialize, false);
+    world.advance(1);
+    world.call(Method::ResourcesRead, &[]).await.unwrap();
+    assert_eq!(world.status("a"), Status::Healthy);
+}

@@ -1,0 +1,169 @@
+//! Registration, sessions, tools and the orderly end.
+
+use std::time::Duration;
+
+use mcp_manager::Freshness;
+use mcp_registry::{ConnectionState, FailureCode, RegistryFilter, Status};
+use mcp_testkit::{Action, Toggle};
+
+use crate::support::{World, definition};
+
+#[tokio::test]
+async fn a13_h11_a_new_definition_starts_anew_on_a_new_session() {
+    let world = World::new(&["a"], |_| {});
+    world.tool(&[]).await.unwrap();
+    world.manager.mark_degraded("a", "trouble").unwrap();
+    let mut moved = definition("a");
+    moved.endpoint = definition("elsewhere").endpoint;
+    let record = world.manager.register(moved).unwrap();
+    assert_eq!((record.status, record.retry_count, record.initialized), (Status::Healthy, 0, false));
+    assert_eq!(record.connection_state, ConnectionState::Disconnected);
+    world.tool(&[]).await.unwrap();
+    assert_eq!(world.cluster.traffic().last().unwrap().session, "elsewhere-session-1");
+    while world.cluster.closed("a") == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn the_registry_is_bounded() {
+    let world = World::new(&["a", "b"], |policy| policy.max_servers = 2);
+    assert_eq!(world.manager.register(definition("c")).unwrap_err().limit, 2);
+    world.manager.register(definition("a")).unwrap();
+}
+
+#[tokio::test]
+async fn h1_h4_sessions_tell_whether_they_were_used_lately() {
+    let limit = Duration::from_secs(60);
+    let world = World::new(&["a"], |policy| policy.adapter_session_stale_after = Some(limit));
+    let state = || world.manager.session_state("a").unwrap();
+    assert_eq!(
+        (state().active, state().freshness, state().last_activity_at),
+        (false, Freshness::Unknown, None)
+    );
+    world.tool(&[]).await.unwrap();
+    assert!(state().active && state().initialized);
+    for (advance, freshness) in
+        [(0, Freshness::ActiveRecent), (60, Freshness::ActiveRecent), (1, Freshness::Stale)]
+    {
+        world.advance(advance);
+        assert_eq!(state().freshness, freshness);
+    }
+}
+
+#[tokio::test]
+async fn h5_invalidate_closes_and_refresh_reopens() {
+    let world = World::new(&["a"], |_| {});
+    assert!(!world.manager.invalidate("a").await.unwrap());
+    world.tool(&[]).await.unwrap();
+    assert!(world.manager.invalidate("a").await.unwrap());
+    assert_eq!((world.cluster.opened("a"), world.cluster.closed("a")), (1, 1));
+    assert_eq!(world.record("a").connection_state, ConnectionState::Disconnected);
+    assert!(!world.record("a").initialized);
+    let record = world.manager.refresh("a").await.unwrap();
+    assert!(record.initialized);
+    assert_eq!(world.cluster.opened("a"), 2);
+}
+
+#[tokio::test]
+async fn a1_a10_health_checks_climb_and_respect_the_window() {
+    let world = World::new(&["a"], |policy| policy.unreachable_after = 2);
+    world.cluster.health("a", [Err("timeout".into())]);
+    let check = || world.manager.health_check("a");
+    let record = check().await.unwrap();
+    assert_eq!(
+        (record.status, record.retry_count, record.last_error.as_deref()),
+        (Status::Degraded, 1, Some("timeout"))
+    );
+    let record = check().await.unwrap();
+    assert_eq!((record.retry_count, world.cluster.probes()), (1, 1), "the window is closed: no probe");
+    world.advance(1);
+    let record = check().await.unwrap();
+    assert_eq!((record.status, record.retry_count), (Status::Unreachable, 2));
+    assert_eq!(world.transitions(0), [("a".into(), Status::Degraded), ("a".into(), Status::Unreachable)]);
+    world.cluster.health("a", [Ok(200)]);
+    world.advance(2);
+    assert_eq!(check().await.unwrap().status, Status::Healthy);
+}
+
+#[tokio::test]
+async fn a_missing_health_path_leads_to_a_probe_by_protocol() {
+    for status in [404, 405, 406, 501] {
+        let world = World::new(&["a"], |_| {});
+        world.cluster.health("a", [Ok(status)]);
+        // Without a session the handshake is the probe, with one it is a ping; the path is not asked again.
+        for _ in 0..2 {
+            let record = world.manager.health_check("a").await.unwrap();
+            assert_eq!((record.status, record.initialized), (Status::Healthy, true), "{status}");
+        }
+        assert_eq!(world.cluster.probes(), 1);
+        let methods: Vec<_> = world.traffic(0).into_iter().map(|(_, method)| method).collect();
+        assert_eq!(methods, ["initialize", "notifications/initialized", "ping"]);
+    }
+    let world = World::new(&["a"], |_| {});
+    world.cluster.health("a", [Ok(503)]);
+    let record = world.manager.health_check("a").await.unwrap();
+    assert_eq!((record.status, record.last_error.as_deref()), (Status::Degraded, Some("http 503")));
+}
+
+#[tokio::test]
+async fn the_monitor_checks_at_once_and_then_every_interval() {
+    let world = World::new(&["a", "b"], |_| {});
+    world.manager.start_monitor();
+    let probes = |wanted| {
+        let cluster = world.cluster.clone();
+        async move {
+            while cluster.probes() < wanted {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    probes(2).await;
+    for round in 2..4 {
+        for _ in 0..120 {
+            world.clock.advance(Duration::from_millis(250));
+            tokio::task::yield_now().await;
+        }
+        probes(2 * round).await;
+    }
+}
+
+#[tokio::test]
+async fn refreshing_tools_remembers_what_the_server_lists() {
+    let world = World::new(&["a"], |_| {});
+    let list = r#"{"tools":[{"name":"search","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}]}"#;
+    world.cluster.script("a", "tools/list", [Action::Result(list.into())]);
+    let record = world.manager.refresh_tools("a").await.unwrap();
+    let tools = record.tools.clone().unwrap();
+    assert_eq!(tools.keys().map(|name| &**name).collect::<Vec<_>>(), ["search"]);
+    assert_eq!(tools["search"].hints.read_only, Some(true));
+    let refreshed = RegistryFilter { kind: Some("tools_refreshed"), ..Default::default() };
+    assert_eq!(world.manager.journal().registry_events(&refreshed).len(), 1);
+}
+
+#[tokio::test]
+async fn shutdown_refuses_new_calls_and_closes_every_session() {
+    let world = World::new(&["a", "b"], |_| {});
+    world.manager.initialize_all(false).await;
+    let report = world.manager.shutdown(Duration::from_secs(1)).await;
+    assert_eq!((report.calls_cut, report.connections_closed), (0, 2));
+    assert_eq!([world.cluster.closed("a"), world.cluster.closed("b")], [1, 1]);
+    let error = world.tool(&[]).await.unwrap_err();
+    assert_eq!(error.code, FailureCode::ShuttingDown);
+    assert_eq!(world.manager.shutdown(Duration::ZERO).await.connections_closed, 0);
+}
+
+#[tokio::test]
+async fn a_flapping_server_keeps_its_record_consistent() {
+    let world = World::new(&["a"], |_| {});
+    for round in 0..20 {
+        world.cluster.toggle("a", Toggle::FailToolCalls, round % 2 == 0);
+        let _ = world.tool(&[]).await;
+        let record = world.record("a");
+        let healthy = record.status == Status::Healthy;
+        assert_eq!(healthy, record.retry_count == 0);
+        assert_eq!(healthy, record.next_retry_at.is_none());
+        assert_eq!(healthy, record.last_error.is_none());
+        world.advance(10);
+    }
+}

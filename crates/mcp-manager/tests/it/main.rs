@@ -1,0 +1,9 @@
+//! Scenarios of contract §9 on the manager with scripted servers and a manual clock. Each test is named
+//! after its scenario.
+
+mod events;
+mod handshake;
+mod lifecycle;
+mod routing;
+mod support;
+mod windows;

@@ -1,0 +1,251 @@
+//! Contract §9.4: routed calls and their trace.
+
+use mcp_protocol::Method;
+use mcp_registry::{AmbiguousFailover, FailureCode, RpcErrorPolicy, Stage, Status};
+use mcp_testkit::{Action, Toggle};
+
+use crate::support::{World, definition, pairs, routed, trace};
+
+const INIT: &str = "initialize";
+const DONE: &str = "notifications/initialized";
+const CALL: &str = "tools/call";
+const READ: &str = "resources/read";
+
+fn rpc(code: Option<i64>, message: &str) -> Action {
+    Action::RpcError { code, message: Some(message.into()) }
+}
+
+#[tokio::test]
+async fn c1_the_second_server_serves_when_the_first_fails() {
+    let world = World::new(&["primary", "backup"], |_| {});
+    world.cluster.script("primary", CALL, [Action::Error]);
+    let served = world.tool(&["primary", "backup"]).await.unwrap();
+    assert_eq!(served.server.as_str(), "backup");
+    let traffic = world.traffic(0);
+    assert_eq!(traffic.first(), Some(&("primary".into(), INIT.into())));
+    assert_eq!(traffic.last(), Some(&("backup".into(), CALL.into())));
+    let (primary, backup) = (world.record("primary"), world.record("backup"));
+    assert_eq!((primary.status, primary.initialized), (Status::Degraded, false));
+    assert_eq!((backup.status, backup.initialized), (Status::Healthy, true));
+    let stages: Vec<_> = served
+        .attempts
+        .iter()
+        .map(|attempt| (attempt.server.as_str(), attempt.stage, attempt.failure.is_none()))
+        .collect();
+    assert_eq!(
+        stages,
+        [
+            ("primary", Stage::Initialize, true),
+            ("primary", Stage::Invoke, false),
+            ("backup", Stage::Initialize, true),
+            ("backup", Stage::Invoke, true),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn c2_an_error_without_a_code_is_the_servers_fault() {
+    let world = World::new(&["backup", "primary"], |_| {});
+    world.cluster.script("primary", READ, [Action::RpcError { code: None, message: None }]);
+    let served = world.read(&["primary"]).await.unwrap();
+    assert_eq!(served.server.as_str(), "backup");
+    let primary = world.record("primary");
+    assert_eq!(primary.status, Status::Degraded);
+    assert_eq!(primary.last_error_category.unwrap().as_str(), "rpc_error");
+}
+
+#[tokio::test]
+async fn c3_without_servers_there_is_no_attempt_and_no_event() {
+    let world = World::new(&[], |_| {});
+    let error = world.tool(&[]).await.unwrap_err();
+    assert_eq!((error.method, error.code), (Method::ToolsCall, FailureCode::NoCandidates));
+    assert_eq!(error.attempts, []);
+    assert_eq!(world.phases(0), []);
+}
+
+#[tokio::test]
+async fn c4_the_trace_names_stage_and_category_in_order() {
+    let world = World::new(&["primary", "backup"], |_| {});
+    world.cluster.script("primary", INIT, [Action::Error]);
+    world.cluster.script("backup", CALL, [rpc(Some(-32000), "backup is full")]);
+    let error = world.tool(&["primary", "backup"]).await.unwrap_err();
+    assert_eq!(error.code, FailureCode::AllCandidatesFailed);
+    assert_eq!(
+        trace(&error),
+        [
+            ("primary".into(), Stage::Initialize, Some("transport_error")),
+            ("backup".into(), Stage::Initialize, None),
+            ("backup".into(), Stage::Invoke, Some("rpc_error")),
+        ]
+    );
+    assert_eq!(
+        error.message,
+        "all candidates failed: primary: initialize: primary unavailable; backup: invoke: rpc error: backup is full"
+    );
+}
+
+#[tokio::test]
+async fn c5_c6_c7_single_server_failures() {
+    let table = [
+        ("c5", CALL, Action::HttpStatus(503), Stage::Invoke, "http_status", "http status 503"),
+        ("c6", READ, Action::Malformed, Stage::Invoke, "invalid_payload", "not valid JSON"),
+        ("c7", INIT, rpc(Some(-32000), "go away"), Stage::Initialize, "rpc_error", "rpc error: go away"),
+    ];
+    for (id, method, action, stage, category, text) in table {
+        let world = World::new(&["a"], |_| {});
+        world.cluster.script("a", method, [action]);
+        let error = if method == CALL { world.tool(&[]).await } else { world.read(&[]).await }.unwrap_err();
+        let last = error.attempts.last().unwrap();
+        assert_eq!(error.attempts.len(), if stage == Stage::Invoke { 2 } else { 1 }, "{id}");
+        assert_eq!(last.stage, stage, "{id}");
+        let failure = last.failure.as_ref().unwrap();
+        assert_eq!((failure.category.as_str(), &*failure.text), (category, text), "{id}");
+        let record = world.record("a");
+        assert_eq!(record.last_error_category, Some(failure.category), "{id}");
+        assert_eq!(record.last_error.as_deref(), Some(text), "{id}");
+    }
+}
+
+/// P healthy and initialised but its call fails; R recovered; G degraded with its window open.
+async fn c8_world() -> World {
+    let world = World::new(&["p", "r", "g"], |_| {});
+    for name in ["p", "r", "g"] {
+        world.manager.initialize(name, false).await.unwrap();
+    }
+    for name in ["r", "g"] {
+        world.manager.mark_degraded(name, "earlier trouble").unwrap();
+    }
+    world.manager.mark_healthy("r").unwrap();
+    world.cluster.toggle("p", Toggle::FailToolCalls, true);
+    world.advance(2);
+    world
+}
+
+#[tokio::test]
+async fn c8_a_recovered_server_comes_before_a_degraded_one() {
+    let world = c8_world().await;
+    let before = world.traffic(0).len();
+    let served = world.tool(&["p", "r", "g"]).await.unwrap();
+    assert_eq!(served.server.as_str(), "r");
+    assert_eq!(world.traffic(before), pairs(&[("p", CALL), ("r", INIT), ("r", DONE), ("r", CALL)]));
+    assert_eq!(
+        [world.status("p"), world.status("r"), world.status("g")],
+        [Status::Degraded, Status::Healthy, Status::Degraded]
+    );
+}
+
+#[tokio::test]
+async fn c9_a_new_session_hands_shakes_before_its_call() {
+    let world = c8_world().await;
+    // The session of P is gone, so that its next use opens a new one.
+    world.manager.invalidate("p").await.unwrap();
+    world.manager.invalidate("g").await.unwrap();
+    let before = world.traffic(0).len();
+    let served = world.tool(&["p", "r", "g"]).await.unwrap();
+    assert_eq!(served.server.as_str(), "r");
+    let expected = [("p", INIT), ("p", DONE), ("p", CALL), ("r", INIT), ("r", DONE), ("r", CALL)];
+    assert_eq!(world.traffic(before), pairs(&expected));
+    assert!(!world.manager.session_state("g").unwrap().active);
+}
+
+#[tokio::test]
+async fn c11_c12_a_preference_is_a_ranking_unless_it_is_a_restriction() {
+    let world = World::new(&["a", "b"], |_| {});
+    for name in ["a", "b"] {
+        world.cluster.toggle(name, Toggle::FailToolCalls, true);
+    }
+    let error = world.tool(&["b", "nobody", "b", "a", "b"]).await.unwrap_err();
+    let order: Vec<_> = error.attempts.iter().map(|attempt| attempt.server.to_string()).collect();
+    assert_eq!(order, ["b", "b", "a", "a"]);
+
+    for (only, served) in [(false, true), (true, false)] {
+        let world = World::new(&["a", "b"], |_| {});
+        world.cluster.toggle("b", Toggle::FailToolCalls, true);
+        let mut call = routed(Method::ToolsCall, &["b"]);
+        call.selection.preferred_only = only;
+        assert_eq!(world.manager.call(call).await.is_ok(), served, "only {only}");
+    }
+}
+
+#[tokio::test]
+async fn c13_a_tool_that_reports_an_error_has_answered() {
+    let world = World::new(&["a", "b"], |_| {});
+    world.cluster.script("a", CALL, [Action::Result(r#"{"content":[],"isError":true}"#.into())]);
+    let served = world.tool(&["a"]).await.unwrap();
+    assert_eq!(served.server.as_str(), "a");
+    assert_eq!(served.result.as_str(), r#"{"content":[],"isError":true}"#);
+    assert_eq!(world.status("a"), Status::Healthy);
+}
+
+#[tokio::test]
+async fn c15_the_callers_errors_degrade_nobody() {
+    for (policy, code, status) in [
+        (RpcErrorPolicy::Classify, FailureCode::CallerError, Status::Healthy),
+        (RpcErrorPolicy::AlwaysDegrade, FailureCode::AllCandidatesFailed, Status::Degraded),
+    ] {
+        let world = World::new(&["a", "b"], |settings| settings.rpc_error_policy = policy);
+        for name in ["a", "b"] {
+            world.cluster.script(name, CALL, [rpc(Some(-32602), "no such tool")]);
+        }
+        let error = world.tool(&[]).await.unwrap_err();
+        assert_eq!(error.code, code);
+        assert_eq!(error.attempts.len(), 4);
+        assert_eq!([world.status("a"), world.status("b")], [status, status]);
+    }
+}
+
+#[tokio::test]
+async fn c16_an_unsafe_call_with_an_unknown_outcome_is_not_repeated() {
+    let table = [
+        (AmbiguousFailover::UnlessUnsafe, None, true),
+        (AmbiguousFailover::UnlessUnsafe, Some(false), false),
+        (AmbiguousFailover::SafeOnly, None, false),
+        (AmbiguousFailover::SafeOnly, Some(true), true),
+        (AmbiguousFailover::Always, Some(false), true),
+    ];
+    for (policy, idempotent, served) in table {
+        let world = World::new(&["a", "b"], |settings| settings.ambiguous_failover = policy);
+        world.cluster.script("a", CALL, [Action::Timeout]);
+        let mut call = routed(Method::ToolsCall, &["a"]);
+        call.idempotent = idempotent;
+        let outcome = world.manager.call(call).await;
+        assert_eq!(outcome.is_ok(), served, "{policy:?} {idempotent:?}");
+        if let Err(error) = outcome {
+            assert_eq!(error.code, FailureCode::AmbiguousNotRetried);
+        }
+    }
+    // A refused connection is never ambiguous.
+    let world = World::new(&["a", "b"], |settings| settings.ambiguous_failover = AmbiguousFailover::SafeOnly);
+    world.cluster.script("a", CALL, [Action::Error]);
+    let mut call = routed(Method::ToolsCall, &["a"]);
+    call.idempotent = Some(false);
+    assert_eq!(world.manager.call(call).await.unwrap().server.as_str(), "b");
+}
+
+#[tokio::test]
+async fn a_server_known_to_lack_the_tool_is_skipped() {
+    let world = World::new(&["b"], |_| {});
+    let mut without = definition("a");
+    without.tools = Some(vec!["other".into()]);
+    world.manager.register(without).unwrap();
+    assert_eq!(world.tool(&["a"]).await.unwrap().server.as_str(), "b");
+    assert!(world.traffic(0).iter().all(|(server, _)| server == "b"));
+
+    world.manager.unregister("b").await.unwrap();
+    let error = world.tool(&[]).await.unwrap_err();
+    assert_eq!((error.code, error.attempts.len()), (FailureCode::NoServerOffersTool, 0));
+}
+
+#[tokio::test]
+async fn groups_and_disabled_servers_restrict_the_candidates() {
+    let world = World::new(&["a"], |_| {});
+    for (name, group, enabled) in [("b", "search", true), ("c", "search", false)] {
+        let mut definition = definition(name);
+        definition.group = Some(group.parse().unwrap());
+        definition.enabled = enabled;
+        world.manager.register(definition).unwrap();
+    }
+    let mut call = routed(Method::ToolsCall, &["c", "a"]);
+    call.selection.group = Some("search".into());
+    assert_eq!(world.manager.call(call).await.unwrap().server.as_str(), "b");
+}

@@ -1,0 +1,157 @@
+//! One session with a scripted server.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::{BoxFuture, ready};
+use mcp_protocol::{ErrorCode, Failure, Limits, Message, Method, RawJson, Request, Response, RpcError};
+use mcp_transport::{
+    Delivery, Inbox, Incoming, Outbound, Reply, Transport, TransportError, TransportErrorKind,
+};
+use serde_json::json;
+
+use crate::cluster::{Action, ScriptedCluster, Traffic};
+
+/// A connection to one scripted server.
+pub(crate) struct ScriptedTransport {
+    cluster: ScriptedCluster,
+    server: String,
+    session: String,
+    closed: AtomicBool,
+}
+
+impl ScriptedTransport {
+    pub(crate) fn new(cluster: ScriptedCluster, server: String, session: String) -> Self {
+        Self { cluster, server, session, closed: AtomicBool::new(false) }
+    }
+
+    fn handle(&self, message: &Message) -> Result<Reply, TransportError> {
+        let request = match message {
+            Message::Request(request) => request,
+            Message::Notification(notification) => {
+                self.log(notification.method.as_str());
+                return Ok(Reply::Accepted);
+            }
+            Message::Response(_) | Message::Failure(_) => return Ok(Reply::Accepted),
+        };
+        let action = match request.method {
+            // Legacy by construction: an era probe is refused and leaves no trace.
+            Method::ServerDiscover => {
+                return Ok(answer(&refusal(request, ErrorCode::METHOD_NOT_FOUND, "unknown method")));
+            }
+            _ => self.cluster.state().decide(&self.server, request.method.as_str()),
+        };
+        if request.method != Method::Initialize || action == Action::Ok {
+            self.log(request.method.as_str());
+        }
+        self.perform(request, action)
+    }
+
+    fn perform(&self, request: &Request, action: Action) -> Result<Reply, TransportError> {
+        let name = &self.server;
+        let fail = |kind, delivery| Err(TransportError::new(kind, delivery));
+        match action {
+            Action::Ok => Ok(answer(&Message::Response(Response {
+                id: request.id.clone(),
+                result: self.result(request),
+            }))),
+            Action::Timeout => {
+                fail(TransportErrorKind::Timeout { limit: Duration::from_secs(30) }, Delivery::Unknown)
+            }
+            Action::Hang => Ok(Reply::Own(futures::stream::pending().boxed())),
+            Action::Error => {
+                fail(TransportErrorKind::Connect(format!("{name} unavailable").into()), Delivery::NotSent)
+            }
+            Action::Disconnect => fail(
+                TransportErrorKind::Closed(format!("{name} closed the connection").into()),
+                Delivery::Unknown,
+            ),
+            Action::HttpStatus(status) => {
+                let delivery = if status >= 500 { Delivery::Unknown } else { Delivery::Rejected };
+                fail(TransportErrorKind::Status { status, retry_after: None }, delivery)
+            }
+            Action::Malformed => {
+                fail(TransportErrorKind::Payload("not valid JSON".into()), Delivery::Unknown)
+            }
+            Action::RpcError { code, message } => {
+                let mut error = serde_json::Map::new();
+                error.extend(code.map(|code| ("code".to_owned(), code.into())));
+                error.extend(message.map(|message| ("message".to_owned(), message.into())));
+                let text = json!({"jsonrpc": "2.0", "id": request.id, "error": error}).to_string();
+                Ok(frame(text.into()))
+            }
+            Action::Result(text) => {
+                Ok(frame(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{text}}}"#, request.id).into()))
+            }
+        }
+    }
+
+    fn result(&self, request: &Request) -> RawJson {
+        let member = |name| request.params.as_ref().and_then(|params| params.get(name));
+        let value = match request.method {
+            Method::Initialize => json!({
+                "protocolVersion": "2025-11-25",
+                "serverInfo": {"name": self.server, "version": "1.0.0"},
+                "capabilities": {"tools": {}, "resources": {}},
+            }),
+            Method::ToolsCall => json!({
+                "content": [{"type": "text", "text": format!("{} answered", self.server)}],
+                "structuredContent": {
+                    "session_id": self.session,
+                    "server": self.server,
+                    "tool": member("name"),
+                    "arguments": member("arguments"),
+                },
+                "isError": false,
+            }),
+            Method::ResourcesRead => json!({"contents": [{"uri": member("uri"), "text": self.server}]}),
+            Method::ToolsList => json!({"tools": []}),
+            _ => json!({}),
+        };
+        RawJson::encode(&value).unwrap_or_else(|_| RawJson::empty_object())
+    }
+
+    fn log(&self, method: &str) {
+        self.cluster.state().traffic.push(Traffic {
+            server: self.server.clone(),
+            session: self.session.clone(),
+            method: method.to_owned(),
+        });
+    }
+}
+
+fn refusal(request: &Request, code: ErrorCode, message: &str) -> Message {
+    Message::Failure(Failure { id: Some(request.id.clone()), error: RpcError::new(code, message) })
+}
+
+fn answer(message: &Message) -> Reply {
+    frame(message.encode())
+}
+
+/// A frame as the peer would send it. It goes through the parser, as a real one does.
+fn frame(bytes: Bytes) -> Reply {
+    let parsed = Message::parse(&bytes, &Limits::default());
+    let item = parsed.map(|message| Incoming { message, frame: bytes }).map_err(|error| {
+        TransportError::new(TransportErrorKind::Payload(error.to_string().into()), Delivery::Unknown)
+    });
+    Reply::Own(futures::stream::once(ready(item)).boxed())
+}
+
+impl Transport for ScriptedTransport {
+    fn send(&self, out: Outbound) -> BoxFuture<'_, Result<Reply, TransportError>> {
+        Box::pin(ready(self.handle(&out.message)))
+    }
+
+    fn take_inbox(&mut self) -> Option<Inbox> {
+        None
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        if !self.closed.swap(true, Ordering::SeqCst) {
+            *self.cluster.state().closed.entry(self.server.clone()).or_default() += 1;
+        }
+        Box::pin(ready(()))
+    }
+}

@@ -5,7 +5,9 @@ mod ask;
 mod call;
 mod caller;
 mod core;
+mod frame;
 mod handshake;
+mod http;
 mod listen;
 mod log_level;
 mod options;
@@ -20,5 +22,6 @@ mod stdio;
 mod tools;
 
 pub use self::core::{DemoServer, Effect, PeerId};
+pub use http::{HttpEnd, router, serve_http};
 pub use options::DemoOptions;
 pub use stdio::{StdioEnd, serve_stdio};

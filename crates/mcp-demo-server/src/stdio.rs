@@ -1,14 +1,17 @@
 //! The server on a pair of byte streams, one message a line.
 
 use std::io;
+use std::time::Duration;
 
-use mcp_protocol::{Limits, Message, Payload};
+use bytes::Bytes;
+use mcp_protocol::{Limits, Message, ProtocolVersion};
 use mcp_transport_stdio::framing::{Line, LineReader, LineWriter};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::core::{DemoServer, Effect};
+use crate::core::{DemoServer, Effect, PeerId};
+use crate::frame::Frame;
 use crate::options::DemoOptions;
 
 /// Messages waiting for a client that does not read. When it is full, nothing more is read from it.
@@ -80,30 +83,7 @@ async fn read(
             line = lines.next_line() => match line? {
                 None => return Ok(StdioEnd::Eof),
                 Some(Line::Whole(frame)) => {
-                    let batches = core.session_version(peer).is_some_and(|version| version.has_batches());
-                    let parsed = if batches {
-                        Payload::parse(&frame, &limits)
-                    } else {
-                        Message::parse(&frame, &limits).map(Payload::Single)
-                    };
-                    let entries = match parsed {
-                        Ok(Payload::Single(message)) => vec![Ok(message)],
-                        Ok(Payload::Batch(entries)) => entries,
-                        Err(error) => vec![Err(error)],
-                    };
-                    let now = started.elapsed();
-                    let mut effects = Vec::new();
-                    for entry in entries {
-                        match entry {
-                            Ok(message) => effects.extend(core.receive(now, peer, message)),
-                            Err(error) => effects.push(Effect::Send {
-                                peer,
-                                within: None,
-                                message: Message::Failure(error.to_failure()),
-                            }),
-                        }
-                    }
-                    effects
+                    receive(&mut core, started.elapsed(), peer, &frame, &limits)
                 }
                 Some(Line::TooLong { bytes }) => {
                     tracing::warn!(bytes, "line skipped, it is too long");
@@ -120,4 +100,17 @@ async fn read(
             }
         }
     }
+}
+
+fn receive(core: &mut DemoServer, now: Duration, peer: PeerId, text: &Bytes, limits: &Limits) -> Vec<Effect> {
+    let batches = core.session_version(peer).is_some_and(ProtocolVersion::has_batches);
+    let entries = match Frame::parse(text, limits, batches) {
+        Ok(frame) => frame.entries,
+        Err(error) => vec![Err(error.to_failure())],
+    };
+    let take = |entry| match entry {
+        Ok(message) => core.receive(now, peer, message),
+        Err(failure) => vec![Effect::Send { peer, within: None, message: Message::Failure(failure) }],
+    };
+    entries.into_iter().flat_map(take).collect()
 }

@@ -261,7 +261,10 @@ fn causes(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
 
     use super::*;
 
@@ -284,6 +287,7 @@ mod tests {
         let client = client(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         let endless = async {
             let (mut stream, _) = listener.accept().await.unwrap();
+            assert_ne!(stream.read(&mut [0; 4096]).await.unwrap(), 0);
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
             // Ends by a broken pipe once the client hangs up.
             while stream.write_all(&[b' '; 65_536]).await.is_ok() {}

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use mcp_protocol::{JsonKind, Method, Notification, RawJson};
+use mcp_protocol::{Method, Notification, RawJson};
 use mcp_transport::Header;
 use tokio::time::Instant;
 
+use crate::answer::Answer;
 use crate::client::Client;
 use crate::error::CallError;
 use crate::exchange::{Event, Exchange};
@@ -32,15 +32,6 @@ impl Outgoing {
     pub fn new(method: Method, params: Option<RawJson>) -> Self {
         Self { method, params, headers: Vec::new(), progress: false }
     }
-}
-
-/// A successful answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The result: an object, except for `ping`.
-    pub result: RawJson,
-    /// The whole JSON-RPC response as it came.
-    pub frame: Bytes,
 }
 
 /// What happens on the way to the end of a call, and its end.
@@ -165,30 +156,4 @@ impl Call {
         Box::pin(self.client.refresh_tools(self.deadline)).await.map_err(|_| error)?;
         self.client.open(request, self.deadline).await
     }
-}
-
-/// Judges a result as any method's: an object, and in the stateless era a kind of result we know.
-pub(crate) fn check_result(
-    method: &Method,
-    answer: &Answer,
-    known_types: Option<&[&str]>,
-) -> Result<(), CallError> {
-    let reason: Box<str> = match answer.result.kind() {
-        _ if *method == Method::Ping => return Ok(()), // any answer shows that the server lives
-        JsonKind::Null => "missing result".into(),
-        JsonKind::Object => {
-            let Some(known) = known_types else { return Ok(()) };
-            match answer.result.get("resultType").map(|kind| kind.to::<String>()) {
-                None => return Ok(()), // absent means complete
-                Some(Ok(kind)) if known.contains(&kind.as_str()) => return Ok(()),
-                Some(Ok(kind)) => {
-                    let kind: String = kind.chars().take(64).collect();
-                    format!("unknown resultType {kind:?}").into()
-                }
-                Some(Err(_)) => "resultType is not a string".into(),
-            }
-        }
-        found => format!("the result is {found}, not an object").into(),
-    };
-    Err(CallError::unusable(reason, answer.frame.clone()))
 }

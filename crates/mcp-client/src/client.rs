@@ -5,10 +5,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use mcp_protocol::{Era, EraPolicy, Message, Method, Notification, ProtocolVersion, RawJson};
-use mcp_transport::{Delivery, Outbound, TransportError, TransportKind};
+use mcp_transport::{Outbound, TransportError, TransportKind};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::call::{Answer, Call, Deadline, Outgoing};
+use crate::answer::Answer;
+use crate::call::{Call, Deadline, Outgoing};
 use crate::connect::{Attempt, Verdict};
 use crate::core::negotiate::Negotiation;
 use crate::envelope::{Envelope, mirror};
@@ -205,10 +206,7 @@ pub(crate) async fn send_notification(
     params: Option<RawJson>,
     version: ProtocolVersion,
 ) -> Result<(), CallError> {
-    if let Some(reason) = link.ended.get() {
-        let error = TransportError::new(reason.kind.clone(), Delivery::NotSent);
-        return Err(error.into());
-    }
+    link.check_open()?;
     let mirrored = link.kind == TransportKind::Http && version.era() == Era::Stateless;
     let headers = if mirrored { mirror(&method, None) } else { Vec::new() };
     let message = Message::Notification(Notification { method, params });

@@ -9,7 +9,8 @@ use futures::stream::FuturesUnordered;
 use mcp_protocol::{Era, Method, ProtocolVersion};
 use mcp_transport::{Connector, Delivery, Endpoint, TransportError, TransportErrorKind, TransportKind};
 
-use crate::call::{Answer, Deadline};
+use crate::answer::Answer;
+use crate::call::Deadline;
 use crate::client::{Client, send_notification};
 use crate::core::negotiate::{Negotiation, Next, Observed, Probe};
 use crate::envelope::{Envelope, mirror};

@@ -10,7 +10,8 @@ use mcp_transport::{Delivery, Header, Inbox, Incoming, Outbound, Reply, Transpor
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::call::{Answer, Deadline, check_result};
+use crate::answer::{Answer, check_result};
+use crate::call::Deadline;
 use crate::error::CallError;
 use crate::link::{Connection, Link, Waiter};
 use crate::stats::count;

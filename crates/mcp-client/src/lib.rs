@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod answer;
 mod call;
 mod client;
 mod connect;
@@ -14,7 +15,8 @@ mod profile;
 mod signal;
 mod stats;
 
-pub use call::{Answer, Call, CallEvent, Outgoing};
+pub use answer::Answer;
+pub use call::{Call, CallEvent, Outgoing};
 pub use client::{Client, Notifications};
 pub use connect::connect;
 pub use error::{CallError, ConnectError};

@@ -17,7 +17,7 @@ use mcp_transport::{
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 
-use crate::call::Answer;
+use crate::answer::Answer;
 use crate::core::pending::{Owner, Pending};
 use crate::error::CallError;
 use crate::exchange::{Shared, channels, id_of_token};
@@ -118,17 +118,23 @@ impl Link {
         wants_progress: bool,
         takes_anonymous: bool,
     ) -> Result<Option<Shared>, CallError> {
+        if !self.has_inbox {
+            return self.check_open().map(|()| None);
+        }
         let mut pending = self.pending();
         // Under the lock: `end` raises the signal before it takes the lock to drain.
-        if let Some(reason) = self.ended.get() {
-            return Err(TransportError::new(reason.kind.clone(), Delivery::NotSent).into());
-        }
-        if !self.has_inbox {
-            return Ok(None);
-        }
+        self.check_open()?;
         let (waiter, shared) = channels(wants_progress, takes_anonymous);
         pending.insert(id, waiter);
         Ok(Some(shared))
+    }
+
+    /// Fails once no new call is possible.
+    pub(crate) fn check_open(&self) -> Result<(), CallError> {
+        match self.ended.get() {
+            Some(reason) => Err(TransportError::new(reason.kind.clone(), Delivery::NotSent).into()),
+            None => Ok(()),
+        }
     }
 
     /// Gives up waiting for an answer on the inbox.
@@ -177,8 +183,7 @@ impl Link {
 
     /// Ends the connection at our own wish.
     pub(crate) fn shut(&self) {
-        let kind = TransportErrorKind::Closed("the connection was closed".into());
-        self.end(TransportError::new(kind, Delivery::Unknown));
+        self.end(closed());
     }
 
     /// Tells the server that an answer is not wanted any more.
@@ -240,21 +245,31 @@ impl Link {
     /// Reads the inbox until the connection is lost or closed.
     async fn read(self: Arc<Self>, mut inbox: Inbox) {
         let reason = loop {
-            match inbox.next().await {
+            let item = tokio::select! {
+                biased;
+                item = inbox.next() => item,
+                reason = self.aborted.wait() => break reason,
+            };
+            match item {
                 Some(Ok(incoming)) => self.accept(incoming),
                 Some(Err(error)) if matches!(error.kind, TransportErrorKind::Payload(_)) => {
                     tracing::warn!(%error, "ignored an unusable message");
                     count(&self.counters.bad_messages);
                 }
                 Some(Err(error)) => break error,
-                None => {
-                    let kind = TransportErrorKind::Closed("the connection was closed".into());
-                    break TransportError::new(kind, Delivery::Unknown);
-                }
+                None => break closed(),
             }
         };
         self.end(reason);
-        self.transport.close().await;
+        // Reading on while the transport closes: a server that cannot write may not end.
+        let rest = async {
+            while inbox.next().await.is_some() {}
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = self.transport.close() => {}
+            () = rest => {}
+        }
     }
 
     fn accept(self: &Arc<Self>, Incoming { message, frame }: Incoming) {
@@ -312,6 +327,10 @@ impl Link {
     fn pending(&self) -> MutexGuard<'_, Pending<Waiter>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn closed() -> TransportError {
+    TransportError::new(TransportErrorKind::Closed("the connection was closed".into()), Delivery::Unknown)
 }
 
 impl fmt::Debug for Link {

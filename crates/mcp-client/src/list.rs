@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use mcp_protocol::{JsonKind, Method, RawJson};
 
-use crate::call::{Answer, Deadline, Outgoing};
+use crate::answer::Answer;
+use crate::call::{Deadline, Outgoing};
 use crate::client::Client;
 use crate::error::CallError;
 

@@ -74,3 +74,39 @@ fn object(of: &RawJson, name: &str) -> Option<RawJson> {
 fn text(of: &RawJson, name: &str) -> Option<String> {
     of.get(name)?.to().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mcp_protocol::Limits;
+
+    fn discover(text: &str) -> ServerProfile {
+        let result = RawJson::parse(text.to_owned(), &Limits::default()).unwrap();
+        ServerProfile::from_discover(ProtocolVersion::LATEST_STATELESS, &result)
+    }
+
+    #[test]
+    fn a_ttl_is_positive_and_at_most_a_day() {
+        for (ttl, expected) in [
+            ("0", None),
+            ("-1", None),
+            ("\"60\"", None),
+            ("1", Some(Duration::from_millis(1))),
+            ("86400001", Some(MAX_TTL)),
+        ] {
+            assert_eq!(discover(&format!(r#"{{"ttlMs":{ttl}}}"#)).ttl, expected, "{ttl}");
+        }
+    }
+
+    #[test]
+    fn only_objects_are_kept_and_kept_verbatim() {
+        let profile = discover(
+            r#"{"capabilities":{"x": 1.0},"instructions":7,"_meta":{"io.modelcontextprotocol/serverInfo":[]}}"#,
+        );
+        assert_eq!(profile.capabilities.unwrap().as_str(), r#"{"x": 1.0}"#);
+        assert_eq!((profile.server_info, profile.instructions), (None, None));
+        let draft = discover(r#"{"serverInfo":{"name":"d"},"capabilities":null}"#);
+        assert_eq!(draft.server_info.unwrap().as_str(), r#"{"name":"d"}"#);
+        assert_eq!(draft.capabilities, None);
+    }
+}

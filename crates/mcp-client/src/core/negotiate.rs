@@ -9,7 +9,7 @@ use std::time::Duration;
 use mcp_protocol::{Era, EraPolicy, ErrorCode, JsonKind, ProtocolVersion, RawJson, RpcError};
 use mcp_transport::{TransportErrorKind, TransportKind};
 
-use crate::call::Answer;
+use crate::answer::Answer;
 use crate::error::CallError;
 use crate::profile::ServerProfile;
 
@@ -236,10 +236,11 @@ impl Negotiation {
 
     fn on_initialize_refused(&mut self, offered: ProtocolVersion, rpc: RpcError, error: CallError) -> Next {
         let versions = supported(&rpc);
-        let modern = rpc.code() == Some(ErrorCode::UNSUPPORTED_PROTOCOL_VERSION);
-        if !modern && !(rpc.code() == Some(ErrorCode::INVALID_PARAMS) && versions.is_some()) {
-            return self.fall_back(Era::Handshake, Some(error));
-        }
+        let modern = match rpc.code() {
+            Some(ErrorCode::UNSUPPORTED_PROTOCOL_VERSION) => true,
+            Some(ErrorCode::INVALID_PARAMS) if versions.is_some() => false,
+            _ => return self.fall_back(Era::Handshake, Some(error)),
+        };
         let versions = versions.unwrap_or_default();
         let stateless = newest(&versions, Era::Stateless)
             .or_else(|| (modern && versions.is_empty()).then_some(ProtocolVersion::LATEST_STATELESS))
@@ -395,8 +396,8 @@ fn newest(versions: &[String], era: Era) -> Option<ProtocolVersion> {
 fn disjoint(versions: &[String]) -> String {
     /// Enough to tell what is going on.
     const SHOWN: usize = 8;
-    let shown: Vec<_> = versions.iter().take(SHOWN).map(|text| text.chars().take(32).collect()).collect();
-    let shown: Vec<String> = shown;
+    let shown: Vec<String> =
+        versions.iter().take(SHOWN).map(|text| text.chars().take(32).collect()).collect();
     format!("no protocol version in common: the server offers [{}]", shown.join(", "))
 }
 

@@ -1,6 +1,9 @@
 //! The client against scripted servers: every step of negotiation, and calls under adverse conditions.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod calls;
+mod crossing;
 mod lists;
 mod negotiation;
 mod stateless;

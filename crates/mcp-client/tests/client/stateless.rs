@@ -16,10 +16,11 @@ fn json(text: &str) -> RawJson {
 }
 
 fn options() -> ConnectOptions {
-    let mut options = ConnectOptions::default();
-    options.client_info = ClientInfo::new("me", "1");
-    options.capabilities = json(r#"{"roots":{}}"#);
-    options
+    ConnectOptions {
+        client_info: ClientInfo::new("me", "1"),
+        capabilities: json(r#"{"roots":{}}"#),
+        ..ConnectOptions::default()
+    }
 }
 
 async fn client(

@@ -15,11 +15,11 @@ use mcp_transport::{
 use tokio::sync::{Notify, mpsc};
 
 /// What a server does with one message. Over stdio it answers through [`Wire::push`].
-pub type Handler = Arc<dyn Fn(&Outbound, &Wire) -> Result<Reply, TransportError> + Send + Sync>;
+pub(crate) type Handler = Arc<dyn Fn(&Outbound, &Wire) -> Result<Reply, TransportError> + Send + Sync>;
 
 /// The server's side of one connection.
 #[derive(Clone)]
-pub struct Wire(Arc<Shared>);
+pub(crate) struct Wire(Arc<Shared>);
 
 struct Shared {
     kind: TransportKind,
@@ -30,34 +30,34 @@ struct Shared {
 
 impl Wire {
     /// Sends a frame to the client's inbox.
-    pub fn push(&self, frame: impl Into<String>) {
+    pub(crate) fn push(&self, frame: impl Into<String>) {
         self.push_item(Ok(incoming(frame)));
     }
 
     /// Ends the inbox with an error, as a process that ends does.
-    pub fn fail(&self, kind: TransportErrorKind) {
+    pub(crate) fn fail(&self, kind: TransportErrorKind) {
         self.push_item(Err(TransportError::new(kind, Delivery::Unknown)));
         self.0.inbox.lock().unwrap().take();
     }
 
-    pub fn push_item(&self, item: Result<Incoming, TransportError>) {
+    pub(crate) fn push_item(&self, item: Result<Incoming, TransportError>) {
         let inbox = self.0.inbox.lock().unwrap();
         let inbox = inbox.as_ref().expect("the connection is open");
         inbox.try_send(item).expect("there is room in the inbox");
     }
 
     /// Everything the client has sent.
-    pub fn sent(&self) -> Vec<Outbound> {
+    pub(crate) fn sent(&self) -> Vec<Outbound> {
         self.0.sent.lock().unwrap().clone()
     }
 
     /// The methods of everything the client has sent; answers show as `answer`.
-    pub fn methods(&self) -> Vec<String> {
+    pub(crate) fn methods(&self) -> Vec<String> {
         self.sent().iter().map(|out| method(out).map_or("answer".into(), |m| m.to_string())).collect()
     }
 
     /// Waits until a sent message satisfies the condition, and gives it.
-    pub async fn wait_for(&self, fits: impl Fn(&Outbound) -> bool) -> Outbound {
+    pub(crate) async fn wait_for(&self, fits: impl Fn(&Outbound) -> bool) -> Outbound {
         loop {
             let mut changed = std::pin::pin!(self.0.changed.notified());
             changed.as_mut().enable();
@@ -69,7 +69,7 @@ impl Wire {
     }
 
     /// Waits until so many messages with this method were sent, and gives them.
-    pub async fn wait_for_many(&self, wanted: &Method, many: usize) -> Vec<Outbound> {
+    pub(crate) async fn wait_for_many(&self, wanted: &Method, many: usize) -> Vec<Outbound> {
         loop {
             let mut changed = std::pin::pin!(self.0.changed.notified());
             changed.as_mut().enable();
@@ -81,7 +81,7 @@ impl Wire {
         }
     }
 
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.0.inbox.lock().unwrap().is_none()
     }
 }
@@ -123,28 +123,28 @@ impl Transport for Scripted {
 }
 
 /// A server that can be connected to, more than once if it has more than one script.
-pub struct Server {
+pub(crate) struct Server {
     kind: TransportKind,
     scripts: Mutex<VecDeque<Result<Handler, TransportError>>>,
     wires: Mutex<Vec<Wire>>,
 }
 
 impl Server {
-    pub fn new(kind: TransportKind, handler: impl Into<Script>) -> Self {
+    pub(crate) fn new(kind: TransportKind, handler: impl Into<Script>) -> Self {
         Self::starts(kind, vec![handler.into()])
     }
 
     /// A server whose every start follows the next script.
-    pub fn starts(kind: TransportKind, scripts: Vec<Script>) -> Self {
+    pub(crate) fn starts(kind: TransportKind, scripts: Vec<Script>) -> Self {
         let scripts = scripts.into_iter().map(|script| script.0).collect();
         Self { kind, scripts: Mutex::new(scripts), wires: Mutex::default() }
     }
 
-    pub async fn connect(&self, options: &ConnectOptions) -> Result<Client, ConnectError> {
+    pub(crate) async fn connect(&self, options: &ConnectOptions) -> Result<Client, ConnectError> {
         connect(self, &self.endpoint(), options).await
     }
 
-    pub fn endpoint(&self) -> Endpoint {
+    pub(crate) fn endpoint(&self) -> Endpoint {
         match self.kind {
             TransportKind::Stdio => Endpoint::Stdio(StdioEndpoint::new("server", [""; 0])),
             _ => Endpoint::Http(HttpEndpoint::new("http://127.0.0.1/mcp".parse().unwrap())),
@@ -152,12 +152,12 @@ impl Server {
     }
 
     /// The connections opened so far, oldest first.
-    pub fn wires(&self) -> Vec<Wire> {
+    pub(crate) fn wires(&self) -> Vec<Wire> {
         self.wires.lock().unwrap().clone()
     }
 
     /// The newest connection.
-    pub fn wire(&self) -> Wire {
+    pub(crate) fn wire(&self) -> Wire {
         self.wires().pop().expect("a connection was opened")
     }
 }
@@ -186,7 +186,7 @@ impl Connector for Server {
 }
 
 /// What one start of a server does: follow a handler, or fail.
-pub struct Script(Result<Handler, TransportError>);
+pub(crate) struct Script(Result<Handler, TransportError>);
 
 impl<F> From<F> for Script
 where
@@ -203,7 +203,7 @@ impl From<TransportError> for Script {
     }
 }
 
-pub fn method(out: &Outbound) -> Option<&Method> {
+pub(crate) fn method(out: &Outbound) -> Option<&Method> {
     match &out.message {
         Message::Request(request) => Some(&request.method),
         Message::Notification(notification) => Some(&notification.method),
@@ -212,7 +212,7 @@ pub fn method(out: &Outbound) -> Option<&Method> {
 }
 
 /// The id of a request.
-pub fn id(out: &Outbound) -> RequestId {
+pub(crate) fn id(out: &Outbound) -> RequestId {
     match &out.message {
         Message::Request(request) => request.id.clone(),
         other => panic!("no request: {other:?}"),
@@ -220,7 +220,7 @@ pub fn id(out: &Outbound) -> RequestId {
 }
 
 /// The parameters of a request or notification as text; empty if there are none.
-pub fn params(out: &Outbound) -> String {
+pub(crate) fn params(out: &Outbound) -> String {
     match &out.message {
         Message::Request(request) => request.params.as_ref(),
         Message::Notification(notification) => notification.params.as_ref(),
@@ -229,45 +229,45 @@ pub fn params(out: &Outbound) -> String {
     .map_or(String::new(), |params| params.as_str().to_owned())
 }
 
-pub fn incoming(frame: impl Into<String>) -> Incoming {
+pub(crate) fn incoming(frame: impl Into<String>) -> Incoming {
     let frame = Bytes::from(frame.into());
     Incoming { message: Message::parse(&frame, &Limits::default()).expect("a valid frame"), frame }
 }
 
-pub fn result(out: &Outbound, result: &str) -> String {
+pub(crate) fn result(out: &Outbound, result: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id(out))
 }
 
-pub fn error(out: &Outbound, code: i64, data: &str) -> String {
+pub(crate) fn error(out: &Outbound, code: i64, data: &str) -> String {
     let data = if data.is_empty() { String::new() } else { format!(r#","data":{data}"#) };
     format!(r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":{code},"message":"no"{data}}}}}"#, id(out))
 }
 
 /// A stream of frames of its own, as an HTTP answer.
-pub fn own(frames: impl IntoIterator<Item = String>) -> Result<Reply, TransportError> {
+pub(crate) fn own(frames: impl IntoIterator<Item = String>) -> Result<Reply, TransportError> {
     let items: Vec<_> = frames.into_iter().map(|frame| Ok(incoming(frame))).collect();
     Ok(Reply::Own(stream::iter(items).boxed()))
 }
 
 /// A stream of its own that stays silent and open.
-pub fn own_silent() -> Result<Reply, TransportError> {
+pub(crate) fn own_silent() -> Result<Reply, TransportError> {
     Ok(Reply::Own(stream::pending().boxed()))
 }
 
-pub fn refuse(kind: TransportErrorKind, delivery: Delivery) -> TransportError {
+pub(crate) fn refuse(kind: TransportErrorKind, delivery: Delivery) -> TransportError {
     TransportError::new(kind, delivery)
 }
 
-pub fn status(status: u16) -> TransportError {
+pub(crate) fn status(status: u16) -> TransportError {
     let delivery = if status >= 500 { Delivery::Unknown } else { Delivery::Rejected };
     refuse(TransportErrorKind::Status { status, retry_after: None }, delivery)
 }
 
-pub const INITIALIZED: &str = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"},"instructions":"be kind"}"#;
-pub const DISCOVERED: &str = r#"{"resultType":"complete","supportedVersions":["2026-07-28","2025-11-25"],"capabilities":{"tools":{}},"ttlMs":60000,"cacheScope":"public","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"m","version":"2"}}}"#;
+pub(crate) const INITIALIZED: &str = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"},"instructions":"be kind"}"#;
+pub(crate) const DISCOVERED: &str = r#"{"resultType":"complete","supportedVersions":["2026-07-28","2025-11-25"],"capabilities":{"tools":{}},"ttlMs":60000,"cacheScope":"public","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"m","version":"2"}}}"#;
 
 /// Answers the handshake of either era on whichever channel the transport has; `None` for the rest.
-pub fn handshake(era: mcp_protocol::Era, out: &Outbound) -> Option<Option<String>> {
+pub(crate) fn handshake(era: mcp_protocol::Era, out: &Outbound) -> Option<Option<String>> {
     use mcp_protocol::Era::{Handshake, Stateless};
     match (method(out)?, era) {
         (Method::Initialize, Handshake) => Some(Some(result(out, INITIALIZED))),
@@ -281,7 +281,7 @@ pub fn handshake(era: mcp_protocol::Era, out: &Outbound) -> Option<Option<String
 }
 
 /// A stdio server of one era that leaves everything after the handshake to `rest`.
-pub fn stdio(
+pub(crate) fn stdio(
     era: mcp_protocol::Era,
     rest: impl Fn(&Outbound, &Wire) + Send + Sync + 'static,
 ) -> impl Fn(&Outbound, &Wire) -> Result<Reply, TransportError> + Send + Sync + 'static {
@@ -296,7 +296,7 @@ pub fn stdio(
 }
 
 /// The same over HTTP.
-pub fn http(
+pub(crate) fn http(
     era: mcp_protocol::Era,
     rest: impl Fn(&Outbound) -> Result<Reply, TransportError> + Send + Sync + 'static,
 ) -> impl Fn(&Outbound, &Wire) -> Result<Reply, TransportError> + Send + Sync + 'static {

@@ -145,6 +145,14 @@ pub(crate) fn has_client_reference(text: &str) -> bool {
     })
 }
 
+/// Whether the text refers to a variable that holds a secret, judged by its name.
+pub(crate) fn has_secret_reference(text: &str) -> bool {
+    text.split("${").skip(1).filter_map(|from| from.split([':', '}']).next()).any(|name| {
+        let name = name.to_ascii_uppercase();
+        ["TOKEN", "KEY", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

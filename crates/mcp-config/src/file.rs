@@ -13,7 +13,7 @@ use url::Host;
 
 use crate::client;
 use crate::diagnostic::{ConfigError, Diagnostic, Finding, positioned};
-use crate::environment::{Dialect, Env, substitute};
+use crate::environment::{Dialect, Env, has_secret_reference, substitute};
 use crate::gateway::{GatewaySettings, GatewaySpec};
 use crate::invalid::InvalidField;
 use crate::policy::PolicySpec;
@@ -159,6 +159,7 @@ impl Reader {
         if let Some(key) = client {
             self.warnings = client::rewrite(&mut document, key);
         }
+        self.warn_about_arguments(&document, client.unwrap_or("servers"));
         let dialect = if client.is_some() { Dialect::Client } else { Dialect::Own };
         self.findings.extend(substitute(&mut document, text, dialect, env));
         self.values_unknown = !self.findings.is_empty();
@@ -172,6 +173,25 @@ impl Reader {
             self.findings.push(Finding::at(entry.key_at, dotted(&[], &field)));
         }
         Some(Config { gateway, policy, servers, source: None, warnings: Vec::new() })
+    }
+
+    /// Arguments of a process can be read by every user of the machine.
+    fn warn_about_arguments(&mut self, document: &Node, section: &str) {
+        let servers = document.entry(section).into_iter().flat_map(|servers| servers.node.entries());
+        for server in servers {
+            let Some(Entry { node: Node { value: Value::List(args), .. }, .. }) = server.node.entry("args")
+            else {
+                continue;
+            };
+            for (index, arg) in args.iter().enumerate() {
+                if matches!(&arg.value, Value::Text(text) if has_secret_reference(text)) {
+                    let reason =
+                        "shows a secret in the list of processes; pass it in `env` if the program can";
+                    let field = InvalidField::new(["args", &index.to_string()], reason);
+                    self.warnings.push(Finding::at(arg.at, dotted(&[section, &server.key], &field)));
+                }
+            }
+        }
     }
 
     /// A table at the top level.

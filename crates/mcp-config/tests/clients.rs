@@ -14,7 +14,7 @@ fn env(name: &str) -> Option<String> {
 }
 
 fn parse(text: &str) -> (Vec<Definition>, Vec<String>) {
-    let config = Config::parse(text, Format::Json, "mcp.json", &env).unwrap();
+    let config = Config::parse(text, Format::Json, "mcp.json", &env).expect("a valid document");
     (config.servers, config.warnings.iter().map(ToString::to_string).collect())
 }
 

@@ -1,4 +1,4 @@
-//! Whole files: what they mean, where they are found, what they never give away.
+//! Whole files: what they mean and where they are found.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,7 +7,6 @@ use mcp_config::{Config, ConfigError, Format, MAX_BYTES, locate};
 use mcp_protocol::{Era, EraPolicy};
 use mcp_registry::{AmbiguousFailover, Policy, ProbeKind, ResetRetryOn, RpcErrorPolicy};
 use mcp_transport::Endpoint;
-use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
 fn nothing(_: &str) -> Option<String> {
@@ -15,7 +14,7 @@ fn nothing(_: &str) -> Option<String> {
 }
 
 fn toml(text: &str) -> Config {
-    Config::parse(text, Format::Toml, "f", &nothing).unwrap()
+    Config::parse(text, Format::Toml, "f", &nothing).expect("a valid file")
 }
 
 /// The example of the product description.
@@ -258,6 +257,18 @@ fn plain_http_to_another_machine_is_worth_a_warning() {
 }
 
 #[test]
+fn a_secret_among_the_arguments_is_worth_a_warning() {
+    let text = "[servers.a]\ncommand = \"x\"\nargs = [\"${HOME}\", \"--key=${API_KEY:-none}\", \"KEY\"]\n";
+    let config = Config::parse(text, Format::Toml, "f", &|_| Some("v".into())).unwrap();
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        ["f:3:20: `servers.a.args.1`: shows a secret in the list of processes; \
+          pass it in `env` if the program can"]
+    );
+}
+
+#[test]
 fn files_are_looked_for_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
@@ -330,171 +341,4 @@ fn unreadable_files_say_why() {
     std::fs::write(&path, "#".repeat(MAX_BYTES + 1)).unwrap();
     let error = Config::load(&path, &nothing).unwrap_err();
     assert_eq!(error.to_string(), format!("{}: larger than 1048576 bytes", path.display()));
-}
-
-/// A secret in every place that takes a value: none shows, whatever is wrong with it.
-#[test]
-fn values_show_nowhere() {
-    const CANARY: &str = "c4nary-5f1e2d3c4b5a69788f3c1e0a9d7b";
-    let env = |_: &str| Some(CANARY.to_owned());
-    let mut valid = 0;
-    for value in [CANARY.to_owned(), "${X}".to_owned(), format!("{CANARY} é"), format!("{CANARY}\\n")] {
-        for place in [
-            "[gateway]\nlisten = \"VALUE\"",
-            "[gateway]\napi_keys = \"VALUE\"",
-            "[gateway]\napi_keys = [\"VALUE\"]",
-            "[gateway]\napi_keys = [\"VALUE\", 3]",
-            "[policy]\nmax_backoff = \"VALUE\"",
-            "[policy]\nmax_initialization_age = \"VALUE\"",
-            "[policy]\nambiguous_failover = \"VALUE\"",
-            "[policy]\ncall_wait = \"VALUE\"",
-            "servers = \"VALUE\"",
-            "[servers]\na = \"VALUE\"",
-            "[servers.a]\ntransport = \"VALUE\"\nurl = \"http://x\"",
-            "[servers.a]\nprotocol = \"VALUE\"\nurl = \"http://x\"",
-            "[servers.a]\nprobe = \"VALUE\"\nurl = \"http://x\"",
-            "[servers.a]\npriority = \"VALUE\"\nurl = \"http://x\"",
-            "[servers.a]\nhealth_path = \"VALUE\"\nurl = \"http://x\"",
-            "[servers.a]\nenabled = \"VALUE\"\nurl = \"http://x\"",
-            "[servers.a]\ngroup = \"VALUE \"\nurl = \"http://x\"",
-            "[servers.a]\nurl = \"VALUE\"",
-            "[servers.a]\nurl = \"https://me:VALUE@x\"",
-            "[servers.a]\nurl = \"https://x\"\nheaders = \"VALUE\"",
-            "[servers.a]\nurl = \"https://x\"\nheaders = { A = \"VALUE\" }",
-            "[servers.a]\nurl = \"https://x\"\nheaders = { A = [\"VALUE\"] }",
-            "[servers.a]\ncommand = \"x\"\nenv = \"VALUE\"",
-            "[servers.a]\ncommand = \"x\"\nenv = { A = \"VALUE\" }",
-            "[servers.a]\ncommand = \"x\"\nargs = \"VALUE\"",
-        ] {
-            let text = place.replace("VALUE", &value);
-            let shown = match Config::parse(&text, Format::Toml, "f", &env) {
-                Ok(config) => {
-                    valid += 1;
-                    format!("{config:?}")
-                }
-                Err(error) => format!("{error} {error:?}"),
-            };
-            assert!(!shown.contains("c4nary"), "{text}\n{shown}");
-        }
-    }
-    assert!(valid >= 6, "the canary was also in valid places: {valid}");
-}
-
-/// Large files that ask for the most work. A quadratic step would make this test take minutes.
-#[test]
-fn hostile_files_end_in_a_short_list_of_errors() {
-    let many = |prefix: &str, piece: &dyn Fn(usize) -> String, suffix: &str| {
-        let mut text = prefix.to_owned();
-        for index in 0.. {
-            let piece = piece(index);
-            if text.len() + piece.len() + suffix.len() > MAX_BYTES / 8 {
-                break;
-            }
-            text.push_str(&piece);
-        }
-        text + suffix
-    };
-    for (format, text) in [
-        (Format::Toml, many("", &|_| "=\n".into(), "")),
-        (Format::Toml, many("", &|index| format!("k{index}=1\n"), "")),
-        (Format::Toml, many("", &|_| "a.".into(), "b=1")),
-        (Format::Toml, many("a=", &|_| "[".into(), "")),
-        (Format::Toml, many("[servers.a]\n", &|index| format!("k{index}=1\n"), "")),
-        (Format::Toml, many("[servers.a]\ncommand=\"", &|index| format!("${{V{index}}}"), "\"")),
-        (Format::Toml, many("[servers.a]\ncommand=\"x\"\nargs=[", &|_| "\"\\n\",".into(), "]")),
-        (
-            Format::Toml,
-            many(
-                "[servers.a]\ncommand=\"x\"\n[servers.a.env]\n",
-                &|index| format!("\"={index}\"=\"\"\n"),
-                "",
-            ),
-        ),
-        (
-            Format::Toml,
-            many(
-                "[servers.a]\nurl=\"http://x\"\n[servers.a.headers]\n",
-                &|index| format!("\"a {index}\"=\"\"\n"),
-                "",
-            ),
-        ),
-        (Format::Toml, many("", &|index| format!("servers.s{index}=1\n"), "")),
-        (Format::Json, many("", &|_| "[".into(), "")),
-        (Format::Json, many("", &|_| "/".into(), "")),
-        (Format::Json, many("", &|_| "{\"a\":".into(), "")),
-        (Format::Json, many(&"[".repeat(30), &|_| "[],".into(), &"]".repeat(30))),
-        (Format::Json, many("{\"mcpServers\":{", &|index| format!("\" {index}\":1,"), "}}")),
-        (Format::Json, many("{", &|index| format!("\"{index}\":1,"), "}")),
-    ] {
-        let error = Config::parse(&text, format, "f", &nothing).unwrap_err().to_string();
-        let lines = error.lines().count();
-        assert!((1..=51).contains(&lines) && error.len() < 20_000, "{lines} lines: {:.200}", error);
-    }
-}
-
-/// Pieces that make documents likelier to get past the parser than random characters do.
-fn document() -> impl Strategy<Value = String> {
-    let pieces = prop::sample::select(vec![
-        "[servers.a]\n",
-        "[policy]\n",
-        "[gateway]\n",
-        "listen = ",
-        "api_keys = ",
-        "command = ",
-        "url = ",
-        "args = ",
-        "\"x\"",
-        "\"${A}\"",
-        "\"${\"",
-        "\"http://x\"",
-        "[",
-        "]",
-        "{",
-        "}",
-        "\n",
-        ",",
-        "=",
-        ":",
-        "3",
-        "-1",
-        "1.5",
-        "null",
-        "true",
-        "1979-05-27",
-        "\"servers\":",
-        "\"mcpServers\":",
-        "\"a\":",
-        "\"command\":",
-        "\"type\":",
-        "\"stdio\"",
-        "\"env\":",
-        "//",
-        "/*",
-        "*/",
-        "\"",
-        "\\",
-        "é",
-        "\u{feff}",
-        "\0",
-        "'",
-        "'''",
-        "call_wait = ",
-        "priority = ",
-    ]);
-    prop::collection::vec(pieces, 0..40).prop_map(|pieces| pieces.concat())
-}
-
-proptest! {
-    #[test]
-    fn no_text_panics(text in prop_oneof![document(), any::<String>()]) {
-        for format in [Format::Toml, Format::Json] {
-            if let Err(ConfigError::Invalid(diagnostics)) = Config::parse(&text, format, "f", &nothing) {
-                prop_assert!(!diagnostics.is_empty());
-                let lines = text.split('\n').count();
-                for position in diagnostics.iter().filter_map(|diagnostic| diagnostic.position) {
-                    prop_assert!((1..=lines).contains(&position.line) && position.column >= 1);
-                }
-            }
-        }
-    }
 }

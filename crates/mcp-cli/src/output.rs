@@ -101,7 +101,7 @@ impl Output {
 
     /// A screen that replaces the one before it; a terminal shows as much of it as it has rows.
     pub(crate) fn screen(&mut self, lines: &[Line]) -> io::Result<()> {
-        let Some((_, rows)) = self.look.size else {
+        let Some((width, rows)) = self.look.size else {
             self.lines(lines)?;
             return self.raw("\n");
         };
@@ -109,6 +109,8 @@ impl Output {
         let fit = usize::from(rows).saturating_sub(2).max(1);
         let mut text = String::from("\u{1b}[H");
         for line in lines.iter().take(fit) {
+            // A line that wraps would take a row that is not counted.
+            let line = text::fit(line, width.into());
             line.iter().for_each(|span| span.paint(self.look.color, &mut text));
             text.push_str("\u{1b}[K\n");
         }
@@ -252,6 +254,13 @@ pub(crate) mod tests {
         let (mut output, out, _) = kept(Look::default());
         output.screen(&lines).unwrap();
         assert_eq!(out.text(), "a\nb\nc\nd\n\n");
+    }
+
+    #[test]
+    fn a_screen_never_wraps() {
+        let (mut output, out, _) = kept(Look { size: Some((4, 9)), ..Look::default() });
+        output.screen(&[vec![Span::plain("abcdef")]]).unwrap();
+        assert_eq!(out.text(), "\u{1b}[Habc…\u{1b}[K\n\u{1b}[J");
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     sync::{Arc, Mutex},
 };
 
@@ -173,6 +174,30 @@ async fn ask(line: &str, gateway: &Gateway) -> (u8, String, String) {
     let url = gateway.serve().await;
     let (code, out, err) = run(&format!("{line} --url {url}"), &Scripted::default()).await;
     (code, out, err.replace(&url, "URL"))
+}
+
+/// A reader that has gone away.
+struct Gone;
+
+impl io::Write for Gone {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_is_no_failure() {
+    let gateway = Gateway::default();
+    gateway.answer("GET /api/v1/mcp/server-tools", 200, r#"{"a":null}"#);
+    let line = format!("tools --url {}", gateway.serve().await);
+    let (_, _, err) = kept(Look::default());
+    let mut output = Output::new(Box::new(Gone), Box::new(err.clone()), Look::default());
+    assert_eq!(run_on(&line, &Scripted::default(), &mut output).await, Exit::Ok);
+    assert_eq!(err.text(), "");
 }
 
 #[tokio::test]

@@ -92,6 +92,22 @@ impl Span {
     }
 }
 
+/// `line` cut to at most `width` columns.
+pub(crate) fn fit(line: &[Span], width: usize) -> Line {
+    let mut left = width;
+    let mut fitted = Line::new();
+    for span in line {
+        let cut = span.cut(left);
+        left = left.saturating_sub(cut.width());
+        let whole = cut.text.len() == span.text.len();
+        fitted.push(cut);
+        if !whole {
+            break;
+        }
+    }
+    fitted
+}
+
 /// The lines of a text of several lines.
 pub(crate) fn lines(style: Style, text: &str) -> Vec<Line> {
     text.lines().map(|line| vec![Span::new(style, line.replace('\t', "    "))]).collect()
@@ -194,6 +210,17 @@ mod tests {
             let span = Span::plain(text).cut(width);
             assert_eq!(span.text(), cut, "{text} to {width}");
             assert!(span.width() <= width);
+        }
+    }
+
+    #[test]
+    fn a_line_is_cut_where_the_terminal_ends() {
+        let line = [Span::plain("abc"), Span::new(Style::Good, "def"), Span::plain("ghi")];
+        for (width, text) in
+            [(9, "abcdefghi"), (8, "abcdefg…"), (6, "abcdef"), (4, "abc…"), (2, "a…"), (0, "")]
+        {
+            let shown: String = fit(&line, width).iter().map(Span::text).collect();
+            assert_eq!(shown, text, "to {width}");
         }
     }
 

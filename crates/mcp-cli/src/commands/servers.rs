@@ -92,19 +92,24 @@ async fn act(
 fn registration(args: &AddArgs) -> Result<RegisterServer, Error> {
     let (url, settings) = match (&args.command, args.words.split_first()) {
         (Some(_), _) => (None, &args.words[..]),
-        (None, Some((url, settings))) => (Some(url.clone()), settings),
+        (None, Some((url, settings))) if url.contains("://") => (Some(url.clone()), settings),
+        (None, Some((word, _))) => {
+            return Err(Error::Usage(format!("{word:?} is no URL; a server needs one, or --command")));
+        }
         (None, None) => return Err(Error::Usage("a URL or --command is needed".to_owned())),
     };
     let settings = arguments::parse(settings).map_err(Error::Usage)?;
     let mut rest: Map<String, Value> =
         serde_json::from_str(settings.get()).map_err(|error| Error::Usage(error.to_string()))?;
+    if let Some(key) = ["name", "url", "command", "args"].into_iter().find(|key| rest.contains_key(*key)) {
+        return Err(Error::Usage(format!(
+            "{key} is no setting here: a server is added as NAME URL, or as NAME with --command"
+        )));
+    }
     if let Some(command) = &args.command {
         let (program, words) = split_command(command)?;
         rest.insert("command".to_owned(), program.into());
         rest.insert("args".to_owned(), words.into());
-    }
-    if let Some(key) = ["name", "url"].into_iter().find(|key| rest.contains_key(*key)) {
-        return Err(Error::Usage(format!("{key} is given by its place, not as a setting")));
     }
     Ok(RegisterServer { name: args.name.clone(), url, rest })
 }
@@ -238,7 +243,10 @@ mod tests {
             add(None, &[]),
             add(None, &["http://h/mcp", "group"]),
             add(None, &["http://h/mcp", "name=b"]),
+            add(None, &["group=g"]),
+            add(None, &["http://h/mcp", "command=npx"]),
             add(Some("npx"), &["url=http://h/"]),
+            add(Some("npx"), &["args=[]"]),
             add(Some("npx"), &["http://h/mcp"]),
         ] {
             assert!(matches!(registration(&wrong), Err(Error::Usage(_))), "{wrong:?}");

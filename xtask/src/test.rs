@@ -47,9 +47,14 @@ pub(crate) fn run(checkout: &Checkout, mode: Mode) -> Result<(), String> {
         if !tool::is_there(&mut checkout.cargo(&["clippy", "--version"])) {
             return mode.missing("run `rustup component add clippy`");
         }
-        let args = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+        let args = ["clippy", "--workspace", "--all-targets", "--keep-going", "--", "-D", "warnings"];
         outcome(tool::run(&mut cargo(&args)))
     });
+    steps.run("docs", |_| {
+        let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--keep-going"]);
+        outcome(tool::run(doc.env("RUSTDOCFLAGS", "-D warnings")))
+    });
+    steps.run("doc tests", |_| outcome(tool::run(&mut cargo(&["test", "--workspace", "--doc"]))));
     steps.run("peers", |_| match peers::install(checkout) {
         Ok(()) => Outcome::Passed,
         Err(why) => mode.missing(&why),
@@ -66,11 +71,6 @@ pub(crate) fn run(checkout: &Checkout, mode: Mode) -> Result<(), String> {
             let args = ["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"];
             outcome(plain(cargo(&args).args(["--", "--show-output"]), skipped))
         }
-    });
-    steps.run("doc tests", |_| outcome(tool::run(&mut cargo(&["test", "--workspace", "--doc"]))));
-    steps.run("docs", |_| {
-        let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
-        outcome(tool::run(doc.env("RUSTDOCFLAGS", "-D warnings")))
     });
     print!("{}", steps.report());
     steps.result()

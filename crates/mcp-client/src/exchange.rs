@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use mcp_protocol::{Message, Method, Notification, ProtocolVersion, RawJson, Request, RequestId};
 use mcp_transport::{Delivery, Header, Inbox, Incoming, Outbound, Reply, TransportError, TransportErrorKind};
 use tokio::sync::{mpsc, oneshot};
@@ -18,9 +17,6 @@ use crate::stats::count;
 
 /// Progress notifications of one call that may wait to be read; more are dropped and counted.
 const EVENTS: usize = 64;
-
-/// How long the end of a stream may take after the answer.
-const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// A request, ready to be sent.
 #[derive(Debug)]
@@ -96,7 +92,13 @@ impl Exchange {
             started: Instant::now(),
             open: true,
         };
-        let reply = match link.transport.send(Outbound { message, version, headers }).await {
+        // Over HTTP sending lasts until the head of the answer: closing must not wait for that.
+        let sending = tokio::select! {
+            biased;
+            reply = link.transport.send(Outbound { message, version, headers }) => reply,
+            reason = link.aborted.wait() => Err(reason),
+        };
+        let reply = match sending {
             Ok(reply) => reply,
             Err(error) => {
                 if error.delivery == Delivery::NotSent {
@@ -155,18 +157,11 @@ impl Exchange {
             .inspect_err(|_| count(&self.ticket.connection.link().counters.errors))
     }
 
-    /// The answer is there: closes the books, and lets the end of the stream arrive, without which the
-    /// transport could not use its connection again.
+    /// The answer is there.
     fn finish(&mut self) {
         self.ticket.close();
         let link = self.ticket.connection.link();
         link.counters.answered(self.ticket.started);
-        if let Source::Own { inbox, .. } = &mut self.source
-            && inbox.next().now_or_never().is_none()
-        {
-            let mut rest = std::mem::replace(inbox, futures::stream::empty().boxed());
-            link.in_background(DRAIN_LIMIT, async move { while let Some(Ok(_)) = rest.next().await {} });
-        }
     }
 }
 

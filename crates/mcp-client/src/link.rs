@@ -27,7 +27,7 @@ use crate::stats::{Counters, count};
 /// Server notifications a subscriber may leave unread; the oldest are dropped and counted.
 const NOTIFICATIONS: usize = 256;
 
-/// Cancellations, answers to the server and ends of streams under way; more are dropped and counted.
+/// Cancellations and answers to the server under way; more are dropped and counted.
 const BACKGROUND: usize = 64;
 
 /// How long sending one of those messages may take.
@@ -221,7 +221,7 @@ impl Link {
         let version = *self.version.read().unwrap_or_else(PoisonError::into_inner);
         let out = Outbound { version, ..Outbound::new(message) };
         let link = self.clone();
-        self.in_background(REPLY_LIMIT, async move {
+        self.in_background(async move {
             if let Err(error) = link.transport.send(out).await {
                 tracing::debug!(%error, "a message to the server was lost");
             }
@@ -229,7 +229,7 @@ impl Link {
     }
 
     /// Does something nobody waits for, within bounds of number and time.
-    pub(crate) fn in_background(&self, limit: Duration, work: impl Future<Output = ()> + Send + 'static) {
+    fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
         let place = self.background.clone().try_acquire_owned();
         let (Ok(place), Ok(runtime)) = (place, Handle::try_current()) else {
             count(&self.counters.replies_dropped);
@@ -238,7 +238,7 @@ impl Link {
         runtime.spawn(async move {
             let _place = place;
             // Best effort: whoever needs certainty does not do it in the background.
-            let _ = tokio::time::timeout(limit, work).await;
+            let _ = tokio::time::timeout(REPLY_LIMIT, work).await;
         });
     }
 

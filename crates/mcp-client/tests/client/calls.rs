@@ -232,11 +232,12 @@ async fn server_requests_on_an_http_stream_are_answered_by_a_post() {
 
 #[tokio::test(start_paused = true)]
 async fn closing_fails_what_is_under_way_and_everything_after() {
-    for kind in [TransportKind::Stdio, TransportKind::Http] {
-        let (client, wire) = match kind {
-            TransportKind::Stdio => stdio_client(|_, _| {}).await,
-            _ => http_client(Era::Handshake, |_| own_silent()).await,
-        };
+    for (client, wire) in [
+        stdio_client(|_, _| {}).await,
+        http_client(Era::Handshake, |_| own_silent()).await,
+        http_client(Era::Handshake, |_| no_head()).await,
+        http_client(Era::Stateless, |_| no_head()).await,
+    ] {
         let pending = join_all((0..3).map(|_| client.call(tool("a"), LIMIT)));
         let close = async {
             wire.wait_for_many(&Method::ToolsCall, 3).await;

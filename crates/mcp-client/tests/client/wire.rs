@@ -102,6 +102,10 @@ impl Transport for Scripted {
             self.wire.0.sent.lock().unwrap().push(out.clone());
             let reply = (self.handler)(&out, &self.wire);
             self.wire.0.changed.notify_waiters();
+            if self.wire.0.kind == TransportKind::Http && matches!(reply, Ok(Reply::Inbox)) {
+                // Sending over HTTP lasts until the head of the answer, here for ever.
+                std::future::pending::<()>().await;
+            }
             reply
         })
     }
@@ -247,6 +251,11 @@ pub(crate) fn error(out: &Outbound, code: i64, data: &str) -> String {
 pub(crate) fn own(frames: impl IntoIterator<Item = String>) -> Result<Reply, TransportError> {
     let items: Vec<_> = frames.into_iter().map(|frame| Ok(incoming(frame))).collect();
     Ok(Reply::Own(stream::iter(items).boxed()))
+}
+
+/// Over HTTP: no answer, not even its head.
+pub(crate) fn no_head() -> Result<Reply, TransportError> {
+    Ok(Reply::Inbox)
 }
 
 /// A stream of its own that stays silent and open.

@@ -49,15 +49,17 @@ impl Node {
 
     /// Where the value at `path` starts; `None` if the path is empty or leads nowhere.
     pub(crate) fn locate(&self, path: &[String]) -> Option<usize> {
-        let (last, node) = path.iter().try_fold((None, self), |(_, node), step| {
-            let next = match &node.value {
-                Value::Table(_) => &node.entry(step)?.node,
-                Value::List(items) => items.get(step.parse::<usize>().ok()?)?,
-                _ => return None,
-            };
-            Some((Some(next.at), next))
-        })?;
-        last.map(|_| node.at)
+        let target = path.iter().try_fold(self, |node, step| node.child(step))?;
+        (!path.is_empty()).then_some(target.at)
+    }
+
+    /// The value of a key, or the item at a position.
+    fn child(&self, step: &str) -> Option<&Self> {
+        match &self.value {
+            Value::Table(_) => self.entry(step).map(|entry| &entry.node),
+            Value::List(items) => items.get(step.parse::<usize>().ok()?),
+            _ => None,
+        }
     }
 
     /// Removes the entry whose key starts at `key_at`, at any depth. Says whether there was one.

@@ -30,6 +30,9 @@ const RESERVED: &[&str] =
 /// Folders in which operating systems keep what belongs to one user.
 const HOMES: &[&str] = &["/home/", "/Users/", "/root/", "C:\\Users\\", "C:/Users/"];
 
+/// Names of nobody in particular, which samples of configuration files may use.
+const NOBODY: &[&str] = &["me", "user", "username", "you"];
+
 /// Looks at every file; `root` is the path of the checkout on this machine.
 pub(super) fn check(sources: &[Source], root: &str) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -105,9 +108,10 @@ fn machine_path(line: &str, root: &str) -> Option<String> {
 fn has_path_under(line: &str, home: &str) -> bool {
     line.match_indices(home).any(|(at, _)| {
         let before = line[..at].chars().next_back();
-        let after = line[at + home.len()..].chars().next();
         let starts = before.is_none_or(|c| !c.is_alphanumeric() && !"._-~}$".contains(c));
-        starts && after.is_some_and(|c| c.is_alphanumeric() || c == '_')
+        let rest = &line[at + home.len()..];
+        let end = rest.find(|c: char| !c.is_alphanumeric() && !"._-".contains(c)).unwrap_or(rest.len());
+        starts && end > 0 && !NOBODY.contains(&&rest[..end])
     })
 }
 
@@ -170,6 +174,7 @@ mod tests {
             format!("crates{home}/page.rs"),
             format!("$BASE{home}/x ${{BASE}}{home}/x"),
             format!("anything below {home}/ will do"),
+            format!("\"{home}/me/bin/server\", \"{home}/you\""),
         ] {
             assert_eq!(violations("docs/x.md", &line), 0, "{line}");
         }

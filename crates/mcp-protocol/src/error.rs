@@ -4,7 +4,11 @@ use std::fmt;
 
 use bytes::BytesMut;
 
-use crate::json::{JsonKind, RawJson, put_string};
+use crate::capability::ClientCapabilities;
+use crate::elicitation::ElicitParams;
+use crate::json::{JsonKind, RawJson};
+use crate::members::{Members, put_string};
+use crate::version::{Era, ProtocolVersion};
 
 /// The `code` of a JSON-RPC error. Source: wire reference §1.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -34,6 +38,123 @@ impl ErrorCode {
     pub const MISSING_REQUIRED_CLIENT_CAPABILITY: Self = Self(-32021);
     /// The revision named in the request is not served (stateless era).
     pub const UNSUPPORTED_PROTOCOL_VERSION: Self = Self(-32022);
+
+    /// Every code some revision defines.
+    pub const KNOWN: [Self; 11] = [
+        Self::PARSE_ERROR,
+        Self::INVALID_REQUEST,
+        Self::METHOD_NOT_FOUND,
+        Self::INVALID_PARAMS,
+        Self::INTERNAL_ERROR,
+        Self::USER_REJECTED,
+        Self::RESOURCE_NOT_FOUND,
+        Self::URL_ELICITATION_REQUIRED,
+        Self::HEADER_MISMATCH,
+        Self::MISSING_REQUIRED_CLIENT_CAPABILITY,
+        Self::UNSUPPORTED_PROTOCOL_VERSION,
+    ];
+
+    /// The short name; `None` for codes no revision defines.
+    #[must_use]
+    pub const fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::PARSE_ERROR => "parse error",
+            Self::INVALID_REQUEST => "invalid request",
+            Self::METHOD_NOT_FOUND => "method not found",
+            Self::INVALID_PARAMS => "invalid params",
+            Self::INTERNAL_ERROR => "internal error",
+            Self::USER_REJECTED => "user rejected sampling",
+            Self::RESOURCE_NOT_FOUND => "resource not found",
+            Self::URL_ELICITATION_REQUIRED => "URL elicitation required",
+            Self::HEADER_MISMATCH => "header mismatch",
+            Self::MISSING_REQUIRED_CLIENT_CAPABILITY => "missing required client capability",
+            Self::UNSUPPORTED_PROTOCOL_VERSION => "unsupported protocol version",
+            _ => return None,
+        })
+    }
+
+    /// What the code tells its receiver, in one sentence; `None` for codes no revision defines.
+    #[must_use]
+    pub const fn meaning(self) -> Option<&'static str> {
+        Some(match self {
+            Self::PARSE_ERROR => "the text is not JSON",
+            Self::INVALID_REQUEST => "the JSON is no valid message",
+            Self::METHOD_NOT_FOUND => "the method is unknown or its capability was not offered",
+            Self::INVALID_PARAMS => "the parameters do not fit the method",
+            Self::INTERNAL_ERROR => "the receiver failed",
+            Self::USER_REJECTED => "the person refused the sampling request",
+            Self::RESOURCE_NOT_FOUND => "there is no such resource",
+            Self::URL_ELICITATION_REQUIRED => "the person has to complete the named pages first",
+            Self::HEADER_MISMATCH => "an HTTP header is missing or disagrees with the body",
+            Self::MISSING_REQUIRED_CLIENT_CAPABILITY => {
+                "the client did not declare a capability the server needs"
+            }
+            Self::UNSUPPORTED_PROTOCOL_VERSION => "the revision named in the request is not served",
+            _ => return None,
+        })
+    }
+
+    /// Whether a revision defines the code. Codes outside of `-32768..=-32000` belong to applications;
+    /// `-1` alone is named by the handshake era.
+    #[must_use]
+    pub fn is_defined_in(self, version: ProtocolVersion) -> bool {
+        match self {
+            Self::PARSE_ERROR
+            | Self::INVALID_REQUEST
+            | Self::METHOD_NOT_FOUND
+            | Self::INVALID_PARAMS
+            | Self::INTERNAL_ERROR => true,
+            Self::USER_REJECTED | Self::RESOURCE_NOT_FOUND => version.era() == Era::Handshake,
+            Self::URL_ELICITATION_REQUIRED => version == ProtocolVersion::V2025_11_25,
+            _ => self.proves_stateless() && version.era() == Era::Stateless,
+        }
+    }
+
+    /// Whether only a server of the stateless era sends this code: a sign to stay in that era while its
+    /// support is being found out. Source: wire reference §5.1, §5.2.
+    #[must_use]
+    pub const fn proves_stateless(self) -> bool {
+        matches!(
+            self,
+            Self::HEADER_MISMATCH
+                | Self::MISSING_REQUIRED_CLIENT_CAPABILITY
+                | Self::UNSUPPORTED_PROTOCOL_VERSION
+        )
+    }
+
+    /// Whether the caller, or the negotiation, is to blame rather than the server. A receiver that is told
+    /// so at the invoke stage does not count it against the server. Source: contract §4.5.
+    #[must_use]
+    pub const fn is_callers_fault(self) -> bool {
+        matches!(
+            self,
+            Self::PARSE_ERROR
+                | Self::INVALID_REQUEST
+                | Self::METHOD_NOT_FOUND
+                | Self::INVALID_PARAMS
+                | Self::HEADER_MISMATCH
+                | Self::MISSING_REQUIRED_CLIENT_CAPABILITY
+                | Self::UNSUPPORTED_PROTOCOL_VERSION
+                | Self::RESOURCE_NOT_FOUND
+        )
+    }
+
+    /// The HTTP status that carries the error in the stateless era. Only 400 for `-32602` of missing
+    /// metadata and for `-32020` to `-32022`, and 404 for `-32601`, are mandated; the rest follows what
+    /// servers do. Source: wire reference §1.4.
+    #[must_use]
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Self::METHOD_NOT_FOUND => 404,
+            Self::PARSE_ERROR
+            | Self::INVALID_REQUEST
+            | Self::INVALID_PARAMS
+            | Self::HEADER_MISMATCH
+            | Self::MISSING_REQUIRED_CLIENT_CAPABILITY
+            | Self::UNSUPPORTED_PROTOCOL_VERSION => 400,
+            _ => 200,
+        }
+    }
 }
 
 impl fmt::Display for ErrorCode {
@@ -70,6 +191,56 @@ impl RpcError {
         }
         out.extend_from_slice(b"}");
         Self(RawJson::from_trusted(out.freeze()))
+    }
+
+    /// Refuses a request for a revision that is not served. `supported` is best given newest first.
+    ///
+    /// In the handshake era an `initialize` is refused with the same data under `-32602`.
+    #[must_use]
+    pub fn unsupported_version(supported: &[ProtocolVersion], requested: &str) -> Self {
+        let mut data = Members::default();
+        // Strings only: this cannot fail.
+        data.set_json("supported", RawJson::encode(supported).unwrap_or_else(|_| RawJson::empty_object()));
+        data.set_json("requested", RawJson::string(requested));
+        Self::with_data(
+            ErrorCode::UNSUPPORTED_PROTOCOL_VERSION,
+            &format!("protocol version {requested:?} is not supported"),
+            &data.encode(),
+        )
+    }
+
+    /// Refuses a request whose client did not declare what is needed.
+    #[must_use]
+    pub fn missing_capability(required: &ClientCapabilities) -> Self {
+        let mut data = Members::default();
+        data.set_json("requiredCapabilities", required.as_raw().clone());
+        Self::with_data(
+            ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY,
+            &format!(
+                "the request needs client capabilities it does not declare: {}",
+                required.as_raw().as_str()
+            ),
+            &data.encode(),
+        )
+    }
+
+    /// The revisions the peer serves, from `data.supported` of `-32022` or of a refused `initialize`.
+    #[must_use]
+    pub fn supported_versions(&self) -> Option<Vec<Box<str>>> {
+        self.data()?.get("supported")?.to().ok()
+    }
+
+    /// What the client would have to declare, from the data of `-32021`.
+    #[must_use]
+    pub fn required_capabilities(&self) -> Option<ClientCapabilities> {
+        self.data()?.get("requiredCapabilities")?.to().ok()
+    }
+
+    /// The pages to complete first, from the data of `-32042`; those that cannot be read are left out.
+    #[must_use]
+    pub fn required_elicitations(&self) -> Option<Vec<ElicitParams>> {
+        let listed: Vec<RawJson> = self.data()?.get("elicitations")?.to().ok()?;
+        Some(listed.iter().filter_map(|params| params.to().ok()).collect())
     }
 
     /// Takes what a peer sent. Anything but `null` counts as an error, however odd.
@@ -118,7 +289,7 @@ impl std::error::Error for RpcError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Limits;
+    use crate::limits::Limits;
 
     #[test]
     fn an_error_of_ours_reads_back() {
@@ -143,5 +314,62 @@ mod tests {
             assert_eq!(RpcError::from_peer(raw).unwrap().to_string(), text);
         }
         assert_eq!(RpcError::from_peer(RawJson::encode(&()).unwrap()), None);
+    }
+
+    #[test]
+    fn codes_belong_to_revisions() {
+        use ProtocolVersion::{V2024_11_05, V2025_06_18, V2025_11_25, V2026_07_28};
+        for (code, oldest, june, november, stateless) in [
+            (-32603, true, true, true, true),
+            (-1, true, true, true, false),
+            (-32002, true, true, true, false),
+            (-32042, false, false, true, false),
+            (-32020, false, false, false, true),
+            (-32021, false, false, false, true),
+            (-32022, false, false, false, true),
+            (-32001, false, false, false, false),
+            (7, false, false, false, false),
+        ] {
+            let code = ErrorCode(code);
+            let found = [V2024_11_05, V2025_06_18, V2025_11_25, V2026_07_28].map(|v| code.is_defined_in(v));
+            assert_eq!(found, [oldest, june, november, stateless], "{code}");
+            assert_eq!(ErrorCode::KNOWN.contains(&code), found.contains(&true), "{code}");
+        }
+        for code in ErrorCode::KNOWN {
+            assert!(code.name().is_some() && code.meaning().is_some(), "{code}");
+        }
+        assert_eq!((ErrorCode(7).name(), ErrorCode(7).meaning()), (None, None));
+    }
+
+    #[test]
+    fn blame_and_status_follow_the_contract() {
+        let blamed: Vec<_> = ErrorCode::KNOWN.into_iter().filter(|code| code.is_callers_fault()).collect();
+        let listed = [-32700, -32600, -32601, -32602, -32002, -32020, -32021, -32022].map(ErrorCode);
+        assert_eq!(blamed, listed);
+        for (code, status) in [
+            (-32601, 404),
+            (-32602, 400),
+            (-32700, 400),
+            (-32022, 400),
+            (-32603, 200),
+            (-32000, 200),
+            (7, 200),
+        ] {
+            assert_eq!(ErrorCode(code).http_status(), status, "{code}");
+        }
+    }
+
+    #[test]
+    fn data_reads_back() {
+        let error = RpcError::unsupported_version(&[ProtocolVersion::V2026_07_28], "1999-01-01");
+        assert_eq!(error.supported_versions().unwrap(), ["2026-07-28".into()]);
+        let needed = ClientCapabilities::default().with(&["elicitation", "url"], RawJson::empty_object());
+        let error = RpcError::missing_capability(&needed);
+        assert_eq!(error.required_capabilities(), Some(needed));
+        assert_eq!(error.supported_versions(), None);
+        let data = r#"{"elicitations":[{"mode":"url","message":"m","url":"u","elicitationId":"e"},7]}"#;
+        let data = RawJson::parse(data, &Limits::default()).unwrap();
+        let error = RpcError::with_data(ErrorCode::URL_ELICITATION_REQUIRED, "first this", &data);
+        assert_eq!(error.required_elicitations().unwrap().len(), 1);
     }
 }

@@ -1,82 +1,14 @@
 //! JSON values that stay bytes.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use bytes::{Bytes, BytesMut};
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use bytes::Bytes;
+use serde::de::{DeserializeOwned, Deserializer};
 use serde::ser::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// What a peer may ask us to parse. Source: reliability document §6 (default limits).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Largest frame in bytes.
-    pub max_bytes: usize,
-    /// Deepest nesting of arrays and objects; the outermost object counts as 1.
-    pub max_depth: usize,
-    /// Most values in one frame (every `,`, `[`, `{` and `:` starts at most one).
-    pub max_nodes: usize,
-    /// Most messages in one batch.
-    pub max_batch: usize,
-}
-
-impl Default for Limits {
-    /// 16 MiB, 128 levels, 1 000 000 values, 100 messages a batch.
-    fn default() -> Self {
-        Self { max_bytes: 16 << 20, max_depth: 128, max_nodes: 1_000_000, max_batch: 100 }
-    }
-}
-
-impl Limits {
-    /// The same limits with another frame size in bytes.
-    #[must_use]
-    pub fn with_max_bytes(self, max_bytes: usize) -> Self {
-        Self { max_bytes, ..self }
-    }
-
-    /// Checks size, depth and number of values in one pass, without judging whether the text is JSON.
-    ///
-    /// `serde_json` limits the depth of a `Value` but not of raw text, hence this check of our own.
-    pub(crate) fn check(&self, text: &[u8]) -> Result<(), InvalidJson> {
-        if text.len() > self.max_bytes {
-            return Err(InvalidJson::TooLarge { bytes: text.len(), limit: self.max_bytes });
-        }
-        let (mut depth, mut nodes, mut at) = (0usize, 1usize, 0usize);
-        while let Some(&byte) = text.get(at) {
-            match byte {
-                b'"' => at = end_of_string(text, at + 1),
-                b'[' | b'{' => {
-                    depth += 1;
-                    nodes += 1;
-                    if depth > self.max_depth {
-                        return Err(InvalidJson::TooDeep { limit: self.max_depth });
-                    }
-                }
-                b']' | b'}' => depth = depth.saturating_sub(1),
-                b',' => nodes += 1,
-                _ => {}
-            }
-            at += 1;
-        }
-        if nodes > self.max_nodes {
-            return Err(InvalidJson::TooManyValues { limit: self.max_nodes });
-        }
-        Ok(())
-    }
-}
-
-/// Position of the quote that ends the string whose content starts at `at`, or the end of the text.
-fn end_of_string(text: &[u8], mut at: usize) -> usize {
-    while let Some(offset) = text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
-        at += offset;
-        if text[at] == b'"' {
-            return at;
-        }
-        at += 2; // the escaped character is never the end
-    }
-    text.len()
-}
+use crate::limits::Limits;
+use crate::members::{Members, find_member, string_literal};
 
 /// Why a text is not acceptable JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -133,7 +65,7 @@ impl From<serde_json::Error> for InvalidJson {
     }
 }
 
-const DUPLICATE: &str = "duplicate member ";
+pub(crate) const DUPLICATE: &str = "duplicate member ";
 
 /// The kind of a JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +81,7 @@ pub enum JsonKind {
 
 impl JsonKind {
     /// The kind of valid JSON text, told from its first byte.
-    fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         match text.trim_start().as_bytes().first() {
             Some(b'{') => Self::Object,
             Some(b'[') => Self::Array,
@@ -207,6 +139,12 @@ impl RawJson {
         Self(Bytes::from_static(b"{}"))
     }
 
+    /// A JSON string.
+    #[must_use]
+    pub fn string(text: &str) -> Self {
+        Self(string_literal(text))
+    }
+
     /// Wraps text this crate wrote itself.
     pub(crate) fn from_trusted(text: Bytes) -> Self {
         Self(text)
@@ -247,14 +185,20 @@ impl RawJson {
     /// # Errors
     /// [`InvalidJson`] if this is no object or a member stands twice.
     pub fn members(&self) -> Result<Members<'_>, InvalidJson> {
-        Members::parse(self.as_str())
+        Members::of_valid(self.as_str())
     }
 
-    /// One member of an object; `None` if it is absent or this is no (proper) object.
+    /// One member of an object; `None` if it is absent, stands twice, or this is no object.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Self> {
-        let members = self.members().ok()?;
-        members.get(name).map(|raw| Self::from_raw(&self.0, raw))
+        (self.kind() == JsonKind::Object)
+            .then(|| find_member(self.as_str(), name))?
+            .map(|text| self.part(text))
+    }
+
+    /// A part of this value; `text` is a slice of it that is a value of its own.
+    pub(crate) fn part(&self, text: &str) -> Self {
+        Self(self.0.slice_ref(text.as_bytes()))
     }
 
     /// Reads the value into a type.
@@ -283,163 +227,6 @@ impl<'de> serde::Deserialize<'de> for RawJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         Ok(Self(Bytes::from(String::from(Box::<str>::from(raw)))))
-    }
-}
-
-/// The top-level members of one JSON object: in order, names decoded, values unparsed.
-///
-/// This is what an edit works on: what is not touched is written back byte for byte.
-#[derive(Debug, Clone, Default)]
-pub struct Members<'a>(Vec<(Cow<'a, str>, Cow<'a, RawValue>)>);
-
-impl<'a> Members<'a> {
-    /// Splits the text of one object in a single scan.
-    ///
-    /// # Errors
-    /// [`InvalidJson`] if the text is no JSON object or names a member twice.
-    pub fn parse(text: &'a str) -> Result<Self, InvalidJson> {
-        struct Split;
-        impl<'de> Visitor<'de> for Split {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members: Vec<(Cow<'de, str>, Cow<'de, RawValue>)> = Vec::with_capacity(8);
-                let mut seen = Names::default();
-                while let Some(Name(name)) = map.next_key()? {
-                    if !seen.insert(&members, &name) {
-                        return Err(serde::de::Error::custom(format_args!("{DUPLICATE}{name}")));
-                    }
-                    members.push((name, Cow::Borrowed(map.next_value::<&RawValue>()?)));
-                }
-                Ok(Members(members))
-            }
-        }
-
-        let kind = JsonKind::of(text);
-        if kind != JsonKind::Object && !text.trim().is_empty() {
-            serde_json::from_str::<&RawValue>(text)?;
-            return Err(InvalidJson::NotAnObject { found: kind });
-        }
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let members = deserializer.deserialize_map(Split)?;
-        deserializer.end()?;
-        Ok(members)
-    }
-
-    /// The value of a member.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&RawValue> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
-    }
-
-    /// Sets a member: in its old place if it is there, else at the end.
-    pub fn set(&mut self, name: &'a str, value: Box<RawValue>) {
-        match self.0.iter_mut().find(|(key, _)| key == name) {
-            Some((_, slot)) => *slot = Cow::Owned(value),
-            None => self.0.push((Cow::Borrowed(name), Cow::Owned(value))),
-        }
-    }
-
-    /// Removes a member; says whether it was there.
-    pub fn remove(&mut self, name: &str) -> bool {
-        let before = self.0.len();
-        self.0.retain(|(key, _)| key != name);
-        self.0.len() != before
-    }
-
-    /// The members in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
-    }
-
-    /// Number of members.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether the object is empty.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Writes the object back; values are copied verbatim.
-    #[must_use]
-    pub fn encode(&self) -> RawJson {
-        let size = self.iter().map(|(name, value)| name.len() + value.get().len() + 4).sum::<usize>() + 2;
-        let mut out = BytesMut::with_capacity(size);
-        out.extend_from_slice(b"{");
-        for (at, (name, value)) in self.iter().enumerate() {
-            if at > 0 {
-                out.extend_from_slice(b",");
-            }
-            put_string(&mut out, name);
-            out.extend_from_slice(b":");
-            out.extend_from_slice(value.get().as_bytes());
-        }
-        out.extend_from_slice(b"}");
-        RawJson(out.freeze())
-    }
-}
-
-/// Appends a JSON string literal.
-pub(crate) fn put_string(out: &mut BytesMut, text: &str) {
-    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
-        out.extend_from_slice(b"\"");
-        out.extend_from_slice(text.as_bytes());
-        out.extend_from_slice(b"\"");
-    } else {
-        // Serialising a `str` to memory cannot fail.
-        out.extend_from_slice(&serde_json::to_vec(text).unwrap_or_default());
-    }
-}
-
-/// A member name, borrowed where it holds no escapes.
-struct Name<'a>(Cow<'a, str>);
-
-impl<'de> serde::Deserialize<'de> for Name<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
-        impl<'de> Visitor<'de> for NameVisitor {
-            type Value = Name<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a member name")
-            }
-
-            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Borrowed(name)))
-            }
-
-            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Owned(name.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(NameVisitor)
-    }
-}
-
-/// Tells repeated names. Short objects are compared directly, long ones through a set, so that an
-/// object with 10^5 members does not cost 10^10 comparisons.
-#[derive(Default)]
-struct Names(std::collections::HashSet<String>);
-
-impl Names {
-    const DIRECT: usize = 32;
-
-    fn insert(&mut self, members: &[(Cow<'_, str>, Cow<'_, RawValue>)], name: &str) -> bool {
-        if members.len() < Self::DIRECT {
-            return members.iter().all(|(key, _)| key != name);
-        }
-        if self.0.is_empty() {
-            self.0.extend(members.iter().map(|(key, _)| key.clone().into_owned()));
-        }
-        self.0.insert(name.to_owned())
     }
 }
 

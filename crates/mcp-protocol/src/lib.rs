@@ -1,32 +1,46 @@
-//! The wire layer of the Model Context Protocol (MCP): every released revision, both eras.
-//!
-//! The crate parses and writes JSON-RPC messages without building a tree of them. A frame is scanned
-//! once; `params` and `result` stay the bytes they came in ([`RawJson`]), so unknown members, member
-//! order and big integers survive a relay.
-//!
-//! It does no I/O, reads no clock and knows no runtime.
-//!
-//! ```
-//! use bytes::Bytes;
-//! use mcp_protocol::{Limits, Message, Method};
-//!
-//! let frame = Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"}}"#);
-//! let Message::Request(request) = Message::parse(&frame, &Limits::default())? else { panic!() };
-//! assert_eq!(request.method, Method::ToolsCall);
-//! assert_eq!(request.params.unwrap().as_str(), r#"{"name":"echo"}"#);
-//! # Ok::<(), mcp_protocol::ParseError>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod error;
 mod id;
 mod json;
+mod limits;
+mod members;
 mod message;
 mod method;
+mod number;
+mod structure;
 mod version;
+mod walk;
+
+pub mod cancel;
+pub mod capability;
+pub mod completion;
+pub mod content;
+pub mod discover;
+pub mod elicitation;
+pub mod header;
+pub mod implementation;
+pub mod initialize;
+pub mod list;
+pub mod logging;
+pub mod meta;
+pub mod progress;
+pub mod prompt;
+pub mod resource;
+pub mod result;
+pub mod roots;
+pub mod sampling;
+pub mod subscription;
+pub mod task;
+pub mod tool;
 
 pub use error::{ErrorCode, RpcError};
 pub use id::RequestId;
-pub use json::{InvalidJson, JsonKind, Limits, Members, RawJson};
+pub use json::{InvalidJson, JsonKind, RawJson};
+pub use limits::Limits;
+pub use members::Members;
 pub use message::{Failure, Message, Notification, ParseError, ParseErrorKind, Payload, Request, Response};
 pub use method::{Direction, Method, RetrySafety};
+pub use number::Number;
+pub use structure::Unknown;
 pub use version::{Era, EraPolicy, ProtocolVersion, UnknownVersion};

@@ -5,7 +5,9 @@ use serde_json::value::RawValue;
 
 use crate::error::{ErrorCode, RpcError};
 use crate::id::RequestId;
-use crate::json::{InvalidJson, JsonKind, Limits, Members, RawJson, put_string};
+use crate::json::{InvalidJson, JsonKind, RawJson};
+use crate::limits::Limits;
+use crate::members::{Members, put_string};
 use crate::method::Method;
 
 /// A message that wants an answer.

@@ -1,0 +1,280 @@
+//! The members of one object, for reading and editing without touching the rest.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::json::{DUPLICATE, InvalidJson, JsonKind, RawJson};
+use crate::walk::Walk;
+
+/// The top-level members of one JSON object: in order, names decoded, values unparsed.
+///
+/// This is what an edit works on: what is not touched is written back byte for byte.
+#[derive(Debug, Clone, Default)]
+pub struct Members<'a>(Vec<Member<'a>>);
+
+#[derive(Debug, Clone)]
+struct Member<'a> {
+    name: Cow<'a, str>,
+    /// The name as it was written, with quotes, if that is not simply the quoted name.
+    spelled: Option<&'a str>,
+    value: Value<'a>,
+}
+
+#[derive(Debug, Clone)]
+enum Value<'a> {
+    /// Text a parser has accepted.
+    Text(&'a str),
+    Raw(Cow<'a, RawValue>),
+    Json(RawJson),
+}
+
+impl Value<'_> {
+    fn text(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Raw(raw) => raw.get(),
+            Self::Json(json) => json.as_str(),
+        }
+    }
+
+    fn raw(&self) -> Option<&RawValue> {
+        match self {
+            Self::Raw(raw) => Some(raw),
+            Self::Text(_) | Self::Json(_) => serde_json::from_str(self.text()).ok(),
+        }
+    }
+}
+
+impl<'a> Members<'a> {
+    /// Splits the text of one object in a single scan.
+    ///
+    /// # Errors
+    /// [`InvalidJson`] if the text is no JSON object or names a member twice.
+    pub fn parse(text: &'a str) -> Result<Self, InvalidJson> {
+        struct Split;
+        impl<'de> Visitor<'de> for Split {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Members(Vec::with_capacity(8));
+                let mut seen = Names::default();
+                while let Some(Name(name)) = map.next_key()? {
+                    if !seen.insert(&members.0, &name) {
+                        return Err(serde::de::Error::custom(format_args!("{DUPLICATE}{name}")));
+                    }
+                    let value = Value::Raw(Cow::Borrowed(map.next_value::<&RawValue>()?));
+                    members.0.push(Member { name, spelled: None, value });
+                }
+                Ok(members)
+            }
+        }
+
+        let kind = JsonKind::of(text);
+        if kind != JsonKind::Object && !text.trim().is_empty() {
+            serde_json::from_str::<&RawValue>(text)?;
+            return Err(InvalidJson::NotAnObject { found: kind });
+        }
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let members = deserializer.deserialize_map(Split)?;
+        deserializer.end()?;
+        Ok(members)
+    }
+
+    /// Splits text that a parser has accepted before, without parsing it again.
+    pub(crate) fn of_valid(text: &'a str) -> Result<Self, InvalidJson> {
+        let kind = JsonKind::of(text);
+        if kind != JsonKind::Object {
+            return Err(InvalidJson::NotAnObject { found: kind });
+        }
+        let mut members = Self(Vec::with_capacity(8));
+        let mut seen = Names::default();
+        for (spelled, value) in Walk::new(text) {
+            let name = decode_name(spelled)?;
+            if !seen.insert(&members.0, &name) {
+                return Err(InvalidJson::DuplicateMember { name: name.into() });
+            }
+            let spelled = matches!(name, Cow::Owned(_)).then_some(spelled);
+            members.0.push(Member { name, spelled, value: Value::Text(value) });
+        }
+        Ok(members)
+    }
+
+    /// The value of a member.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&RawValue> {
+        self.find(name)?.raw()
+    }
+
+    /// The JSON text of a member's value. Unlike [`get`](Self::get) it never scans the value.
+    #[must_use]
+    pub fn get_text(&self, name: &str) -> Option<&str> {
+        self.find(name).map(Value::text)
+    }
+
+    fn find(&self, name: &str) -> Option<&Value<'a>> {
+        self.0.iter().find(|member| member.name == name).map(|member| &member.value)
+    }
+
+    /// Sets a member: in its old place if it is there, else at the end.
+    pub fn set(&mut self, name: &'a str, value: Box<RawValue>) {
+        self.put(name, Value::Raw(Cow::Owned(value)));
+    }
+
+    /// Sets a member like [`set`](Self::set), to a value that is already JSON of ours.
+    pub fn set_json(&mut self, name: &'a str, value: RawJson) {
+        self.put(name, Value::Json(value));
+    }
+
+    fn put(&mut self, name: &'a str, value: Value<'a>) {
+        match self.0.iter_mut().find(|member| member.name == name) {
+            Some(member) => member.value = value,
+            None => self.0.push(Member { name: Cow::Borrowed(name), spelled: None, value }),
+        }
+    }
+
+    /// Removes a member; says whether it was there.
+    pub fn remove(&mut self, name: &str) -> bool {
+        let before = self.0.len();
+        self.0.retain(|member| member.name != name);
+        self.0.len() != before
+    }
+
+    /// Removes every member the test does not accept.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        self.0.retain(|member| keep(&member.name));
+    }
+
+    /// The members in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {
+        self.0.iter().filter_map(|member| Some((&*member.name, member.value.raw()?)))
+    }
+
+    /// The members in order, each value as JSON text. Unlike [`iter`](Self::iter) it scans no value.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|member| (&*member.name, member.value.text()))
+    }
+
+    /// Number of members.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether the object is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Writes the object back; values are copied verbatim.
+    #[must_use]
+    pub fn encode(&self) -> RawJson {
+        let size = self.texts().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>() + 2;
+        let mut out = BytesMut::with_capacity(size);
+        out.extend_from_slice(b"{");
+        for (at, member) in self.0.iter().enumerate() {
+            if at > 0 {
+                out.extend_from_slice(b",");
+            }
+            match member.spelled {
+                Some(spelled) => out.extend_from_slice(spelled.as_bytes()),
+                None => put_string(&mut out, &member.name),
+            }
+            out.extend_from_slice(b":");
+            out.extend_from_slice(member.value.text().as_bytes());
+        }
+        out.extend_from_slice(b"}");
+        RawJson::from_trusted(out.freeze())
+    }
+}
+
+/// The value of one member of a valid object; `None` if it is absent or stands twice.
+pub(crate) fn find_member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
+    let mut found = None;
+    for (spelled, value) in Walk::new(object) {
+        if decode_name(spelled).is_ok_and(|decoded| decoded == name) && found.replace(value).is_some() {
+            return None;
+        }
+    }
+    found
+}
+
+/// Reads a name from its JSON string; borrowed if it holds no escapes.
+fn decode_name(spelled: &str) -> Result<Cow<'_, str>, InvalidJson> {
+    match spelled.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(name) if memchr::memchr(b'\\', name.as_bytes()).is_none() => Ok(Cow::Borrowed(name)),
+        _ => Ok(Cow::Owned(serde_json::from_str(spelled)?)),
+    }
+}
+
+/// A JSON string literal.
+pub(crate) fn string_literal(text: &str) -> Bytes {
+    let mut out = BytesMut::with_capacity(text.len() + 2);
+    put_string(&mut out, text);
+    out.freeze()
+}
+
+/// Appends a JSON string literal.
+pub(crate) fn put_string(out: &mut BytesMut, text: &str) {
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        out.extend_from_slice(b"\"");
+        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(b"\"");
+    } else {
+        // Serialising a `str` to memory cannot fail.
+        out.extend_from_slice(&serde_json::to_vec(text).unwrap_or_default());
+    }
+}
+
+/// A member name, borrowed where it holds no escapes.
+pub(crate) struct Name<'a>(pub(crate) Cow<'a, str>);
+
+impl<'de> serde::Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+        impl<'de> Visitor<'de> for NameVisitor {
+            type Value = Name<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a member name")
+            }
+
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Borrowed(name)))
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Owned(name.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+/// Tells repeated names. Short objects are compared directly, long ones through a set, so that an
+/// object with 10^5 members does not cost 10^10 comparisons.
+#[derive(Default)]
+struct Names(HashSet<String>);
+
+impl Names {
+    const DIRECT: usize = 32;
+
+    fn insert(&mut self, members: &[Member<'_>], name: &str) -> bool {
+        if members.len() < Self::DIRECT {
+            return members.iter().all(|member| member.name != name);
+        }
+        if self.0.is_empty() {
+            self.0.extend(members.iter().map(|member| member.name.clone().into_owned()));
+        }
+        self.0.insert(name.to_owned())
+    }
+}

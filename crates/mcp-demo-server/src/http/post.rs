@@ -103,8 +103,7 @@ async fn in_session(
         }
     }
     if let Some(foreign) = foreign {
-        let text = format!("header mcp-protocol-version: {foreign:?} is not supported");
-        return refuse(StatusCode::BAD_REQUEST, about(&frame, ErrorCode::INVALID_REQUEST, &text));
+        return refuse(StatusCode::BAD_REQUEST, unsupported_header(&frame, foreign));
     }
     match session {
         Some((peer, _)) => converse(&endpoint.hub, peer, frame).await,
@@ -135,18 +134,31 @@ async fn converse(hub: &Arc<Hub>, peer: PeerId, frame: Frame) -> Response {
     reply.into_response(early).await
 }
 
+/// The error for a version header that names no revision served here.
+fn unsupported_header(frame: &Frame, version: &str) -> Failure {
+    if is_discover(frame) {
+        // What a client that probes for the stateless era expects of a server without it.
+        return about(frame, ErrorCode::METHOD_NOT_FOUND, "unknown method server/discover");
+    }
+    let text = format!("header mcp-protocol-version: {version:?} is not supported");
+    about(frame, ErrorCode::INVALID_REQUEST, &text)
+}
+
 /// The error for a request that would need a session.
 fn without_session(endpoint: &Endpoint, frame: &Frame) -> Failure {
-    match &frame.entries[..] {
-        [Ok(Message::Request(request))] if request.method == Method::ServerDiscover => {
-            if endpoint.serves(Era::Stateless) {
-                about(frame, ErrorCode::INVALID_PARAMS, "params._meta of a stateless request is missing")
-            } else {
-                about(frame, ErrorCode::METHOD_NOT_FOUND, "unknown method server/discover")
-            }
+    match (is_discover(frame), endpoint.serves(Era::Stateless)) {
+        (true, true) => {
+            about(frame, ErrorCode::INVALID_PARAMS, "params._meta of a stateless request is missing")
         }
-        _ => about(frame, ErrorCode::INVALID_REQUEST, "send initialize first: the session id is missing"),
+        (true, false) => about(frame, ErrorCode::METHOD_NOT_FOUND, "unknown method server/discover"),
+        (false, _) => {
+            about(frame, ErrorCode::INVALID_REQUEST, "send initialize first: the session id is missing")
+        }
     }
+}
+
+fn is_discover(frame: &Frame) -> bool {
+    matches!(&frame.entries[..], [Ok(Message::Request(request))] if request.method == Method::ServerDiscover)
 }
 
 fn about(frame: &Frame, code: ErrorCode, text: &str) -> Failure {

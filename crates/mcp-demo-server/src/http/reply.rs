@@ -58,7 +58,7 @@ impl Reply {
     }
 
     fn into_json(self, answers: &[Message]) -> Response {
-        if self.is_batch {
+        if self.is_batch && !answers.is_empty() {
             let texts: Vec<_> = answers.iter().map(Message::encode).collect();
             let body = [b"[".as_slice(), &texts.join(&b","[..]), b"]"].concat();
             return json(StatusCode::OK, body.into());

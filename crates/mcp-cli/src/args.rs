@@ -9,6 +9,7 @@ pub const DEFAULT_URL: &str = "http://127.0.0.1:8300";
 
 /// Options every command takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct GlobalArgs {
     /// Base URL of the gateway
     #[arg(long, global = true, env = "MCP_GATEWAY_URL", default_value = DEFAULT_URL, value_hint = ValueHint::Url)]
@@ -140,14 +141,15 @@ pub struct ToolsArgs {
 /// How to reach servers without a running gateway: one of the three, or none.
 #[derive(Debug, Clone, Default, Args)]
 #[group(id = "direct", multiple = false)]
+#[command(next_help_heading = "Without a running gateway")]
 pub struct DirectArgs {
-    /// Without a running gateway: use the servers of this configuration file
+    /// Use the servers of this configuration file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// Without a running gateway: start this command and speak MCP over its stdin and stdout
+    /// Start this command and speak MCP over its stdin and stdout
     #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
     pub server_command: Option<String>,
-    /// Without a running gateway: connect to the MCP server at this URL
+    /// Connect to the MCP server at this URL
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub server_url: Option<String>,
 }

@@ -1,0 +1,180 @@
+//! Error statuses and connections that fail.
+
+use std::time::Duration;
+
+use mcp_protocol::{Message, Method, Notification};
+use mcp_transport::{Delivery, HttpEndpoint, Outbound, TransportErrorKind};
+use mcp_transport_http::HttpOptions;
+use tokio::net::TcpListener;
+
+use crate::peer::{
+    Peer, RESULT, Step, answer, assert_items, connect, events_head, exchange, failure_of, json, outbound,
+    request,
+};
+
+fn notification() -> Outbound {
+    Outbound::new(Message::Notification(Notification {
+        method: Method::from("notifications/x"),
+        params: None,
+    }))
+}
+
+#[tokio::test]
+async fn a_json_rpc_error_is_read_whatever_the_status() {
+    let failure =
+        r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32022,"message":"no","data":{"supported":[]}}}"#;
+    let json_head = "Content-Type: application/json\r\n";
+    for (status, head, body) in [
+        (400, json_head, failure.to_owned()),
+        (404, json_head, failure.to_owned()),
+        (400, json_head, failure.replace(r#""id":7,"#, "")),
+        (400, json_head, failure.replace(r#""id":7"#, r#""id":null"#)),
+        (400, "Content-Type: text/plain\r\n", failure.to_owned()),
+        (500, "", failure.to_owned()),
+    ] {
+        let peer = Peer::answering(answer(status, head, &body)).await;
+        assert_items(
+            &exchange(&*peer.connect().await, request()).await,
+            &[failure],
+            &format!("{status} {body}"),
+        );
+    }
+}
+
+#[tokio::test]
+async fn other_error_statuses_say_how_far_the_message_got() {
+    let json_head = "Content-Type: application/json\r\n";
+    let error = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"hunter2"}}"#;
+    let other_id = r#"{"jsonrpc":"2.0","id":8,"error":{"code":-32000,"message":"no"}}"#;
+    let large = format!("{}{error}", " ".repeat(64 << 10));
+    for (status, head, body, retry_after, delivery) in [
+        (400, "", "", None, Delivery::Rejected),
+        (400, json_head, r#"{"error":"no"}"#, None, Delivery::Rejected),
+        (400, json_head, RESULT, None, Delivery::Rejected),
+        (400, json_head, other_id, None, Delivery::Rejected),
+        (400, json_head, &large, None, Delivery::Rejected),
+        (401, json_head, error, None, Delivery::Rejected),
+        (403, json_head, error, None, Delivery::Rejected),
+        (404, "Content-Type: text/html\r\n", "<p>hunter2</p>", None, Delivery::Rejected),
+        (405, "Allow: GET\r\n", "", None, Delivery::Rejected),
+        (429, "Retry-After: 3\r\n", "", Some(3), Delivery::Rejected),
+        (500, "Content-Type: text/html\r\n", "<p>hunter2</p>", None, Delivery::Unknown),
+        (502, "", "", None, Delivery::Unknown),
+        (503, "Retry-After: 7\r\n", "", Some(7), Delivery::Unknown),
+        (304, "", "", None, Delivery::Rejected),
+    ] {
+        let peer = Peer::answering(answer(status, head, body)).await;
+        let retry_after = retry_after.map(Duration::from_secs);
+        let expected = (TransportErrorKind::Status { status, retry_after }, delivery);
+        assert_eq!(failure_of(peer.connect().await.send(request()).await), expected, "{status} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_notification_is_a_status() {
+    let error = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no"}}"#;
+    let peer = Peer::answering(answer(400, "Content-Type: application/json\r\n", error)).await;
+    let expected = (TransportErrorKind::Status { status: 400, retry_after: None }, Delivery::Rejected);
+    assert_eq!(failure_of(peer.connect().await.send(notification()).await), expected);
+}
+
+/// The status is an answer, even if its body never ends or never comes.
+#[tokio::test]
+async fn an_error_body_is_not_waited_for_long() {
+    let head = b"HTTP/1.1 503 Later\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n".to_vec();
+    let peer = Peer::answering([Step::Write(head), Step::AwaitClose]).await;
+    let expected = (TransportErrorKind::Status { status: 503, retry_after: None }, Delivery::Unknown);
+    assert_eq!(failure_of(peer.connect().await.send(request()).await), expected);
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed_and_credentials_stay_here() {
+    let mut target = Peer::answering(json(RESULT)).await;
+    for status in [301, 302, 303, 307, 308] {
+        let location = format!("Location: http://{}/mcp\r\n", target.address);
+        let mut peer = Peer::answering(answer(status, &location, "")).await;
+        let mut endpoint = peer.endpoint();
+        endpoint.headers = vec![("X-Api-Key".into(), "hunter2".into())];
+        let transport = connect(endpoint, HttpOptions::default()).await;
+        let expected = (TransportErrorKind::Status { status, retry_after: None }, Delivery::Rejected);
+        assert_eq!(failure_of(transport.send(request()).await), expected);
+        assert_eq!(peer.request().await.header("x-api-key"), Some("hunter2"));
+        assert!(peer.rest().is_empty() && target.rest().is_empty(), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_connection_nothing_is_sent() {
+    // The port was free a moment ago, so nobody listens there.
+    let address = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
+    // Speaks no TLS.
+    let plain = Peer::answering(json(RESULT)).await;
+    for (url, text) in [
+        (format!("http://{address}/mcp?key=hunter2"), "refused"),
+        (format!("https://{}/hunter2", plain.address), "cannot connect to https://127.0.0.1:"),
+    ] {
+        let transport = connect(HttpEndpoint::new(url.parse().unwrap()), HttpOptions::default()).await;
+        let found = exchange(&*transport, request()).await;
+        assert!(
+            found.len() == 1 && found[0].starts_with("!connect not_sent cannot connect to http"),
+            "{found:?}"
+        );
+        assert!(found[0].contains(text), "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_leaves_the_delivery_unknown() {
+    let half =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{RESULT}");
+    let half = Step::Write(half.into());
+    let chunk = Step::Write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n: hi\n\r\n".to_vec());
+    let before = "!closed unknown the connection to http://127.0.0.1:";
+    let table: [(&str, Vec<Step>, &str); 7] = [
+        ("closed before the head", vec![Step::Close], "broke before an answer came"),
+        ("reset before the head", vec![Step::Reset], "broke before an answer came"),
+        ("no HTTP", vec![Step::Write(b"hello\r\n\r\n".to_vec()), Step::Close], "broke before an answer came"),
+        ("JSON cut short", vec![half.clone(), Step::Close], "broke within the answer"),
+        ("JSON reset", vec![half, Step::Reset], "broke within the answer"),
+        ("chunks cut short", vec![chunk.clone(), Step::Close], "broke within the answer"),
+        ("events reset", vec![chunk, Step::Reset], "broke within the answer"),
+    ];
+    for (row, steps, text) in table {
+        let peer = Peer::answering(steps).await;
+        let found = exchange(&*peer.connect().await, request()).await;
+        assert_items(&found, &[before], row);
+        assert!(found[0].contains(text), "{row}: {found:?}");
+    }
+}
+
+/// The server may have executed what was written, so the message is not sent again behind our back.
+#[tokio::test]
+async fn a_pooled_connection_that_breaks_is_not_tried_again() {
+    let mut peer =
+        Peer::start(|seen| if seen.body.contains("tools/list") { json(RESULT) } else { vec![Step::Reset] })
+            .await;
+    let transport = peer.connect().await;
+    assert_items(&exchange(&*transport, request()).await, &[RESULT], "opens the connection");
+    let broken = exchange(&*transport, outbound(Method::Ping, None)).await;
+    assert_items(&broken, &["!closed unknown the connection to http://127.0.0.1:"], "on the same connection");
+    assert_eq!((peer.request().await.connection, peer.request().await.connection), (0, 0));
+    assert!(peer.rest().is_empty());
+}
+
+#[tokio::test]
+async fn secrets_show_neither_in_debug_nor_in_errors() {
+    let mut peer = Peer::answering([events_head(), Step::Close]).await;
+    let mut endpoint = peer.endpoint();
+    endpoint.headers = vec![("Authorization".into(), "Bearer hunter2".into())];
+    let connector = mcp_transport_http::HttpConnector::new(HttpOptions::default()).unwrap();
+    assert!(!format!("{connector:?}").contains("hunter2"));
+    let transport = connect(endpoint, HttpOptions::default()).await;
+    // `exchange` checks the error text for the secret in the header and in the URL.
+    assert_items(
+        &exchange(&*transport, request()).await,
+        &["!closed unknown http://127.0.0.1:"],
+        "early end",
+    );
+    assert_eq!(peer.request().await.header("authorization"), Some("Bearer hunter2"));
+    assert!(!format!("{:?}", transport.details()).contains("hunter2"));
+}

@@ -1,6 +1,7 @@
 //! A successful answer, and what makes it one.
 
 use bytes::Bytes;
+use mcp_protocol::result::{Envelope, ResultType};
 use mcp_protocol::{JsonKind, Method, RawJson};
 
 use crate::error::CallError;
@@ -14,25 +15,24 @@ pub struct Answer {
     pub frame: Bytes,
 }
 
-/// Judges a result as any method's: an object, and in the stateless era a kind of result we know.
+/// Judges a result as any method's: an object, and in the stateless era of a kind that is `known`.
 pub(crate) fn check_result(
     method: &Method,
     answer: &Answer,
-    known_types: Option<&[&str]>,
+    known: Option<&[ResultType]>,
 ) -> Result<(), CallError> {
     let reason: Box<str> = match answer.result.kind() {
         _ if *method == Method::Ping => return Ok(()), // any answer shows that the server lives
         JsonKind::Null => "missing result".into(),
         JsonKind::Object => {
-            let Some(known) = known_types else { return Ok(()) };
-            match answer.result.get("resultType").map(|kind| kind.to::<String>()) {
-                None => return Ok(()), // absent means complete
-                Some(Ok(kind)) if known.contains(&kind.as_str()) => return Ok(()),
-                Some(Ok(kind)) => {
-                    let kind: String = kind.chars().take(64).collect();
+            let Some(known) = known else { return Ok(()) };
+            match Envelope::read(&answer.result).map(|envelope| envelope.result_type) {
+                Ok(kind) if known.contains(&kind) => return Ok(()),
+                Ok(kind) => {
+                    let kind: String = kind.as_str().chars().take(64).collect();
                     format!("unknown resultType {kind:?}").into()
                 }
-                Some(Err(_)) => "resultType is not a string".into(),
+                Err(error) => format!("unusable result: {error}").into(),
             }
         }
         found => format!("the result is {found}, not an object").into(),

@@ -94,7 +94,8 @@ impl Call {
         request: Outgoing,
         deadline: Option<Deadline>,
     ) -> Result<Self, CallError> {
-        let mendable = client.may_miss_headers(&request).then(|| request.clone());
+        let mendable = request.method == Method::ToolsCall && client.mirrors_arguments();
+        let mendable = mendable.then(|| request.clone());
         let exchange = client.open(request, deadline).await?;
         Ok(Self { client, exchange: Some(exchange), mendable, deadline })
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use mcp_protocol::header::name_of;
 use mcp_protocol::{Era, EraPolicy, Message, Method, Notification, ProtocolVersion, RawJson};
 use mcp_transport::{Outbound, TransportError, TransportKind};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -18,6 +19,7 @@ use crate::exchange::{Cancel, Exchange, Prepared, progress_token};
 use crate::link::{Connection, Link};
 use crate::profile::ServerProfile;
 use crate::stats::ClientStats;
+use crate::tool_headers::ToolHeaders;
 
 /// Time for reading the tool list again in the middle of a call without a limit of its own.
 const REFRESH_LIMIT: Duration = Duration::from_secs(30);
@@ -31,11 +33,17 @@ struct Inner {
     connection: Arc<Connection>,
     envelope: Envelope,
     profile: RwLock<Arc<ServerProfile>>,
+    tool_headers: ToolHeaders,
 }
 
 impl Client {
     pub(crate) fn new(connection: Arc<Connection>, envelope: Envelope, profile: Arc<ServerProfile>) -> Self {
-        Self(Arc::new(Inner { connection, envelope, profile: RwLock::new(profile) }))
+        Self(Arc::new(Inner {
+            connection,
+            envelope,
+            profile: RwLock::new(profile),
+            tool_headers: ToolHeaders::default(),
+        }))
     }
 
     /// What the server said about itself at the last successful handshake.
@@ -152,11 +160,14 @@ impl Client {
         self.0.connection.link()
     }
 
-    /// Whether a request may be refused for headers that only the tool list tells of.
-    pub(crate) fn may_miss_headers(&self, request: &Outgoing) -> bool {
-        request.method == Method::ToolsCall
-            && self.link().kind == TransportKind::Http
-            && self.profile().era == Era::Stateless
+    /// Whether calls repeat arguments in headers that only the tool list tells of.
+    pub(crate) fn mirrors_arguments(&self) -> bool {
+        self.link().kind == TransportKind::Http && self.profile().era == Era::Stateless
+    }
+
+    /// What the tool list said about headers.
+    pub(crate) fn tool_headers(&self) -> &ToolHeaders {
+        &self.0.tool_headers
     }
 
     /// Reads the tool list again, for the headers its tools want.
@@ -179,7 +190,12 @@ impl Client {
         let over_http = link.kind == TransportKind::Http;
         let mut headers = request.headers;
         if stateless.is_some() && over_http {
-            headers.extend(mirror(&request.method, request.params.as_ref()));
+            let params = request.params.as_ref();
+            let name = name_of(&request.method, params);
+            headers.extend(mirror(&request.method, name.as_deref()));
+            if let (Method::ToolsCall, Some(tool)) = (&request.method, &name) {
+                headers.extend(self.0.tool_headers.of_call(tool, params));
+            }
         }
         let params = self.0.envelope.wrap(request.params, stateless, token.as_deref())?;
         let silent = request.method == Method::Initialize || (stateless.is_some() && over_http);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use mcp_protocol::result::ResultType;
 use mcp_protocol::{Message, Method, Notification, ProtocolVersion, RawJson, Request, RequestId};
 use mcp_transport::{Delivery, Header, Inbox, Incoming, Outbound, Reply, TransportError, TransportErrorKind};
 use tokio::sync::{mpsc, oneshot};
@@ -34,7 +35,7 @@ pub(crate) struct Prepared {
     /// Whether an error without id may be the answer, as while nothing else can be under way.
     pub(crate) takes_anonymous: bool,
     /// The values `resultType` may have; `None` in the handshake era, which has no such member.
-    pub(crate) result_types: Option<&'static [&'static str]>,
+    pub(crate) result_types: Option<&'static [ResultType]>,
     pub(crate) deadline: Option<Deadline>,
 }
 
@@ -58,7 +59,7 @@ pub(crate) enum Event {
 pub(crate) struct Exchange {
     source: Source,
     ticket: Ticket,
-    result_types: Option<&'static [&'static str]>,
+    result_types: Option<&'static [ResultType]>,
     method: Method,
 }
 

@@ -14,6 +14,7 @@ mod options;
 mod profile;
 mod signal;
 mod stats;
+mod tool_headers;
 
 pub use answer::Answer;
 pub use call::{Call, CallEvent, Outgoing};

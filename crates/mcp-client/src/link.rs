@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use mcp_protocol::cancel::CancelledParams;
 use mcp_protocol::{
     ErrorCode, Failure, Message, Method, Notification, ProtocolVersion, RawJson, Request, RequestId,
     Response, RpcError,
@@ -188,13 +189,9 @@ impl Link {
 
     /// Tells the server that an answer is not wanted any more.
     pub(crate) fn cancel(self: &Arc<Self>, id: i64, reason: &str) {
-        #[derive(serde::Serialize)]
-        struct Cancelled<'a> {
-            #[serde(rename = "requestId")]
-            id: i64,
-            reason: &'a str,
-        }
-        if let Ok(params) = RawJson::encode(&Cancelled { id, reason }) {
+        let mut params = CancelledParams::of(id.into());
+        params.reason = Some(reason.into());
+        if let Ok(params) = RawJson::encode(&params) {
             let params = Some(params);
             self.reply(Message::Notification(Notification { method: Method::Cancelled, params }));
         }

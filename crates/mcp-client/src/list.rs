@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use mcp_protocol::{JsonKind, Method, RawJson};
+use mcp_protocol::list::{Page, items_member};
+use mcp_protocol::{Method, RawJson};
 
 use crate::answer::Answer;
 use crate::call::{Deadline, Outgoing};
@@ -33,54 +34,48 @@ impl Client {
         method: Method,
         deadline: Deadline,
     ) -> Result<Vec<RawJson>, CallError> {
-        let Some(member) = items_member(&method) else {
+        if items_member(&method).is_none() {
             return Err(CallError::malformed(format!("{method} is no list method")));
-        };
+        }
         let mut list = Pages::default();
         let mut cursor = None;
         loop {
-            let params = cursor.as_ref().map(page_params).transpose()?;
+            let params = cursor.as_deref().map(page_params).transpose()?;
             let answer = self.call_until(Outgoing::new(method.clone(), params), deadline).await?;
-            cursor = list.add(member, &answer)?;
+            cursor = list.add(&method, &answer)?;
             if cursor.is_none() {
-                return Ok(list.items);
+                break;
             }
         }
+        if method == Method::ToolsList && self.mirrors_arguments() {
+            return Ok(self.tool_headers().learn(list.items));
+        }
+        Ok(list.items)
     }
 }
 
-/// What was read so far.
+/// What was read so far. Items are slices of their pages.
 #[derive(Debug, Default)]
 struct Pages {
     items: Vec<RawJson>,
     bytes: usize,
-    cursors: HashSet<String>,
+    cursors: HashSet<Box<str>>,
 }
 
 impl Pages {
     /// Adds a page; gives the cursor of the next one.
-    fn add(&mut self, member: &str, page: &Answer) -> Result<Option<String>, CallError> {
-        let invalid = |reason: String| CallError::unusable(reason, page.frame.clone());
-        let Some(items) = page.result.get(member).and_then(|items| items.to::<Vec<RawJson>>().ok()) else {
-            return Err(invalid(format!("the result holds no array {member:?}")));
-        };
-        self.bytes += items.iter().map(|item| item.as_bytes().len()).sum::<usize>();
-        self.items.extend(items);
+    fn add(&mut self, method: &Method, answer: &Answer) -> Result<Option<Box<str>>, CallError> {
+        let invalid = |reason: String| CallError::unusable(reason, answer.frame.clone());
+        let page = Page::read(method, &answer.result).map_err(|error| invalid(error.to_string()))?;
+        self.bytes += page.items.iter().map(|item| item.as_bytes().len()).sum::<usize>();
+        self.items.extend(page.items);
         if self.items.len() > MAX_ITEMS {
             return Err(invalid(format!("the list has more than {MAX_ITEMS} items")));
         }
         if self.bytes > MAX_BYTES {
             return Err(invalid(format!("the list has more than {MAX_BYTES} bytes")));
         }
-        let next = page.result.get("nextCursor").filter(|cursor| cursor.kind() != JsonKind::Null);
-        // An empty string is a cursor like any other.
-        let Some(next) = next
-            .map(|cursor| cursor.to::<String>())
-            .transpose()
-            .map_err(|_| invalid("nextCursor is not a string".to_owned()))?
-        else {
-            return Ok(None);
-        };
+        let Some(next) = page.next_cursor else { return Ok(None) };
         if !self.cursors.insert(next.clone()) {
             return Err(invalid("the list goes in circles: its cursor came before".to_owned()));
         }
@@ -91,22 +86,10 @@ impl Pages {
     }
 }
 
-/// Where the result of a list method has its items.
-fn items_member(method: &Method) -> Option<&'static str> {
-    match method {
-        Method::ToolsList => Some("tools"),
-        Method::ResourcesList => Some("resources"),
-        Method::ResourceTemplatesList => Some("resourceTemplates"),
-        Method::PromptsList => Some("prompts"),
-        Method::TasksList => Some("tasks"),
-        _ => None,
-    }
-}
-
-fn page_params(cursor: &String) -> Result<RawJson, CallError> {
+fn page_params(cursor: &str) -> Result<RawJson, CallError> {
     #[derive(serde::Serialize)]
-    struct Page<'a> {
+    struct Params<'a> {
         cursor: &'a str,
     }
-    RawJson::encode(&Page { cursor }).map_err(|error| CallError::malformed(error.to_string()))
+    RawJson::encode(&Params { cursor }).map_err(|error| CallError::malformed(error.to_string()))
 }

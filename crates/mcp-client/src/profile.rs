@@ -2,13 +2,9 @@
 
 use std::time::Duration;
 
+use mcp_protocol::meta;
+use mcp_protocol::result::freshness;
 use mcp_protocol::{Era, JsonKind, ProtocolVersion, RawJson};
-
-/// Where a stateless server names itself: `result._meta` of every answer (wire reference §1.5).
-const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
-
-/// A `ttlMs` beyond this is cut, so that a server cannot make itself immortal in a cache.
-const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What negotiation found out about a server. Objects are kept verbatim.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,23 +42,18 @@ impl ServerProfile {
 
     /// From the result of `server/discover`, for the version chosen from its list.
     pub(crate) fn from_discover(version: ProtocolVersion, result: &RawJson) -> Self {
-        let ttl = result
-            .get("ttlMs")
-            .and_then(|ttl| ttl.to::<u64>().ok())
-            .map(Duration::from_millis)
-            .filter(|ttl| !ttl.is_zero());
+        let ttl = freshness(result.get("ttlMs").and_then(|ttl| ttl.to().ok()));
         Self {
             era: Era::Stateless,
             version,
             protocol_version: version.as_str().to_owned(),
-            server_info: result
-                .get("_meta")
-                .and_then(|meta| object(&meta, SERVER_INFO))
+            server_info: meta::get(result, meta::SERVER_INFO)
                 // Drafts of the revision had it at the top level (wire reference §3.2).
-                .or_else(|| object(result, "serverInfo")),
+                .or_else(|| result.get("serverInfo"))
+                .filter(|info| info.kind() == JsonKind::Object),
             capabilities: object(result, "capabilities"),
             instructions: text(result, "instructions"),
-            ttl: ttl.map(|ttl| ttl.min(MAX_TTL)),
+            ttl: (!ttl.is_zero()).then_some(ttl),
         }
     }
 }
@@ -92,7 +83,7 @@ mod tests {
             ("-1", None),
             ("\"60\"", None),
             ("1", Some(Duration::from_millis(1))),
-            ("86400001", Some(MAX_TTL)),
+            ("86400001", Some(Duration::from_secs(86_400))),
         ] {
             assert_eq!(discover(&format!(r#"{{"ttlMs":{ttl}}}"#)).ttl, expected, "{ttl}");
         }

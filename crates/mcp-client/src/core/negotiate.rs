@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use mcp_protocol::discover::newest;
+use mcp_protocol::result::{Envelope, ResultType};
 use mcp_protocol::{Era, EraPolicy, ErrorCode, JsonKind, ProtocolVersion, RawJson, RpcError};
 use mcp_transport::{TransportErrorKind, TransportKind};
 
@@ -195,7 +197,7 @@ impl Negotiation {
     }
 
     /// The server named its versions and none of them is stateless for us.
-    fn initialize_with(&mut self, versions: &[String], error: CallError) -> Next {
+    fn initialize_with(&mut self, versions: &[Box<str>], error: CallError) -> Next {
         match newest(versions, Era::Handshake) {
             Some(_) if self.initialize.waiting => self.wait(Some(error)),
             Some(version) if self.allows(Era::Handshake) && self.initialize.sent == 0 => {
@@ -375,25 +377,17 @@ fn other(era: Era) -> Era {
 }
 
 /// `supportedVersions`; `None` if this is no result of `server/discover`.
-fn discovered_versions(result: &RawJson) -> Option<Vec<String>> {
-    let kind = match result.get("resultType") {
-        Some(kind) => kind.to::<String>().ok()?,
-        None => "complete".to_owned(),
-    };
-    (kind == "complete").then(|| result.get("supportedVersions")?.to().ok()).flatten()
+fn discovered_versions(result: &RawJson) -> Option<Vec<Box<str>>> {
+    let envelope = Envelope::read(result).ok()?;
+    (envelope.result_type == ResultType::Complete).then(|| result.get("supportedVersions")?.to().ok())?
 }
 
 /// `data.supported` of an error.
-fn supported(error: &RpcError) -> Option<Vec<String>> {
+fn supported(error: &RpcError) -> Option<Vec<Box<str>>> {
     error.data()?.get("supported")?.to().ok()
 }
 
-/// The newest version of an era that both sides know. An entry we do not know is not "newer".
-fn newest(versions: &[String], era: Era) -> Option<ProtocolVersion> {
-    versions.iter().filter_map(|text| text.parse::<ProtocolVersion>().ok()).filter(|v| v.era() == era).max()
-}
-
-fn disjoint(versions: &[String]) -> String {
+fn disjoint(versions: &[Box<str>]) -> String {
     /// Enough to tell what is going on.
     const SHOWN: usize = 8;
     let shown: Vec<String> =

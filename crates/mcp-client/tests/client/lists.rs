@@ -40,9 +40,9 @@ async fn a_list_that_goes_wrong_is_an_error() {
     type Page = fn(&str) -> String;
     let rows: [(&str, Page); 6] = [
         ("its cursor came before", |_| r#"{"tools":[],"nextCursor":"a"}"#.into()),
-        ("no array \"tools\"", |_| r#"{"tools":{}}"#.into()),
-        ("no array \"tools\"", |_| "{}".into()),
-        ("nextCursor is not a string", |_| r#"{"tools":[],"nextCursor":7}"#.into()),
+        ("member \"tools\" must be an array", |_| r#"{"tools":{}}"#.into()),
+        ("member \"tools\" must be an array", |_| "{}".into()),
+        ("member \"nextCursor\" must be a string", |_| r#"{"tools":[],"nextCursor":7}"#.into()),
         ("more than 10000 items", |_| format!(r#"{{"tools":[{}1]}}"#, "1,".repeat(10_000))),
         ("more than 1000 pages", |params| {
             format!(r#"{{"tools":[],"nextCursor":"{}x"}}"#, &params.replace(['"', '{', '}', ':'], ""))

@@ -39,14 +39,14 @@ fn headers(out: &Outbound) -> Vec<(String, String)> {
 async fn every_request_carries_the_envelope_and_mirrored_headers() {
     let (client, wire) = client(|out| own([result(out, r#"{"resultType":"complete"}"#)])).await;
     let discover = &wire.sent()[0];
-    assert_eq!(headers(discover), [("Mcp-Method".into(), "server/discover".into())]);
+    assert_eq!(headers(discover), [("mcp-method".into(), "server/discover".into())]);
     let args = r#"{"name":"add","_meta":{"progressToken":"theirs","x/y":1},"arguments":{"n":1.00}}"#;
     client.call(Outgoing::new(Method::ToolsCall, Some(json(args))), LIMIT).await.unwrap();
     let call = wire.sent().pop().unwrap();
     assert_eq!(call.version.map(|v| v.as_str()), Some("2026-07-28"));
     assert_eq!(
         headers(&call),
-        [("Mcp-Method".to_owned(), "tools/call".to_owned()), ("Mcp-Name".to_owned(), "add".to_owned())]
+        [("mcp-method".to_owned(), "tools/call".to_owned()), ("mcp-name".to_owned(), "add".to_owned())]
     );
     let sent = json(&params(&call));
     assert_eq!(sent.get("arguments").unwrap().as_str(), r#"{"n":1.00}"#);
@@ -124,8 +124,8 @@ async fn a_header_mismatch_refreshes_the_tools_and_tries_once_more() {
         assert_eq!(wire.methods()[1..], ["tools/call", "tools/list", "tools/call"]);
         let sent = wire.sent();
         assert_ne!(id(&sent[1]), id(&sent[3]));
-        assert!(!headers(&sent[1]).iter().any(|(name, _)| name == "Mcp-Param-Region"));
-        assert!(headers(&sent[3]).contains(&("Mcp-Param-Region".to_owned(), "eu".to_owned())));
+        assert!(!headers(&sent[1]).iter().any(|(name, _)| name == "mcp-param-region"));
+        assert!(headers(&sent[3]).contains(&("mcp-param-region".to_owned(), "eu".to_owned())));
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use mcp_protocol::meta::SERVER_INFO;
 use mcp_protocol::{ErrorCode, ProtocolVersion, RawJson, RpcError};
 use serde_json::{Map, Value, json};
 
-use crate::caller::{Caller, META_SERVER_INFO};
+use crate::caller::Caller;
 
 /// A result before its envelope.
 pub(crate) type Object = Map<String, Value>;
@@ -67,7 +68,7 @@ impl Answer {
             }
             let meta = self.body.entry("_meta").or_insert_with(|| json!({}));
             if let Value::Object(meta) = meta {
-                meta.insert(META_SERVER_INFO.into(), server.describe(caller.version));
+                meta.insert(SERVER_INFO.into(), server.describe(caller.version));
             }
         }
         raw(&Value::Object(self.body))

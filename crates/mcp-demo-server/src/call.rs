@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mcp_protocol::logging::LogLevel;
 use mcp_protocol::{ErrorCode, Message, Method, Notification, RawJson, Request, RequestId, RpcError};
 use serde::Deserialize;
 use serde_json::{Number, Value, json};
@@ -10,7 +11,6 @@ use serde_json::{Number, Value, json};
 use crate::answer::{Answer, Outcome, invalid_params, raw};
 use crate::ask::Question;
 use crate::core::{DemoServer, Effect, Step, Turn, busy};
-use crate::log_level::LogLevel;
 use crate::params::required_params;
 use crate::resources::COUNTER;
 use crate::running::{Slow, Work};

@@ -1,13 +1,10 @@
 //! What one request says about the client that sent it.
 
-use mcp_protocol::{Era, ErrorCode, ProtocolVersion, RawJson, Request, RpcError};
-
-use crate::log_level::LogLevel;
-
-pub(crate) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-pub(crate) const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-pub(crate) const META_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
-pub(crate) const META_SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+use mcp_protocol::capability::ClientCapabilities;
+use mcp_protocol::logging::LogLevel;
+use mcp_protocol::meta::{self, RequestMeta};
+use mcp_protocol::progress::ProgressToken;
+use mcp_protocol::{Era, ProtocolVersion, Request};
 
 /// What a client offers to do for a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,16 +18,11 @@ pub(crate) struct Abilities {
 }
 
 impl Abilities {
-    /// Reads a `ClientCapabilities` object. `elicitation: {}` means forms, `{url}` alone does not.
-    pub(crate) fn read(capabilities: &RawJson, version: ProtocolVersion) -> Self {
-        let elicitation = capabilities.get("elicitation").is_some_and(|modes| {
-            let only_url = modes.get("url").is_some() && modes.get("form").is_none();
-            version >= ProtocolVersion::V2025_06_18 && !only_url
-        });
+    pub(crate) fn of(capabilities: &ClientCapabilities, version: ProtocolVersion) -> Self {
         Self {
-            elicitation,
-            sampling: capabilities.get("sampling").is_some(),
-            roots: capabilities.get("roots").is_some(),
+            elicitation: version >= ProtocolVersion::V2025_06_18 && capabilities.elicits_forms(),
+            sampling: capabilities.has(&["sampling"]),
+            roots: capabilities.has(&["roots"]),
         }
     }
 }
@@ -43,10 +35,21 @@ pub(crate) struct Caller {
     /// The least severe log messages the client wants; `None`: none at all.
     pub(crate) log_level: Option<LogLevel>,
     /// Names the request in progress notifications, if the client wants them.
-    pub(crate) progress_token: Option<RawJson>,
+    pub(crate) progress_token: Option<ProgressToken>,
 }
 
 impl Caller {
+    /// The caller of a stateless request; `None` if its revision is none of that era.
+    pub(crate) fn stateless(meta: &RequestMeta) -> Option<Self> {
+        let version = meta.protocol_version.parse::<ProtocolVersion>().ok()?;
+        (version.era() == Era::Stateless).then(|| Self {
+            version,
+            abilities: Abilities::of(&meta.client_capabilities, version),
+            log_level: meta.log_level,
+            progress_token: meta.progress_token.clone(),
+        })
+    }
+
     pub(crate) fn era(&self) -> Era {
         self.version.era()
     }
@@ -60,65 +63,14 @@ impl Caller {
     }
 }
 
-/// `params._meta`, if it is an object.
-pub(crate) fn meta(params: Option<&RawJson>) -> Option<RawJson> {
-    params?.get("_meta").filter(|meta| meta.members().is_ok())
+/// Whether the request carries any of an envelope, which makes it a stateless one.
+pub(crate) fn is_stateless(request: &Request) -> bool {
+    let params = request.params.as_ref();
+    RequestMeta::is_claimed(params)
+        || params.is_some_and(|params| meta::get(params, meta::CLIENT_CAPABILITIES).is_some())
 }
 
-/// The progress token of a request, in either era.
-pub(crate) fn progress_token(request: &Request) -> Option<RawJson> {
-    use mcp_protocol::JsonKind::{Number, String};
-    meta(request.params.as_ref())?
-        .get("progressToken")
-        .filter(|token| matches!(token.kind(), Number | String))
-}
-
-/// The envelope of a stateless request, read but not yet judged by its version.
-#[derive(Debug)]
-pub(crate) struct Envelope {
-    pub(crate) version: String,
-    capabilities: RawJson,
-    log_level: Option<LogLevel>,
-}
-
-impl Envelope {
-    /// Whether the request carries any of an envelope, which makes it a stateless one.
-    pub(crate) fn is_on(request: &Request) -> bool {
-        meta(request.params.as_ref())
-            .is_some_and(|meta| meta.get(META_VERSION).is_some() || meta.get(META_CAPABILITIES).is_some())
-    }
-
-    /// Step 3 of the validation ladder: both required members are there (wire reference §3.9).
-    pub(crate) fn read(request: &Request) -> Result<Self, RpcError> {
-        let invalid = |text: String| RpcError::new(ErrorCode::INVALID_PARAMS, &text);
-        let missing = |key: &str| invalid(format!("params._meta must hold {key:?}"));
-        let meta = meta(request.params.as_ref()).ok_or_else(|| missing(META_VERSION))?;
-        let version = meta
-            .get(META_VERSION)
-            .and_then(|version| version.to::<String>().ok())
-            .ok_or_else(|| missing(META_VERSION))?;
-        let capabilities = meta
-            .get(META_CAPABILITIES)
-            .filter(|capabilities| capabilities.members().is_ok())
-            .ok_or_else(|| missing(META_CAPABILITIES))?;
-        let log_level = match meta.get(META_LOG_LEVEL) {
-            None => None,
-            Some(level) => {
-                let level = level.to().map_err(|_| invalid(format!("{level:?} is no log level")))?;
-                Some(level)
-            }
-        };
-        Ok(Self { version, capabilities, log_level })
-    }
-
-    /// The caller, if its revision is a stateless one.
-    pub(crate) fn caller(&self, request: &Request) -> Option<Caller> {
-        let version = self.version.parse::<ProtocolVersion>().ok()?;
-        (version.era() == Era::Stateless).then(|| Caller {
-            version,
-            abilities: Abilities::read(&self.capabilities, version),
-            log_level: self.log_level,
-            progress_token: progress_token(request),
-        })
-    }
+/// The progress token of a request of the handshake era.
+pub(crate) fn progress_token(request: &Request) -> Option<ProgressToken> {
+    meta::get(request.params.as_ref()?, meta::PROGRESS_TOKEN)?.to().ok()
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use mcp_protocol::logging::LogLevel;
 use mcp_protocol::{
     Era, ErrorCode, Failure, Message, Method, Notification, ProtocolVersion, RawJson, Request, RequestId,
     Response, RpcError,
@@ -11,9 +12,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::answer::{Answer, Identity, Outcome};
-use crate::caller::{Abilities, Caller, Envelope};
+use crate::caller::{Abilities, Caller, is_stateless};
 use crate::listen::Filter;
-use crate::log_level::LogLevel;
 use crate::options::DemoOptions;
 use crate::page::ListParams;
 use crate::params::{read_params, required_params};
@@ -194,7 +194,7 @@ impl DemoServer {
             let text = "the connection is closed";
             return refuse(peer, request, RpcError::new(ErrorCode::INVALID_REQUEST, text), out);
         }
-        let stateless = self.options.serves(Era::Stateless) && Envelope::is_on(request);
+        let stateless = self.options.serves(Era::Stateless) && is_stateless(request);
         if request.method == Method::Initialize && !stateless {
             return match self.initialize(peer, request) {
                 Ok(result) => out.push(Effect::Send {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use mcp_protocol::capability::ClientCapabilities;
+use mcp_protocol::logging::LogLevel;
 use mcp_protocol::{Era, ErrorCode, Method, ProtocolVersion, RawJson, Request, RpcError};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,7 +11,6 @@ use serde_json::{Value, json};
 use crate::answer::{Answer, Outcome, invalid_params, raw};
 use crate::caller::{Abilities, Caller, progress_token};
 use crate::core::{DemoServer, PeerId, Session, Turn, UriParams};
-use crate::log_level::LogLevel;
 use crate::params::required_params;
 use crate::resources;
 use crate::stateless::unsupported_version;
@@ -23,7 +24,7 @@ pub(crate) const INSTRUCTIONS: &str = "A server to try clients on. Every tool sa
 struct InitializeParams {
     #[serde(rename = "protocolVersion")]
     version: String,
-    capabilities: RawJson,
+    capabilities: ClientCapabilities,
     #[serde(rename = "clientInfo")]
     _client: Implementation,
 }
@@ -49,9 +50,6 @@ impl DemoServer {
     /// (wire reference §2.1). A second `initialize` starts over.
     pub(crate) fn initialize(&mut self, peer: PeerId, request: &Request) -> Result<RawJson, RpcError> {
         let params: InitializeParams = required_params(request)?;
-        if params.capabilities.members().is_err() {
-            return Err(invalid_params("invalid params: capabilities must be an object"));
-        }
         if !self.options.serves(Era::Handshake) {
             return Err(unsupported_version(&params.version, &self.options));
         }
@@ -63,7 +61,7 @@ impl DemoServer {
             peer,
             Some(Session {
                 version,
-                abilities: Abilities::read(&params.capabilities, version),
+                abilities: Abilities::of(&params.capabilities, version),
                 log_level: LogLevel::Info,
                 subscriptions: BTreeSet::new(),
             }),

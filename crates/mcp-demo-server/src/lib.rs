@@ -9,7 +9,6 @@ mod frame;
 mod handshake;
 mod http;
 mod listen;
-mod log_level;
 mod options;
 mod page;
 mod params;

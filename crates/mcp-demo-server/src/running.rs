@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mcp_protocol::progress::ProgressToken;
 use mcp_protocol::{Message, Method, Notification, ProtocolVersion, RawJson};
 use serde::Serialize;
 
@@ -76,7 +77,7 @@ impl Slow {
 #[derive(Serialize)]
 struct Progress<'a> {
     #[serde(rename = "progressToken")]
-    token: &'a RawJson,
+    token: &'a ProgressToken,
     progress: u32,
     total: u32,
     #[serde(skip_serializing_if = "Option::is_none")]

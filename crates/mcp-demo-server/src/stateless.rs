@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use mcp_protocol::meta::RequestMeta;
 use mcp_protocol::{ErrorCode, ProtocolVersion, Request, RpcError};
 use serde_json::json;
 
 use crate::answer::{Answer, raw};
-use crate::caller::{Caller, Envelope};
+use crate::caller::Caller;
 use crate::core::DemoServer;
 use crate::handshake::{INSTRUCTIONS, capabilities};
 use crate::options::DemoOptions;
@@ -17,8 +18,8 @@ const DISCOVER_TTL: Duration = Duration::from_secs(3600);
 impl DemoServer {
     /// The context of a request with an envelope: steps 3 and 5 of the ladder (wire reference §3.9).
     pub(crate) fn stateless_caller(&self, request: &Request) -> Result<Caller, RpcError> {
-        let envelope = Envelope::read(request)?;
-        envelope.caller(request).ok_or_else(|| unsupported_version(&envelope.version, &self.options))
+        let meta = RequestMeta::read(request.params.as_ref()).map_err(|invalid| invalid.to_error())?;
+        Caller::stateless(&meta).ok_or_else(|| unsupported_version(&meta.protocol_version, &self.options))
     }
 
     /// `server/discover`

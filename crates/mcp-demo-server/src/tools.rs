@@ -3,9 +3,6 @@
 use mcp_protocol::ProtocolVersion;
 use serde_json::{Value, json};
 
-/// The header that the argument `region` of the tool `route` is mirrored in.
-pub(crate) const REGION_HEADER: &str = "Region";
-
 /// One tool.
 #[derive(Debug, Clone)]
 pub(crate) struct Tool {
@@ -95,7 +92,7 @@ fn basic() -> Vec<Tool> {
         "seconds": { "type": "number", "minimum": 0, "description": "Seconds to take, if ms is absent" },
         "steps": { "type": "integer", "minimum": 1, "maximum": 1000, "default": 5 },
     });
-    let region = json!({ "region": { "type": "string", "x-mcp-header": REGION_HEADER } });
+    let region = json!({ "region": { "type": "string", "x-mcp-header": "Region" } });
     let who = json!({
         "server": { "type": "string" },
         "pid": { "type": "integer" },

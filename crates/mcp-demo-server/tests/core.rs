@@ -1,7 +1,5 @@
 //! The core, driven by messages, in every revision. Every answer is held against the schema.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 mod support;
 
 use std::time::Duration;

@@ -16,19 +16,18 @@ use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode, heade
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use mcp_protocol::Era;
+use mcp_protocol::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp_serve_http::{ServeLimits, ServeReport, serve};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::options::DemoOptions;
 use hub::Hub;
-use mirror::{VERSION, single};
+use mirror::{Mirrored, single};
 use reply::{mail_stream, refuse_transport};
 
 /// The path of the endpoint.
 const PATH: &str = "/mcp";
-/// `Mcp-Session-Id`
-const SESSION: &str = "mcp-session-id";
 /// Largest request body in bytes (reliability document §6).
 const MAX_BODY: usize = 4 << 20;
 
@@ -50,6 +49,7 @@ pub enum HttpEnd {
 struct Endpoint {
     hub: Arc<Hub>,
     options: Arc<DemoOptions>,
+    mirrored: Arc<Mirrored>,
 }
 
 impl Endpoint {
@@ -98,7 +98,8 @@ pub async fn serve_http(
 fn routes(options: DemoOptions) -> (Router, Arc<Hub>) {
     let guard = options.hosts.clone().layer();
     let hub = Hub::start(options.clone());
-    let endpoint = Endpoint { hub: Arc::clone(&hub), options: Arc::new(options) };
+    let mirrored = Arc::new(Mirrored::of_built_in_tools());
+    let endpoint = Endpoint { hub: Arc::clone(&hub), options: Arc::new(options), mirrored };
     (Router::new().route(PATH, any(handle)).layer(guard).with_state(endpoint), hub)
 }
 
@@ -163,12 +164,12 @@ fn not_allowed(endpoint: &Endpoint) -> Response {
 }
 
 fn session_id(headers: &HeaderMap) -> Option<&str> {
-    headers.get(SESSION)?.to_str().ok()
+    headers.get(SESSION_ID)?.to_str().ok()
 }
 
 /// Whether the version header is absent or names a revision with a handshake.
 fn speaks_handshake(headers: &HeaderMap) -> bool {
-    single(headers, VERSION).is_ok_and(|version| version.is_none_or(post::is_handshake_version))
+    single(headers, PROTOCOL_VERSION).is_ok_and(|version| version.is_none_or(post::is_handshake_version))
 }
 
 /// Whether an `Accept` header allows a media type. Absent means that it does not: clients must say.

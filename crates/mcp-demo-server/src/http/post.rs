@@ -5,20 +5,22 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
+use mcp_protocol::header::{PROTOCOL_VERSION, SESSION_ID};
+use mcp_protocol::meta::RequestMeta;
 use mcp_protocol::{Era, ErrorCode, Failure, Limits, Message, Method, ProtocolVersion, Request, RpcError};
 
+use super::Endpoint;
 use super::hub::Hub;
-use super::mirror::{self, VERSION, single};
+use super::mirror::{self, single};
 use super::reply::{Reply, refuse, refuse_transport};
-use super::{Endpoint, SESSION};
-use crate::caller::Envelope;
+use crate::caller::{Caller, is_stateless};
 use crate::core::PeerId;
 use crate::frame::Frame;
 use crate::stateless::unsupported_version;
 
 /// Answers a POST whose media types are fine.
 pub(crate) async fn post(endpoint: &Endpoint, headers: &HeaderMap, body: &Bytes) -> Response {
-    let version = match single(headers, VERSION) {
+    let version = match single(headers, PROTOCOL_VERSION) {
         Ok(version) => version,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, Failure { id: None, error }),
     };
@@ -57,15 +59,16 @@ async fn stateless(endpoint: &Endpoint, headers: &HeaderMap, body: &Bytes) -> Re
 
 /// Steps 3 to 7 of the ladder as far as headers are concerned; the core does the rest.
 fn climb(endpoint: &Endpoint, headers: &HeaderMap, request: &Request) -> Result<(), RpcError> {
-    if request.method == Method::Initialize && !endpoint.serves(Era::Handshake) && !Envelope::is_on(request) {
+    if request.method == Method::Initialize && !endpoint.serves(Era::Handshake) && !is_stateless(request) {
         // A client of the handshake era learns which versions would be served.
-        let requested = request.params.as_ref().and_then(|params| params.get("protocolVersion")?.to().ok());
-        return Err(unsupported_version(&requested.unwrap_or_else(String::new), &endpoint.options));
+        let requested: Option<String> =
+            request.params.as_ref().and_then(|params| params.get("protocolVersion")?.to().ok());
+        return Err(unsupported_version(&requested.unwrap_or_default(), &endpoint.options));
     }
-    let envelope = Envelope::read(request)?;
-    mirror::check(headers, request, &envelope.version)?;
-    if envelope.caller(request).is_some() {
-        mirror::check_params(headers, request)?;
+    let meta = RequestMeta::read(request.params.as_ref()).map_err(|invalid| invalid.to_error())?;
+    mirror::check(headers, request, &meta.protocol_version)?;
+    if Caller::stateless(&meta).is_some() {
+        mirror::check_params(headers, request, &endpoint.mirrored)?;
     }
     Ok(())
 }
@@ -78,7 +81,7 @@ async fn in_session(
     body: &Bytes,
 ) -> Response {
     let session = match headers
-        .get(SESSION)
+        .get(SESSION_ID)
         .map(|id| id.to_str().ok().and_then(|id| endpoint.hub.session(id)))
     {
         None => None,
@@ -91,7 +94,7 @@ async fn in_session(
         Err(error) => return refuse(StatusCode::BAD_REQUEST, error.to_failure()),
     };
     if let [Ok(Message::Request(request))] = &frame.entries[..] {
-        if endpoint.serves(Era::Stateless) && Envelope::is_on(request) {
+        if endpoint.serves(Era::Stateless) && is_stateless(request) {
             let error = RpcError::new(
                 ErrorCode::HEADER_MISMATCH,
                 "the body is a stateless request, but header mcp-protocol-version does not say so",
@@ -117,7 +120,7 @@ fn initialize(hub: &Hub, request: Request) -> Response {
             let status = if session.is_some() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
             let mut response = super::reply::json(status, answer.encode());
             if let Some(id) = session.and_then(|id| HeaderValue::from_str(&id).ok()) {
-                response.headers_mut().insert(SESSION, id);
+                response.headers_mut().insert(SESSION_ID, id);
             }
             response
         }

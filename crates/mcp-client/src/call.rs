@@ -1,7 +1,9 @@
 //! Requests and what comes back.
 
+use std::fmt;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use mcp_protocol::{Method, Notification, RawJson};
 use mcp_transport::Header;
 use tokio::time::Instant;
@@ -51,10 +53,17 @@ pub enum CallEvent {
 #[derive(Debug)]
 pub struct Call {
     client: Client,
-    exchange: Option<Exchange>,
+    state: State,
     /// Kept while a header mismatch may still be mended by refreshing the tool list.
     mendable: Option<Outgoing>,
     deadline: Option<Deadline>,
+}
+
+enum State {
+    Running(Exchange),
+    /// Refreshing the tool list, then sending again. Kept here so that `next` is cancel safe.
+    Mending(BoxFuture<'static, Result<Exchange, CallError>>),
+    Over,
 }
 
 /// When a call has to be over, and the limit to name when it is not.
@@ -97,32 +106,40 @@ impl Call {
         let mendable = request.method == Method::ToolsCall && client.mirrors_arguments();
         let mendable = mendable.then(|| request.clone());
         let exchange = client.open(request, deadline).await?;
-        Ok(Self { client, exchange: Some(exchange), mendable, deadline })
+        Ok(Self { client, state: State::Running(exchange), mendable, deadline })
     }
 
     /// The next event; `None` after the end. Cancel safe.
     pub async fn next(&mut self) -> Option<Result<CallEvent, CallError>> {
         loop {
-            let outcome = match self.exchange.as_mut()?.next().await {
-                Ok(Event::Notification(notification)) => {
-                    // What the server began it did not refuse: no second try after this.
-                    self.mendable = None;
-                    return Some(Ok(CallEvent::Notification(notification)));
-                }
-                Ok(Event::Done(answer)) => self.judge(answer),
-                Err(error) => Err(error),
+            let error = match &mut self.state {
+                State::Over => return None,
+                State::Mending(sending) => match sending.await {
+                    Ok(exchange) => {
+                        self.state = State::Running(exchange);
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+                State::Running(exchange) => match exchange.next().await {
+                    Ok(Event::Notification(notification)) => {
+                        // What the server began it did not refuse: no second try after this.
+                        self.mendable = None;
+                        return Some(Ok(CallEvent::Notification(notification)));
+                    }
+                    Ok(Event::Done(answer)) => {
+                        self.state = State::Over;
+                        return Some(Ok(CallEvent::Done(answer)));
+                    }
+                    Err(error) => error,
+                },
             };
-            let refused = match outcome {
-                Ok(answer) => {
-                    self.exchange = None;
-                    return Some(Ok(CallEvent::Done(answer)));
+            match self.mendable.take().filter(|_| error.is_header_mismatch()) {
+                Some(request) => {
+                    self.state = State::Mending(mend(self.client.clone(), request, self.deadline, error));
                 }
-                Err(error) => error,
-            };
-            match self.mend(refused).await {
-                Ok(exchange) => self.exchange = Some(exchange),
-                Err(error) => {
-                    self.exchange = None;
+                None => {
+                    self.state = State::Over;
                     return Some(Err(error));
                 }
             }
@@ -142,19 +159,29 @@ impl Call {
             }
         }
     }
+}
 
-    fn judge(&self, answer: Answer) -> Result<Answer, CallError> {
-        self.exchange.as_ref().map_or(Ok(()), |exchange| exchange.check(&answer)).map(|()| answer)
-    }
+/// After a header mismatch: refreshes the tool list, whose annotations say which headers a call needs,
+/// and sends the request once more (wire reference §3.8).
+fn mend(
+    client: Client,
+    request: Outgoing,
+    deadline: Option<Deadline>,
+    error: CallError,
+) -> BoxFuture<'static, Result<Exchange, CallError>> {
+    tracing::warn!(%error, "refreshing the tool list after a header mismatch");
+    Box::pin(async move {
+        client.refresh_tools(deadline).await.map_err(|_| error)?;
+        client.open(request, deadline).await
+    })
+}
 
-    /// After a header mismatch: refreshes the tool list, whose annotations say which headers a call
-    /// needs, and sends the request once more (wire reference §3.8).
-    async fn mend(&mut self, error: CallError) -> Result<Exchange, CallError> {
-        let Some(request) = self.mendable.take().filter(|_| error.is_header_mismatch()) else {
-            return Err(error);
-        };
-        tracing::warn!(%error, "refreshing the tool list after a header mismatch");
-        Box::pin(self.client.refresh_tools(self.deadline)).await.map_err(|_| error)?;
-        self.client.open(request, self.deadline).await
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running(exchange) => exchange.fmt(f),
+            Self::Mending(_) => f.write_str("Mending"),
+            Self::Over => f.write_str("Over"),
+        }
     }
 }

@@ -136,33 +136,40 @@ impl Exchange {
                 next_own(self.ticket.connection.link(), self.ticket.id, &self.method, inbox, complaint).await
             }
         };
-        match &event {
-            Ok(Event::Notification(_)) => {}
-            Ok(Event::Done(_)) => self.finish(),
+        match event {
+            Ok(Event::Notification(_)) => event,
+            Ok(Event::Done(answer)) => {
+                self.answered();
+                self.check(answer).map(Event::Done)
+            }
             Err(error) => {
-                if let CallError::Transport(error) = error {
+                if matches!(error, CallError::Rpc { .. }) {
+                    self.answered();
+                }
+                if let CallError::Transport(error) = &error {
                     self.ticket.connection.link().note_failure(error);
                 }
-                if matches!(error, CallError::Rpc { .. }) {
-                    self.finish();
-                }
                 self.ticket.fail();
+                Err(error)
             }
         }
-        event
     }
 
-    /// Whether the answer is a result at all; a result of the wrong shape counts as an error.
-    pub(crate) fn check(&self, answer: &Answer) -> Result<(), CallError> {
-        check_result(&self.method, answer, self.result_types)
-            .inspect_err(|_| count(&self.ticket.connection.link().counters.errors))
-    }
-
-    /// The answer is there.
-    fn finish(&mut self) {
+    /// The answer is there, good or bad.
+    fn answered(&mut self) {
         self.ticket.close();
-        let link = self.ticket.connection.link();
-        link.counters.answered(self.ticket.started);
+        self.ticket.connection.link().counters.answered(self.ticket.started);
+    }
+
+    /// A result that is none counts as an error.
+    fn check(&self, answer: Answer) -> Result<Answer, CallError> {
+        match check_result(&self.method, &answer, self.result_types) {
+            Ok(()) => Ok(answer),
+            Err(error) => {
+                count(&self.ticket.connection.link().counters.errors);
+                Err(error)
+            }
+        }
     }
 }
 

@@ -389,3 +389,44 @@ async fn latency_is_the_mean_over_answered_calls() {
     assert_eq!(client.stats().idle_for, Duration::from_secs(5));
     assert_eq!(client.stats().connected_for, Duration::from_secs(14));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn callers_on_many_threads_do_not_disturb_each_other() {
+    let (client, _wire) = stdio_client(|out, wire| {
+        if method(out) == Some(&Method::ToolsCall) {
+            wire.push(result(out, &params(out)));
+        }
+    })
+    .await;
+    let callers: Vec<_> = (0..32)
+        .map(|caller| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                for n in 0..100 {
+                    let name = format!("{caller}/{n}");
+                    match n % 10 {
+                        0 => drop(client.start(tool(&name)).await.unwrap()),
+                        _ => {
+                            let answer = client.call(tool(&name), LIMIT).await.unwrap();
+                            assert_eq!(answer.result.as_str(), format!(r#"{{"name":"{name}"}}"#));
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    let stats = client.stats();
+    assert_eq!((stats.requests_sent, stats.unknown_answers), (3_202, 0));
+}
+
+#[test]
+fn a_client_dropped_outside_of_its_runtime_still_closes() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (client, wire) = runtime.block_on(stdio_client(|_, _| {}));
+    drop(client);
+    runtime.block_on(settle());
+    assert!(wire.is_closed());
+}

@@ -240,3 +240,18 @@ async fn capabilities_must_be_an_object() {
     assert!(matches!(failed.error, CallError::Invalid { frame: None, .. }));
     assert!(server.wires().is_empty(), "nothing was opened");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_result_that_is_no_object_is_named_so() {
+    for answer in ["null", "[]", "\"ok\""] {
+        let server = Server::new(TransportKind::Http, move |out: &mcp_transport::Outbound, _: &Wire| {
+            match method(out) {
+                Some(Method::Initialize) => own([result(out, answer)]),
+                _ => own([error(out, -32601, "")]),
+            }
+        });
+        let failed = server.connect(&ConnectOptions::default()).await.unwrap_err();
+        assert_eq!(failed.to_string(), "invalid initialize result");
+        assert!(matches!(failed.error, CallError::Invalid { frame: Some(_), .. }));
+    }
+}

@@ -36,9 +36,10 @@ impl Program {
 
     /// A published server of the `@modelcontextprotocol` family on Node.js.
     pub(crate) fn node(test: &str, server: &str) -> Option<Self> {
-        let set = installed("node").or_else(|| skipped(test, "Node.js 20 or later with npm"))?;
+        let node = in_path(&format!("node{}", std::env::consts::EXE_SUFFIX)).zip(installed("node"));
+        let (node, set) = node.or_else(|| skipped(test, "Node.js 20 or later with npm"))?;
         let script = set.join(format!("node_modules/@modelcontextprotocol/{server}/dist/index.js"));
-        Some(Self { command: "node".into(), args: vec![text(&script)] })
+        Some(Self { command: node, args: vec![text(&script)] })
     }
 
     /// The same with further arguments.
@@ -61,8 +62,15 @@ impl Program {
 }
 
 fn python(test: &str) -> Option<PathBuf> {
-    let python = installed("python").map(|set| set.join(PYTHON));
+    // A link to the Python it was installed with, which may have gone since.
+    let python = installed("python").map(|set| set.join(PYTHON)).filter(|python| python.exists());
     python.or_else(|| skipped(test, "Python 3.10 or later with venv"))
+}
+
+/// Where `PATH` has a program.
+fn in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 /// The folder of an installed set of peers.

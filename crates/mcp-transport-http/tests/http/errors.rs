@@ -5,6 +5,7 @@ use std::time::Duration;
 use mcp_protocol::{Message, Method, Notification};
 use mcp_transport::{Delivery, HttpEndpoint, Outbound, TransportErrorKind};
 use mcp_transport_http::HttpOptions;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use crate::peer::{
@@ -106,21 +107,30 @@ async fn redirects_are_not_followed_and_credentials_stay_here() {
 #[tokio::test]
 async fn without_a_connection_nothing_is_sent() {
     // The port was free a moment ago, so nobody listens there.
-    let address = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
-    // Speaks no TLS.
-    let plain = Peer::answering(json(RESULT)).await;
-    for (url, text) in [
-        (format!("http://{address}/mcp?key=hunter2"), "refused"),
-        (format!("https://{}/hunter2", plain.address), "cannot connect to https://127.0.0.1:"),
-    ] {
-        let transport = connect(HttpEndpoint::new(url.parse().unwrap()), HttpOptions::default()).await;
+    let nobody = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
+    let no_tls = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let plain = no_tls.local_addr().unwrap();
+    let greeter = tokio::spawn(async move {
+        let (mut stream, _) = no_tls.accept().await.unwrap();
+        stream.write_all(b"220 hello\r\n").await.unwrap();
+        stream
+    });
+    // The system accepts the connection, and then nothing comes.
+    let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let stalled = silent.local_addr().unwrap();
+
+    let options = HttpOptions { connect_timeout: Duration::from_millis(300), ..HttpOptions::default() };
+    for (scheme, address, text) in
+        [("http", nobody, "refused"), ("https", plain, "corrupt message"), ("https", stalled, "timed out")]
+    {
+        let url = format!("{scheme}://{address}/hunter2?key=hunter2");
+        let transport = connect(HttpEndpoint::new(url.parse().unwrap()), options.clone()).await;
         let found = exchange(&*transport, request()).await;
-        assert!(
-            found.len() == 1 && found[0].starts_with("!connect not_sent cannot connect to http"),
-            "{found:?}"
-        );
+        let expected = format!("!connect not_sent cannot connect to {scheme}://{address}: ");
+        assert_items(&found, &[&expected], text);
         assert!(found[0].contains(text), "{found:?}");
     }
+    greeter.await.unwrap();
 }
 
 #[tokio::test]

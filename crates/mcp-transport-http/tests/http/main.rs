@@ -1,5 +1,7 @@
 //! The transport against real sockets on the loopback interface.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod answers;
 mod endings;
 mod errors;

@@ -16,6 +16,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+thread_local! {
+    /// One for every test, as each runs in a thread of its own: reading the system's certificates is slow.
+    static CONNECTOR: HttpConnector = HttpConnector::new(HttpOptions::default()).unwrap();
+}
+
 /// What the server does after it has read a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
@@ -108,7 +113,8 @@ impl Peer {
     }
 
     pub(crate) async fn connect(&self) -> Box<dyn Transport> {
-        connect(self.endpoint(), HttpOptions::default()).await
+        let connector = CONNECTOR.with(HttpConnector::clone);
+        connector.connect(&Endpoint::Http(self.endpoint())).await.unwrap()
     }
 }
 

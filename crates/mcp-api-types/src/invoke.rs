@@ -155,6 +155,8 @@ pub enum FailureCode {
     CallerError,
     /// `max_call_deadline` passed.
     DeadlineExceeded,
+    /// The gateway is shutting down.
+    ShuttingDown,
 }
 
 /// One entry of the trace (contract §4.4).

@@ -1,1 +1,20 @@
-//! The REST API on axum.
+#![doc = include_str!("../README.md")]
+
+mod auth;
+mod convert;
+mod error;
+mod events;
+mod extract;
+mod health;
+mod invoke;
+mod router;
+mod servers;
+mod sessions;
+mod state;
+mod tools;
+
+pub use auth::ApiKeys;
+pub use invoke::{invocation_failure, result_body, tool_call};
+pub use router::router;
+pub use state::{ApiState, Settings};
+pub use tools::server_tools;

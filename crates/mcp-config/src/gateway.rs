@@ -17,6 +17,10 @@ pub struct GatewaySettings {
     pub listen: ListenAddress,
     /// Keys of which a client must present one; empty: no key is asked for.
     pub api_keys: Vec<SecretString>,
+    /// Names the gateway may be addressed by, besides those of loopback and the address it listens on.
+    pub allowed_hosts: Vec<String>,
+    /// Origins of web pages that may use it; empty: no web page may.
+    pub allowed_origins: Vec<String>,
 }
 
 /// A gateway that others can reach must ask for a key. Source: reliability, S01.
@@ -50,6 +54,8 @@ impl GatewaySettings {
 pub(crate) struct GatewaySpec {
     listen: Option<String>,
     api_keys: Option<Vec<SecretString>>,
+    allowed_hosts: Option<Vec<String>>,
+    allowed_origins: Option<Vec<String>>,
 }
 
 impl GatewaySpec {
@@ -63,6 +69,8 @@ impl GatewaySpec {
             }
         }
         set(&mut settings.api_keys, self.api_keys);
+        set(&mut settings.allowed_hosts, self.allowed_hosts);
+        set(&mut settings.allowed_origins, self.allowed_origins);
         if let Some(listen) = self.listen {
             match listen.parse() {
                 Ok(listen) => {

@@ -127,7 +127,9 @@ impl ServerSpec {
         set(&mut definition.probe, probe);
         set(&mut definition.trust_annotations, self.trust_annotations);
         set(&mut definition.forward_user_token, self.forward_user_token);
-        set(&mut definition.discover_tools, self.discover_tools);
+        // Unlike the contract's library default: a gateway that does not know its servers' tools would send a
+        // call to a server that never had the tool (docs/architecture.md, "Deviations").
+        definition.discover_tools = self.discover_tools.unwrap_or(true);
         Ok(definition)
     }
 

@@ -1,5 +1,6 @@
 //! Scenarios of contract §9 on the manager with scripted servers and a manual clock. Each test is named
 //! after its scenario.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod events;
 mod handshake;

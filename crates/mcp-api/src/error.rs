@@ -1,0 +1,95 @@
+//! Everything that is not a success, and its status code.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use mcp_api_types::{ErrorDetail, Location, ValidationError, ValidationIssue};
+use mcp_config::InvalidField;
+use mcp_manager::UnknownServer;
+use mcp_registry::{InvocationError, RegistryFull};
+
+use crate::invoke::invocation_failure;
+
+/// A request that did not succeed. The status code of each case is decided here and nowhere else.
+#[derive(Debug)]
+pub(crate) enum ApiError {
+    /// 404
+    UnknownServer(UnknownServer),
+    /// 409
+    Full(RegistryFull),
+    /// 403
+    StdioNotAllowed,
+    /// 415
+    ContentType,
+    /// 413
+    BodyTooLarge,
+    /// 422
+    Invalid(ValidationError),
+    /// 503
+    Invocation(InvocationError),
+}
+
+impl ApiError {
+    /// 422 for fields of a definition.
+    pub(crate) fn fields(fields: Vec<InvalidField>) -> Self {
+        let issue = |field: InvalidField| ValidationIssue {
+            loc: std::iter::once("body".to_owned()).chain(field.path).map(Location::Key).collect(),
+            msg: field.reason,
+            kind: "value_error".into(),
+        };
+        Self::Invalid(ValidationError { detail: fields.into_iter().map(issue).collect() })
+    }
+}
+
+impl From<UnknownServer> for ApiError {
+    fn from(error: UnknownServer) -> Self {
+        Self::UnknownServer(error)
+    }
+}
+
+impl From<RegistryFull> for ApiError {
+    fn from(error: RegistryFull) -> Self {
+        Self::Full(error)
+    }
+}
+
+impl From<InvocationError> for ApiError {
+    fn from(error: InvocationError) -> Self {
+        Self::Invocation(error)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let detail =
+            |status: StatusCode, text: String| (status, Json(ErrorDetail::new(text))).into_response();
+        match self {
+            Self::UnknownServer(error) => detail(StatusCode::NOT_FOUND, unknown(&error)),
+            Self::Full(error) => detail(StatusCode::CONFLICT, error.to_string()),
+            Self::StdioNotAllowed => detail(
+                StatusCode::FORBIDDEN,
+                "registering a command to run is off; set policy.allow_stdio_registration, or put the server \
+                 into the configuration file"
+                    .into(),
+            ),
+            Self::ContentType => {
+                detail(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body as application/json".into())
+            }
+            Self::BodyTooLarge => detail(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than allowed".into()),
+            Self::Invalid(error) => (StatusCode::UNPROCESSABLE_ENTITY, Json(error)).into_response(),
+            Self::Invocation(error) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Json(invocation_failure(error))).into_response()
+            }
+        }
+    }
+}
+
+fn unknown(error: &UnknownServer) -> String {
+    if error.available.is_empty() {
+        return format!("{error}; none is registered");
+    }
+    // A bound on what an error says, whatever is registered.
+    let shown: Vec<_> = error.available.iter().take(20).map(String::as_str).collect();
+    let more = if error.available.len() > shown.len() { ", …" } else { "" };
+    format!("{error}; there are: {}{more}", shown.join(", "))
+}

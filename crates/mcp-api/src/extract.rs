@@ -1,0 +1,108 @@
+//! Reading requests, with 422 answers that say where a request is wrong.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use mcp_api_types::{Location, ValidationError, ValidationIssue};
+use mcp_protocol::{Limits, RawJson};
+use serde::de::DeserializeOwned;
+
+use crate::error::ApiError;
+
+/// A JSON body of type `T`.
+pub(crate) struct Body<T>(pub(crate) T);
+
+/// The text of a JSON body; whether it is JSON is for the reader to say.
+pub(crate) struct JsonText(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for JsonText {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = content_type.map(|value| value.split(';').next().unwrap_or("").trim());
+        // Browsers send other types across origins without asking; those never reach a handler (S04).
+        if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+            return Err(ApiError::ContentType);
+        }
+        let bytes =
+            Bytes::from_request(request, state).await.map_err(|rejection: BytesRejection| match rejection
+                .status()
+            {
+                StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge,
+                _ => body_issue("the body could not be read", "body_error"),
+            })?;
+        Ok(Self(bytes))
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let JsonText(bytes) = JsonText::from_request(request, state).await?;
+        // Depth and size first: what follows passes parts of the body on as they are.
+        let raw = RawJson::parse(bytes, &Limits::default())
+            .map_err(|error| body_issue(&error.to_string(), "json_invalid"))?;
+        let mut deserializer = serde_json::Deserializer::from_slice(raw.as_bytes());
+        serde_path_to_error::deserialize(&mut deserializer).map(Self).map_err(|error| {
+            let mut loc = vec![Location::from("body")];
+            loc.extend(error.path().iter().filter_map(step));
+            ApiError::Invalid(ValidationError { detail: vec![issue(loc, &error.inner().to_string())] })
+        })
+    }
+}
+
+/// The query string as type `T`.
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(rejection) => {
+                let text = rejection.body_text();
+                // "Failed to deserialize query string: limit: invalid digit found in string"
+                let reason = text.split_once(": ").map_or(text.as_str(), |(_, reason)| reason);
+                let (mut loc, mut msg) = (vec![Location::from("query")], reason);
+                if let Some((key, rest)) = reason.split_once(": ") {
+                    loc.push(key.into());
+                    msg = rest;
+                }
+                Err(ApiError::Invalid(ValidationError { detail: vec![issue(loc, msg)] }))
+            }
+        }
+    }
+}
+
+fn body_issue(msg: &str, kind: &str) -> ApiError {
+    ApiError::Invalid(ValidationError::one(["body"], msg, kind))
+}
+
+/// One problem; a missing member is located by its own name.
+fn issue(mut loc: Vec<Location>, msg: &str) -> ValidationIssue {
+    // serde_json adds where in the text it stopped, which the location says better.
+    let msg = msg.rsplit_once(" at line ").map_or(msg, |(msg, _)| msg);
+    let missing = msg.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+    let kind = if let Some(name) = missing {
+        loc.push(name.into());
+        "missing"
+    } else {
+        "value_error"
+    };
+    ValidationIssue { loc, msg: msg.to_owned(), kind: kind.into() }
+}
+
+fn step(segment: &serde_path_to_error::Segment) -> Option<Location> {
+    use serde_path_to_error::Segment;
+    match segment {
+        Segment::Seq { index } => Some(Location::Position(*index as u64)),
+        Segment::Map { key } => Some(Location::Key(key.clone())),
+        Segment::Enum { variant } => Some(Location::Key(variant.clone())),
+        Segment::Unknown => None,
+    }
+}

@@ -1,0 +1,134 @@
+//! Routed calls over HTTP: endpoints 11 and 12 of contract §6.2.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::{BufMut, Bytes, BytesMut};
+use mcp_api_types::{InvocationFailure, InvokeResource, InvokeTool, ValidationError};
+use mcp_manager::{Invocation, RoutedCall};
+use mcp_protocol::{Method, RawJson};
+use mcp_registry::{InvocationError, Selection};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::convert;
+use crate::error::ApiError;
+use crate::extract::Body;
+use crate::state::ApiState;
+
+/// Most names in a preference.
+const MAX_PREFERRED: usize = 1024;
+
+/// `POST /invoke/tool`
+pub(crate) async fn tool(
+    State(state): State<ApiState>,
+    Body(request): Body<InvokeTool>,
+) -> Result<Response, ApiError> {
+    let call = tool_call(request).map_err(ApiError::Invalid)?;
+    Ok(respond(&state.manager().call(call).await?))
+}
+
+/// `POST /invoke/resource`
+pub(crate) async fn resource(
+    State(state): State<ApiState>,
+    Body(request): Body<InvokeResource>,
+) -> Result<Response, ApiError> {
+    let call = resource_call(request).map_err(ApiError::Invalid)?;
+    Ok(respond(&state.manager().call(call).await?))
+}
+
+/// The call that a request body of `POST /invoke/tool` stands for.
+///
+/// # Errors
+/// What is wrong with the body, as the 422 answer has it.
+pub fn tool_call(request: InvokeTool) -> Result<RoutedCall, ValidationError> {
+    #[derive(Serialize)]
+    struct Params<'a> {
+        name: &'a str,
+        arguments: &'a RawValue,
+    }
+    let params = encode(&Params { name: &request.tool_name, arguments: &request.arguments })?;
+    Ok(RoutedCall {
+        idempotent: request.idempotent,
+        timeout: limit(request.timeout_ms),
+        selection: Selection {
+            preferred: preferred(request.preferred_servers)?,
+            preferred_only: request.preferred_only,
+            group: request.group,
+            tool: Some(request.tool_name.into()),
+        },
+        ..RoutedCall::new(Method::ToolsCall, params)
+    })
+}
+
+fn resource_call(request: InvokeResource) -> Result<RoutedCall, ValidationError> {
+    #[derive(Serialize)]
+    struct Params<'a> {
+        uri: &'a str,
+    }
+    Ok(RoutedCall {
+        idempotent: request.idempotent,
+        timeout: limit(request.timeout_ms),
+        selection: Selection {
+            preferred: preferred(request.preferred_servers)?,
+            preferred_only: request.preferred_only,
+            group: request.group,
+            tool: None,
+        },
+        ..RoutedCall::new(Method::ResourcesRead, encode(&Params { uri: &request.uri })?)
+    })
+}
+
+/// A failed call as the 503 answer has it.
+#[must_use]
+pub fn invocation_failure(error: InvocationError) -> InvocationFailure {
+    InvocationFailure { detail: convert::invocation_error(error) }
+}
+
+fn encode(params: &impl Serialize) -> Result<RawJson, ValidationError> {
+    RawJson::encode(params).map_err(|error| ValidationError::one(["body"], error.to_string(), "value_error"))
+}
+
+fn limit(timeout_ms: Option<NonZeroU64>) -> Option<Duration> {
+    timeout_ms.map(|ms| Duration::from_millis(ms.get()))
+}
+
+fn preferred(names: Option<Vec<String>>) -> Result<Vec<String>, ValidationError> {
+    let names = names.unwrap_or_default();
+    if names.len() > MAX_PREFERRED {
+        let reason = format!("at most {MAX_PREFERRED} servers can be preferred");
+        return Err(ValidationError::one(["body", "preferred_servers"], reason, "too_long"));
+    }
+    Ok(names)
+}
+
+fn respond(invocation: &Invocation) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], result_body(invocation)).into_response()
+}
+
+/// The body of contract §4.3, spliced from the bytes that came from the server. Typed, it is
+/// `mcp_api_types::InvocationResult`; going through that type would scan a large result twice more.
+#[must_use]
+pub fn result_body(invocation: &Invocation) -> Bytes {
+    let attempts: Vec<_> = invocation.attempts.iter().map(convert::attempt).collect();
+    let mut body = BytesMut::with_capacity(2 * invocation.frame.len() + 512);
+    let text = |body: &mut BytesMut, name: &str, value: &str| {
+        body.put_slice(name.as_bytes());
+        // Writing a string to memory cannot fail.
+        body.put_slice(&serde_json::to_vec(value).unwrap_or_default());
+    };
+    text(&mut body, "{\"server\":", invocation.server.as_str());
+    text(&mut body, ",\"method\":", invocation.method.as_str());
+    text(&mut body, ",\"request_id\":", &invocation.request_id);
+    body.put_slice(b",\"result\":");
+    body.put_slice(invocation.result.as_bytes());
+    body.put_slice(b",\"raw_response\":");
+    body.put_slice(invocation.frame.trim_ascii());
+    body.put_slice(b",\"attempts\":");
+    body.put_slice(&serde_json::to_vec(&attempts).unwrap_or_default());
+    body.put_slice(b"}");
+    body.freeze()
+}

@@ -1,0 +1,105 @@
+//! The registry over HTTP: endpoints 1–10 of contract §6.2.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use mcp_api_types::{ForceQuery, Server, ServerList};
+use mcp_config::Registration;
+use mcp_registry::ServerRecord;
+use mcp_transport::TransportKind;
+use std::sync::Arc;
+
+use crate::convert;
+use crate::error::ApiError;
+use crate::extract::{JsonText, Params};
+use crate::state::ApiState;
+
+type One = Result<Json<Server>, ApiError>;
+
+/// `GET /servers`
+pub(crate) async fn list(State(state): State<ApiState>) -> Json<ServerList> {
+    all(&state, state.manager().table().servers())
+}
+
+/// `POST /servers`: registers a server or replaces the one of that name.
+pub(crate) async fn register(
+    State(state): State<ApiState>,
+    JsonText(body): JsonText,
+) -> Result<(StatusCode, Json<Server>), ApiError> {
+    let text = String::from_utf8_lossy(&body);
+    let registration = Registration::from_json(&text).map_err(ApiError::fields)?;
+    let policy = state.manager().policy();
+    let definition = registration.into_definition(policy).map_err(ApiError::fields)?;
+    if definition.endpoint.kind() == TransportKind::Stdio && !policy.allow_stdio_registration {
+        return Err(ApiError::StdioNotAllowed);
+    }
+    let record = state.manager().register(definition)?;
+    Ok((StatusCode::CREATED, Json(convert::server(state.manager(), &record))))
+}
+
+/// `GET /servers/{name}`
+pub(crate) async fn get(State(state): State<ApiState>, Path(name): Path<String>) -> One {
+    one(&state, state.manager().server(&name)?)
+}
+
+/// `DELETE /servers/{name}`
+pub(crate) async fn delete(
+    State(state): State<ApiState>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    state.manager().unregister(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /servers/{name}/health-check`
+pub(crate) async fn check(State(state): State<ApiState>, Path(name): Path<String>) -> One {
+    one(&state, state.manager().health_check(&name).await?)
+}
+
+/// `POST /servers/health-check`
+pub(crate) async fn check_all(State(state): State<ApiState>) -> Json<ServerList> {
+    all(&state, &state.manager().health_check_all().await)
+}
+
+/// `POST /servers/{name}/initialize`
+pub(crate) async fn initialize(
+    State(state): State<ApiState>,
+    Path(name): Path<String>,
+    Params(query): Params<ForceQuery>,
+) -> One {
+    one(&state, state.manager().initialize(&name, query.force).await?)
+}
+
+/// `POST /servers/initialize`
+pub(crate) async fn initialize_all(
+    State(state): State<ApiState>,
+    Params(query): Params<ForceQuery>,
+) -> Json<ServerList> {
+    all(&state, &state.manager().initialize_all(query.force).await)
+}
+
+/// `POST /servers/{name}/connect`
+pub(crate) async fn connect(
+    State(state): State<ApiState>,
+    Path(name): Path<String>,
+    Params(query): Params<ForceQuery>,
+) -> One {
+    one(&state, state.manager().connect(&name, query.force).await?)
+}
+
+/// `POST /servers/connect`
+pub(crate) async fn connect_all(
+    State(state): State<ApiState>,
+    Params(query): Params<ForceQuery>,
+) -> Json<ServerList> {
+    all(&state, &state.manager().connect_all(query.force).await)
+}
+
+pub(crate) fn one(state: &ApiState, record: Arc<ServerRecord>) -> One {
+    Ok(Json(convert::server(state.manager(), &record)))
+}
+
+fn all(state: &ApiState, records: &[Arc<ServerRecord>]) -> Json<ServerList> {
+    let items = records.iter().map(|record| convert::server(state.manager(), record)).collect();
+    Json(ServerList { items, adapter_controls_available: true })
+}

@@ -1,0 +1,66 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mcp_api_types::ReadyState;
+use mcp_manager::Manager;
+use mcp_registry::Timestamp;
+
+use crate::auth::ApiKeys;
+
+/// How the API behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Keys of which a client must present one; none: nobody is asked.
+    pub api_keys: ApiKeys,
+    /// Shown by the readiness endpoint.
+    pub version: &'static str,
+}
+
+/// Shared by all handlers; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ApiState(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    manager: Manager,
+    settings: Settings,
+    started_at: Timestamp,
+    started: AtomicBool,
+}
+
+impl ApiState {
+    /// An API that is not ready yet.
+    #[must_use]
+    pub fn new(manager: Manager, settings: Settings) -> Self {
+        let started_at = manager.now();
+        Self(Arc::new(Shared { manager, settings, started_at, started: AtomicBool::new(false) }))
+    }
+
+    /// From now on `/readyz` says ready, until the manager shuts down.
+    pub fn set_ready(&self) {
+        self.0.started.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn ready(&self) -> ReadyState {
+        match (self.manager().is_accepting(), self.0.started.load(Ordering::SeqCst)) {
+            (false, _) => ReadyState::Draining,
+            (true, false) => ReadyState::Starting,
+            (true, true) => ReadyState::Ready,
+        }
+    }
+
+    pub(crate) fn manager(&self) -> &Manager {
+        &self.0.manager
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(crate) fn uptime_ms(&self) -> u64 {
+        let uptime = self.manager().now().since(self.0.started_at);
+        u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)
+    }
+}

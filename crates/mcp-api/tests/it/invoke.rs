@@ -1,0 +1,169 @@
+//! Calls with failover over HTTP.
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use mcp_api_types::InvocationResult;
+use mcp_testkit::Action;
+use serde_json::{Value, json};
+
+use crate::support::World;
+
+const TOOL: &str = "/api/v1/mcp/invoke/tool";
+const RESOURCE: &str = "/api/v1/mcp/invoke/resource";
+const CALL: &str =
+    r#"{"tool_name":"search","arguments":{"q":12345678901234567890},"preferred_servers":["primary"]}"#;
+
+#[tokio::test]
+async fn c1_the_answer_says_who_served_and_what_was_tried() {
+    let world = World::new(&["primary", "backup"], |_| {});
+    world.cluster.script("primary", "tools/call", [Action::HttpStatus(503)]);
+    let (status, body) = world.post(TOOL, CALL).await;
+    assert_eq!(status, 200);
+    assert_eq!((&body["server"], &body["method"]), (&json!("backup"), &json!("tools/call")));
+    assert_eq!(body["raw_response"]["result"], body["result"]);
+    assert_eq!(body["result"]["structuredContent"]["arguments"].to_string(), r#"{"q":12345678901234567890}"#);
+    let tried: Vec<_> = body["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|attempt| (attempt["server"].as_str().unwrap(), attempt["success"].as_bool().unwrap()))
+        .collect();
+    assert_eq!(tried, [("primary", true), ("primary", false), ("backup", true), ("backup", true)]);
+    let typed: InvocationResult = serde_json::from_value(body).unwrap();
+    assert_eq!(typed.attempts.len(), 4);
+}
+
+#[tokio::test]
+async fn c3_without_servers_the_body_names_the_method_and_no_attempt() {
+    let world = World::new(&[], |_| {});
+    for (path, body, method) in
+        [(TOOL, CALL, "tools/call"), (RESOURCE, r#"{"uri":"a://b"}"#, "resources/read")]
+    {
+        let (status, answer) = world.post(path, body).await;
+        assert_eq!(status, 503);
+        let detail = &answer["detail"];
+        assert_eq!(detail["method"], method);
+        assert_eq!((&detail["attempts"], &detail["code"]), (&json!([]), &json!("no_candidates")));
+        assert!(detail["message"].as_str().unwrap().starts_with("no server is reachable"));
+    }
+    assert_eq!(world.get("/api/v1/mcp/invocation-events").await.1, json!({"items": []}));
+}
+
+#[tokio::test]
+async fn i6_the_failure_body_is_that_of_the_contract() {
+    let world = World::new(&["primary", "backup"], |_| {});
+    for _ in 0..2 {
+        world.cluster.script("primary", "initialize", [Action::Timeout]);
+        world.cluster.script("backup", "tools/call", [Action::HttpStatus(503)]);
+        let (status, mut answer) = world.post(TOOL, CALL).await;
+        assert_eq!(status, 503);
+        for attempt in answer["detail"]["attempts"].as_array_mut().unwrap() {
+            let attempt = attempt.as_object_mut().unwrap();
+            attempt.remove("duration_ms");
+            attempt.remove("delivery");
+        }
+        let expected = json!({"detail": {
+            "message": "all candidates failed: primary: initialize: timed out after 30s; backup: invoke: http status 503",
+            "method": "tools/call",
+            "code": "all_candidates_failed",
+            "attempts": [
+                {"server": "primary", "stage": "initialize", "success": false,
+                 "error": "timed out after 30s", "error_category": "network_timeout"},
+                {"server": "backup", "stage": "initialize", "success": true, "error": null, "error_category": null},
+                {"server": "backup", "stage": "invoke", "success": false,
+                 "error": "http status 503", "error_category": "http_status"},
+            ],
+        }});
+        assert_eq!(answer, expected);
+        world.clock.advance(std::time::Duration::from_secs(60));
+    }
+}
+
+#[tokio::test]
+async fn g1_events_are_filtered_by_the_id_of_the_answer() {
+    let world = World::new(&["primary", "backup"], |_| {});
+    world.cluster.script("primary", "resources/read", [Action::Timeout]);
+    let (_, body) = world.post(RESOURCE, r#"{"uri":"a://b","preferred_servers":["primary"]}"#).await;
+    let id = body["request_id"].as_str().unwrap();
+    world.post(TOOL, CALL).await;
+    let (_, events) = world.get(&format!("/api/v1/mcp/invocation-events?request_id={id}")).await;
+    let phases: Vec<_> = events["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| format!("{} {}", event["server"].as_str().unwrap(), event["phase"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        phases,
+        [
+            "primary initialize_start",
+            "primary initialize_success",
+            "primary invoke_start",
+            "primary invoke_failure",
+            "backup initialize_start",
+            "backup initialize_success",
+            "backup invoke_start",
+            "backup invoke_success",
+        ]
+    );
+    let (_, failed) =
+        world.get(&format!("/api/v1/mcp/invocation-events?request_id={id}&server=primary&limit=1")).await;
+    let failed = &failed["items"][0];
+    assert_eq!(
+        (&failed["error_category"], &failed["method"]),
+        (&json!("network_timeout"), &json!("resources/read"))
+    );
+    let (_, changes) = world.get(&format!("/api/v1/mcp/events?correlation_id={id}")).await;
+    assert_eq!(changes["items"][0]["to_status"], "degraded");
+}
+
+#[tokio::test]
+async fn bad_bodies_are_located() {
+    let world = World::new(&["a"], |_| {});
+    let deep = format!(r#"{{"tool_name":"x","arguments":{{"a":{}1{}}}}}"#, "[".repeat(200), "]".repeat(200));
+    for (body, loc, kind) in [
+        ("{}", json!(["body", "tool_name"]), "missing"),
+        (r#"{"tool_name":7}"#, json!(["body", "tool_name"]), "value_error"),
+        (r#"{"tool_name":"x","arguments":[]}"#, json!(["body", "arguments"]), "value_error"),
+        (
+            r#"{"tool_name":"x","preferred_servers":["a",1]}"#,
+            json!(["body", "preferred_servers", 1]),
+            "value_error",
+        ),
+        (r#"{"tool_name":"x","timeout_ms":0}"#, json!(["body", "timeout_ms"]), "value_error"),
+        ("{", json!(["body"]), "json_invalid"),
+        (&deep, json!(["body"]), "json_invalid"),
+    ] {
+        let (status, answer) = world.post(TOOL, body).await;
+        assert_eq!(status, 422, "{body}");
+        assert_eq!(answer["detail"][0]["loc"], loc, "{answer}");
+        assert_eq!(answer["detail"][0]["type"], kind, "{answer}");
+    }
+    let (status, answer) = world.post(TOOL, r#"{"tool_name":"x","colour":1}"#).await;
+    assert_eq!(status, 422);
+    assert!(answer["detail"][0]["msg"].as_str().unwrap().contains("colour"));
+}
+
+#[tokio::test]
+async fn s04_only_json_reaches_a_handler() {
+    let world = World::new(&["a"], |_| {});
+    for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""] {
+        let request =
+            Request::post(TOOL).header(header::CONTENT_TYPE, content_type).body(Body::from(CALL)).unwrap();
+        assert_eq!(world.send(request).await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{content_type:?}");
+    }
+    let json = "application/json; charset=utf-8";
+    let request = Request::post(TOOL).header(header::CONTENT_TYPE, json).body(Body::from(CALL)).unwrap();
+    assert_eq!(world.send(request).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn s35_bodies_are_bounded() {
+    let world = World::new(&["a"], |_| {});
+    for (path, limit) in [(TOOL, 4 << 20), ("/api/v1/mcp/servers", 1 << 20)] {
+        let (status, body) = world.post(path, &" ".repeat(limit + 1)).await;
+        assert_eq!((status, body), (413, json!({"detail": "the body is larger than allowed"})));
+        assert_eq!(world.post(path, &" ".repeat(limit)).await.0, 422);
+    }
+    assert_eq!(world.get("/api/v1/mcp/events").await.1["items"], Value::Array(vec![]));
+}

@@ -1,0 +1,6 @@
+//! Contract §9.10 and the HTTP side of §9.3–§9.8: the real router over scripted servers.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod invoke;
+mod registry;
+mod support;

@@ -31,6 +31,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// Room made for one read, in bytes: what a pipe usually holds.
 const READ_BYTES: usize = 64 * 1024;
 
+/// A line this many times longer than the limit is taken to have no end.
+const ENDLESS: u64 = 16;
+
 /// One line of input, without its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
@@ -68,7 +71,8 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
     /// The next line, or `None` at the end of the stream. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// What the underlying stream reports.
+    /// What the underlying stream reports; [`io::ErrorKind::InvalidData`] if a line is 16 times longer
+    /// than the limit and still has no end.
     pub async fn next_line(&mut self) -> io::Result<Option<Line>> {
         loop {
             while let Some(line) = self.buffered_line() {
@@ -78,6 +82,10 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
             }
             if self.ended {
                 return Ok(None);
+            }
+            if let Some(bytes) = self.discarded.filter(|bytes| *bytes > ENDLESS * self.max_bytes as u64) {
+                let text = format!("a line of more than {bytes} bytes has no end");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
             }
             self.buffer.reserve(READ_BYTES);
             self.ended = self.inner.read_buf(&mut self.buffer).await? == 0;

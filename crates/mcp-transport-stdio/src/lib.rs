@@ -1,3 +1,22 @@
-//! MCP over the stdin and stdout of a child process.
+#![doc = include_str!("../README.md")]
 
+mod command;
+mod connection;
+mod connector;
+mod environment;
+mod foreign;
 pub mod framing;
+mod noise;
+mod options;
+mod process;
+mod queue;
+mod reader;
+mod stderr;
+mod supervisor;
+mod transport;
+mod writer;
+
+pub use connector::StdioConnector;
+pub use environment::is_injection;
+pub use options::StdioOptions;
+pub use transport::StdioTransport;

@@ -59,6 +59,13 @@ async fn lines_are_found_however_the_input_is_cut() {
 }
 
 #[tokio::test]
+async fn a_line_without_end_is_an_error() {
+    let mut reader = LineReader::new(tokio::io::repeat(b'x'), 1000);
+    let error = reader.next_line().await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+}
+
+#[tokio::test]
 async fn a_large_line_does_not_keep_its_memory_for_the_next_one() {
     let mut input = vec![b'x'; 4 * READ_BYTES];
     input.extend_from_slice(b"\nsmall\n");

@@ -1,0 +1,138 @@
+//! Process groups.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid,
+};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{self, SignalKind};
+
+use super::Pipes;
+
+/// How often is asked whether the last process of a killed group is gone. There is no event for it.
+const GONE_POLL: Duration = Duration::from_millis(5);
+
+/// The process group of a server, to be signalled from anywhere.
+///
+/// Invariant: the leader is reaped under the lock and the number forgotten with it. Until then the number
+/// cannot come to mean another group, so a signal never reaches a stranger.
+#[derive(Debug)]
+pub(crate) struct Group(Mutex<Option<Pid>>);
+
+impl Group {
+    /// Kills every process of the group at once.
+    pub(crate) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(leader) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            // It fails only if there is nothing left to signal.
+            let _ = kill_process_group(leader, signal);
+        }
+    }
+}
+
+/// A running server: the leader of a process group of its own. Dropping it kills the group.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    leader: Pid,
+    group: Arc<Group>,
+    child_signals: unix::Signal,
+}
+
+impl Process {
+    /// Starts a command in a new process group with piped stdin, stdout and stderr.
+    pub(crate) fn spawn(mut command: Command) -> io::Result<(Self, Pipes)> {
+        // Before the start, so that no exit is missed.
+        let child_signals = unix::signal(SignalKind::child())?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
+        let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(leader), (Some(stdin), Some(stdout), Some(stderr))) = (leader, pipes) else {
+            return Err(io::Error::other("the new process has no id or pipes"));
+        };
+        let group = Arc::new(Group(Mutex::new(Some(leader))));
+        Ok((Self { child, leader, group, child_signals }, Pipes { stdin, stdout, stderr }))
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.leader.as_raw_nonzero().get().cast_unsigned()
+    }
+
+    pub(crate) fn group(&self) -> Arc<Group> {
+        Arc::clone(&self.group)
+    }
+
+    /// Waits until the process itself has exited. It is not reaped yet: its number stays reserved.
+    pub(crate) async fn exited(&mut self) {
+        while !self.has_exited() {
+            self.child_signals.recv().await;
+        }
+    }
+
+    /// Asks every process of the group to exit.
+    pub(crate) fn terminate(&self) {
+        self.group.signal(Signal::TERM);
+    }
+
+    /// Kills what is left of the group and reaps the process. `None` if it is not gone within `limit`.
+    pub(crate) async fn finish(&mut self, limit: Duration) -> Option<ExitStatus> {
+        self.group.kill();
+        tokio::time::timeout(limit, self.exited()).await.ok()?;
+        let mut leader = self.group.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(leader) = *leader {
+            // Once more: a process may have joined the group since.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+        let status = self.child.try_wait().ok().flatten();
+        *leader = None;
+        status
+    }
+
+    /// Waits until no process of the finished group is left.
+    pub(crate) async fn gone(&self) {
+        // Killed processes of the group are reaped by init, which may take a moment.
+        while test_kill_process_group(self.leader).is_ok() {
+            tokio::time::sleep(GONE_POLL).await;
+        }
+    }
+
+    fn has_exited(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // An error means there is no such child: it was reaped.
+        !matches!(waitid(WaitId::Pid(self.leader), options), Ok(None))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.group.kill();
+    }
+}
+
+/// The file names a program may have.
+pub(crate) fn spellings(path: &Path, _: &BTreeMap<OsString, OsString>) -> Vec<PathBuf> {
+    vec![path.to_owned()]
+}
+
+/// Whether somebody may execute the file.
+pub(crate) fn is_executable(file: &Metadata) -> bool {
+    file.is_file() && file.permissions().mode() & 0o111 != 0
+}
+
+/// Whether the system does not know how to run such a file.
+pub(crate) fn is_wrong_format(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error())
+}

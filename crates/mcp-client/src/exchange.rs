@@ -216,7 +216,12 @@ async fn next_own(
                 *complaint = Some(CallError::Transport(error));
                 continue;
             }
-            Some(Err(error)) => return Err(CallError::Transport(error)),
+            // That the stream ended early is less of a reason than what came in place of the answer.
+            Some(Err(error)) => {
+                let complaint =
+                    complaint.take().filter(|_| matches!(error.kind, TransportErrorKind::Closed(_)));
+                return Err(complaint.unwrap_or(CallError::Transport(error)));
+            }
             None => {
                 return Err(complaint.take().unwrap_or_else(|| {
                     CallError::closed("the stream ended before the answer", Delivery::Unknown)

@@ -341,6 +341,8 @@ async fn failures_keep_their_text_and_delivery() {
         r#"{"name":"status"}"# => Err(status(503)),
         r#"{"name":"empty"}"# => own([]),
         r#"{"name":"other"}"# => own([r#"{"jsonrpc":"2.0","id":77,"result":{}}"#.to_owned()]),
+        r#"{"name":"other, cut"}"# => own_cut([r#"{"jsonrpc":"2.0","id":77,"result":{}}"#.to_owned()]),
+        r#"{"name":"cut"}"# => own_cut([]),
         r#"{"name":"accepted"}"# => Ok(Reply::Accepted),
         r#"{"name":"unsent"}"# => {
             Err(refuse(TransportErrorKind::Connect("connection refused".into()), Delivery::NotSent))
@@ -355,6 +357,8 @@ async fn failures_keep_their_text_and_delivery() {
         ("status", "http status 503", Delivery::Unknown),
         ("empty", "the stream ended before the answer", Delivery::Unknown),
         ("other", "the answer carries another id", Delivery::Unknown),
+        ("other, cut", "the answer carries another id", Delivery::Unknown),
+        ("cut", "cut", Delivery::Unknown),
         ("accepted", "the server accepted the request without an answer", Delivery::Unknown),
         ("unsent", "connection refused", Delivery::NotSent),
     ] {
@@ -362,8 +366,8 @@ async fn failures_keep_their_text_and_delivery() {
         assert_eq!((error.to_string().as_str(), error.delivery()), (text, delivery), "{name}");
     }
     let after = client.stats();
-    assert_eq!(after.errors - before.errors, 7);
-    assert_eq!(after.requests_sent - before.requests_sent, 6, "one was never sent");
+    assert_eq!(after.errors - before.errors, 9);
+    assert_eq!(after.requests_sent - before.requests_sent, 8, "one was never sent");
     assert!(!client.is_closed(), "HTTP has no standing connection to lose");
 }
 

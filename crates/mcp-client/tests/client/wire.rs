@@ -253,6 +253,13 @@ pub(crate) fn own(frames: impl IntoIterator<Item = String>) -> Result<Reply, Tra
     Ok(Reply::Own(stream::iter(items).boxed()))
 }
 
+/// The same, broken off after the frames.
+pub(crate) fn own_cut(frames: impl IntoIterator<Item = String>) -> Result<Reply, TransportError> {
+    let items = frames.into_iter().map(|frame| Ok(incoming(frame)));
+    let cut = Err(refuse(TransportErrorKind::Closed("cut".into()), Delivery::Unknown));
+    Ok(Reply::Own(stream::iter(items.chain([cut]).collect::<Vec<_>>()).boxed()))
+}
+
 /// Over HTTP: no answer, not even its head.
 pub(crate) fn no_head() -> Result<Reply, TransportError> {
     Ok(Reply::Inbox)

@@ -420,3 +420,41 @@ async fn crash_ends_the_server() {
     assert!(timeout(BOUND, sent.send()).await.unwrap().is_err());
     assert_eq!(timeout(BOUND, site.server).await.unwrap().unwrap(), HttpEnd::Crash { status: 9 });
 }
+
+#[tokio::test]
+async fn a_client_that_leaves_cancels_its_call() {
+    let site = Site::auto().await;
+    let slow =
+        |meta: Value| json!({ "name": "slow", "arguments": { "seconds": 60, "steps": 1000 }, "_meta": meta });
+    // One that has begun to answer, and one that has not.
+    let streaming = site.modern("tools/call", slow(json!({ "progressToken": 1 }))).await;
+    assert_eq!(streaming.headers()["content-type"], "text/event-stream");
+    drop(streaming);
+    let silent = site.modern("tools/call", slow(json!({})));
+    assert!(timeout(Duration::from_millis(200), silent).await.is_err());
+    // Were a call still running, the end would take as long as the grace: longer than the bound here.
+    let HttpEnd::Shutdown(report) = site.end().await else { panic!("no crash") };
+    assert_eq!(report.cut, 0);
+}
+
+#[tokio::test]
+async fn ids_in_flight_are_unique_in_a_session_only() {
+    let site = Site::auto().await;
+    let (one, two) = (site.initialize("2025-11-25").await, site.initialize("2025-11-25").await);
+    let slow = request(
+        ProtocolVersion::V2025_11_25,
+        1,
+        "tools/call",
+        json!({
+            "name": "slow", "arguments": { "ms": 400, "steps": 40 }, "_meta": { "progressToken": 1 },
+        }),
+    );
+    let first = site.post(&[("mcp-session-id", &one)], &slow).await;
+    let refused = body(site.post(&[("mcp-session-id", &one)], &slow).await).await;
+    assert_eq!(refused["error"]["code"], -32600);
+    let other = site.post(&[("mcp-session-id", &two)], &slow).await;
+    for stream in [first, other] {
+        let last = events(stream, usize::MAX).await.pop().unwrap();
+        assert_eq!(last["result"]["content"][0]["text"], "took 400ms");
+    }
+}

@@ -134,7 +134,7 @@ impl Output {
     }
 
     /// `error: message`; later lines of the message without the prefix.
-    pub(crate) fn error(&mut self, message: &str) -> io::Result<()> {
+    pub fn error(&mut self, message: &str) -> io::Result<()> {
         let mut lines = text::lines(Style::Plain, message).into_iter();
         let mut first = vec![Span::new(Style::Bad, "error: ")];
         first.extend(lines.next().unwrap_or_default());

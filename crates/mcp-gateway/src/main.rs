@@ -1,1 +1,67 @@
-fn main() {}
+//! `mcp-gateway`: wiring, signals, exit code.
+
+mod args;
+mod connector;
+mod demo;
+mod demo_servers;
+mod direct;
+mod logging;
+mod serve;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use mcp_cli::{Exit, Output, Setting};
+
+use crate::args::{Cli, Top};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut output = Output::stdio(cli.global.color());
+    logging::init(&cli.top);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&mut output, &format!("the runtime could not be started: {error}")),
+    };
+    let outcome = runtime.block_on(run(cli, &mut output));
+    // Whatever still runs (a read of stdin cannot be interrupted) does not hold up the end.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(exit) => exit,
+        Err(Failed { exit, message }) => {
+            complain(&mut output, &message);
+            exit.into()
+        }
+    }
+}
+
+/// Why the process ends without having done its job.
+struct Failed {
+    exit: Exit,
+    message: String,
+}
+
+impl Failed {
+    fn new(exit: Exit, message: impl std::fmt::Display) -> Self {
+        Self { exit, message: message.to_string() }
+    }
+}
+
+async fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failed> {
+    match cli.top {
+        Top::Serve(args) => serve::run(args).await,
+        Top::DemoServer(args) => demo::run(args).await,
+        Top::Command(command) => {
+            let setting =
+                Setting { global: &cli.global, direct: &direct::InProcess, root: Cli::command(), output };
+            Ok(mcp_cli::run(command, setting).await.into())
+        }
+    }
+}
+
+fn complain(output: &mut Output, message: &str) -> ExitCode {
+    // With stderr gone as well there is nobody left to tell.
+    let _ = output.error(message);
+    Exit::Failed.into()
+}

@@ -12,6 +12,8 @@ use mcp_transport::{
 use reqwest::redirect;
 use url::{Host, Url};
 
+use crate::body;
+use crate::failure;
 use crate::headers;
 use crate::options::HttpOptions;
 use crate::tls;
@@ -84,6 +86,46 @@ impl Connector for HttpConnector {
     ) -> BoxFuture<'a, Result<Box<dyn Transport>, TransportError>> {
         async move { Ok(Box::new(self.open(endpoint)?) as Box<dyn Transport>) }.boxed()
     }
+
+    fn health<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        path: &'a str,
+    ) -> BoxFuture<'a, Option<Result<u16, TransportError>>> {
+        async move {
+            match endpoint {
+                Endpoint::Http(http) => Some(self.ask_health(http, path).await),
+                _ => None,
+            }
+        }
+        .boxed()
+    }
+}
+
+impl HttpConnector {
+    /// One GET; the status is the answer and the body is not read.
+    async fn ask_health(&self, endpoint: &HttpEndpoint, path: &str) -> Result<u16, TransportError> {
+        check_url(endpoint)?;
+        let url = health_url(&endpoint.url, path);
+        let headers = headers::configured(&endpoint.headers)?.base();
+        let origin = url.origin().ascii_serialization();
+        let sent = self.client.get(url).headers(headers).send().await;
+        let response = sent.map_err(|error| failure::sending(&error, &origin))?;
+        let status = response.status().as_u16();
+        body::release(response);
+        Ok(status)
+    }
+}
+
+/// The endpoint without a trailing `/` and without a trailing `/mcp`, plus the path (contract §3.5).
+fn health_url(endpoint: &Url, path: &str) -> Url {
+    let base = endpoint.path().trim_end_matches('/');
+    let base = base.strip_suffix("/mcp").unwrap_or(base);
+    let mut url = endpoint.clone();
+    url.set_path(&format!("{base}/{}", path.trim_start_matches('/')));
+    url.set_query(None);
+    url.set_fragment(None);
+    url
 }
 
 impl fmt::Debug for HttpConnector {
@@ -187,6 +229,19 @@ mod tests {
         let error = connector.open(&Endpoint::Stdio(StdioEndpoint::new("cat", ["-"]))).unwrap_err();
         assert_eq!(error.to_string(), "the http transport cannot reach a stdio endpoint");
         assert_eq!(error.delivery, Delivery::NotSent);
+    }
+
+    #[test]
+    fn the_health_path_stands_beside_the_endpoint() {
+        for (endpoint, path, expected) in [
+            ("https://a.example/mcp", "/health", "https://a.example/health"),
+            ("https://a.example/mcp/", "/health", "https://a.example/health"),
+            ("https://a.example", "health", "https://a.example/health"),
+            ("https://a.example/x/mcp?key=1#f", "/up", "https://a.example/x/up"),
+            ("https://a.example/tools", "/health", "https://a.example/tools/health"),
+        ] {
+            assert_eq!(health_url(&endpoint.parse().unwrap(), path).as_str(), expected);
+        }
     }
 
     #[test]

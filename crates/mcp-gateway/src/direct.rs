@@ -1,0 +1,107 @@
+//! `call` and `tools` without a running gateway: a manager of our own, for one command.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use mcp_api_types::{
+    FailureCode, InvocationError, InvocationFailure, InvocationResult, InvokeTool, ServerTools,
+    ValidationError,
+};
+use mcp_cli::{Direct, DirectError, DirectTarget};
+use mcp_config::Config;
+use mcp_manager::Manager;
+use mcp_registry::{Definition, Policy};
+use mcp_transport::{Endpoint, HttpEndpoint, StdioEndpoint};
+
+/// Name of the only server where the command line names it by its address.
+const ONLY: &str = "server";
+
+/// Does the work in this process.
+pub(crate) struct InProcess;
+
+impl Direct for InProcess {
+    fn call<'a>(
+        &'a self,
+        target: &'a DirectTarget,
+        request: InvokeTool,
+    ) -> BoxFuture<'a, Result<InvocationResult, DirectError>> {
+        Box::pin(async move {
+            let manager = open(target)?;
+            let outcome = call(&manager, request).await;
+            manager.shutdown(Duration::ZERO).await;
+            outcome
+        })
+    }
+
+    fn tools<'a>(&'a self, target: &'a DirectTarget) -> BoxFuture<'a, Result<ServerTools, DirectError>> {
+        Box::pin(async move {
+            let manager = open(target)?;
+            let records = manager.refresh_all_tools().await;
+            let tools = mcp_api::server_tools(&manager);
+            manager.shutdown(Duration::ZERO).await;
+            let failures: Vec<_> = records
+                .iter()
+                .filter_map(|record| Some(format!("{}: {}", record.name(), record.last_error.as_ref()?)))
+                .collect();
+            // Some servers' tools are better than none; all of them failing is a failure.
+            if !failures.is_empty() && failures.len() == records.len() {
+                return Err(DirectError::Connect(failures.join("; ")));
+            }
+            Ok(tools)
+        })
+    }
+}
+
+async fn call(manager: &Manager, request: InvokeTool) -> Result<InvocationResult, DirectError> {
+    let routed = mcp_api::tool_call(request).map_err(|error| DirectError::Target(summary(&error)))?;
+    // With several servers it matters which of them offers the tool.
+    if manager.table().servers().len() > 1 {
+        manager.refresh_all_tools().await;
+    }
+    let invocation =
+        manager.call(routed).await.map_err(|error| DirectError::Call(mcp_api::invocation_failure(error)))?;
+    serde_json::from_slice(&mcp_api::result_body(&invocation)).map_err(|error| {
+        DirectError::Call(InvocationFailure {
+            detail: InvocationError {
+                message: format!("the answer of {} cannot be shown: {error}", invocation.server),
+                method: invocation.method.as_str().to_owned(),
+                code: FailureCode::AllCandidatesFailed,
+                attempts: Vec::new(),
+            },
+        })
+    })
+}
+
+fn summary(error: &ValidationError) -> String {
+    error.detail.iter().map(|issue| issue.msg.as_str()).collect::<Vec<_>>().join("; ")
+}
+
+/// A manager over the servers the command line means.
+fn open(target: &DirectTarget) -> Result<Manager, DirectError> {
+    let (policy, definitions) = match target {
+        DirectTarget::Config(path) => {
+            let config = Config::load(path, &mcp_config::process_env)
+                .map_err(|error| DirectError::Config(error.to_string()))?;
+            (config.policy, config.servers)
+        }
+        DirectTarget::Command { program, args } => {
+            (Policy::default(), vec![only(Endpoint::Stdio(StdioEndpoint::new(program, args)))?])
+        }
+        DirectTarget::Url(url) => {
+            let url =
+                url.parse().map_err(|error| DirectError::Target(format!("{url:?} is no URL: {error}")))?;
+            (Policy::default(), vec![only(Endpoint::Http(HttpEndpoint::new(url)))?])
+        }
+        _ => return Err(DirectError::Target("this build cannot reach such a server".into())),
+    };
+    let manager = crate::serve::manager(policy).map_err(|failed| DirectError::Connect(failed.message))?;
+    for definition in definitions {
+        manager.register(definition).map_err(|error| DirectError::Config(error.to_string()))?;
+    }
+    Ok(manager)
+}
+
+fn only(endpoint: Endpoint) -> Result<Definition, DirectError> {
+    let name = ONLY.parse().map_err(|error| DirectError::Target(format!("{error}")))?;
+    Ok(Definition::new(name, endpoint))
+}

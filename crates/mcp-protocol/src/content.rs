@@ -217,7 +217,7 @@ impl<'de> Deserialize<'de> for ContentBlock {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OneOrMany {
     /// A single block.
-    One(ContentBlock),
+    One(Box<ContentBlock>),
     /// A list.
     Many(Vec<ContentBlock>),
 }
@@ -227,7 +227,7 @@ impl OneOrMany {
     #[must_use]
     pub fn blocks(&self) -> &[ContentBlock] {
         match self {
-            Self::One(block) => std::slice::from_ref(block),
+            Self::One(block) => std::slice::from_ref(&**block),
             Self::Many(blocks) => blocks,
         }
     }
@@ -247,7 +247,7 @@ impl<'de> Deserialize<'de> for OneOrMany {
         let raw = RawJson::deserialize(deserializer)?;
         match raw.kind() {
             crate::json::JsonKind::Array => raw.to().map(Self::Many),
-            _ => raw.to().map(Self::One),
+            _ => raw.to().map(|block| Self::One(Box::new(block))),
         }
         .map_err(D::Error::custom)
     }

@@ -81,8 +81,8 @@ pub enum JsonKind {
 
 impl JsonKind {
     /// The kind of valid JSON text, told from its first byte.
-    pub(crate) fn of(text: &str) -> Self {
-        match text.trim_start().as_bytes().first() {
+    pub(crate) fn of(text: &[u8]) -> Self {
+        match text.trim_ascii_start().first() {
             Some(b'{') => Self::Object,
             Some(b'[') => Self::Array,
             Some(b'"') => Self::String,
@@ -177,7 +177,7 @@ impl RawJson {
     /// What kind of value it is.
     #[must_use]
     pub fn kind(&self) -> JsonKind {
-        JsonKind::of(self.as_str())
+        JsonKind::of(&self.0)
     }
 
     /// The top-level members of an object, in order, their values unparsed.

@@ -78,7 +78,7 @@ impl<'a> Members<'a> {
             }
         }
 
-        let kind = JsonKind::of(text);
+        let kind = JsonKind::of(text.as_bytes());
         if kind != JsonKind::Object && !text.trim().is_empty() {
             serde_json::from_str::<&RawValue>(text)?;
             return Err(InvalidJson::NotAnObject { found: kind });
@@ -91,7 +91,7 @@ impl<'a> Members<'a> {
 
     /// Splits text that a parser has accepted before, without parsing it again.
     pub(crate) fn of_valid(text: &'a str) -> Result<Self, InvalidJson> {
-        let kind = JsonKind::of(text);
+        let kind = JsonKind::of(text.as_bytes());
         if kind != JsonKind::Object {
             return Err(InvalidJson::NotAnObject { found: kind });
         }

@@ -97,7 +97,7 @@ impl InputRequired {
         Ok(Self { requests, state })
     }
 
-    /// Writes the result. Questions that are none are left out, so `state` must be there then.
+    /// Writes the result. Without questions only the state is written, if there is one.
     #[must_use]
     pub fn encode(&self) -> RawJson {
         let mut members = Members::default();
@@ -106,7 +106,8 @@ impl InputRequired {
         for request in &self.requests {
             requests.set_json(&request.key, request.encode());
         }
-        if !requests.is_empty() {
+        // One of the two members must be there.
+        if !requests.is_empty() || self.state.is_none() {
             members.set_json("inputRequests", requests.encode());
         }
         if let Some(state) = &self.state {

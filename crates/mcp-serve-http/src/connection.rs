@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 use tower::ServiceExt;
 
+use crate::body::TimedBody;
 use crate::limits::ServeLimits;
 use crate::stall::StallGuard;
 
@@ -31,10 +32,10 @@ pub(crate) async fn drive(
     let head_due = Instant::now() + limits.head_timeout;
     let first_head = Arc::new(Notify::new());
     let service = {
-        let first_head = Arc::clone(&first_head);
+        let (first_head, limits) = (Arc::clone(&first_head), Arc::clone(&limits));
         service_fn(move |request: hyper::Request<Incoming>| {
             first_head.notify_one();
-            answer(router.clone(), request, peer)
+            answer(router.clone(), request.map(|body| timed(body, &limits)), peer)
         })
     };
     // hyper's header timeout runs from the first poll, and again from the end of every response, until a
@@ -72,12 +73,11 @@ pub(crate) async fn drive(
     }
 }
 
-async fn answer(
-    router: Router,
-    request: hyper::Request<Incoming>,
-    peer: SocketAddr,
-) -> Result<Response, Infallible> {
-    let mut request: Request = request.map(Body::new);
+fn timed(body: Incoming, limits: &ServeLimits) -> Body {
+    Body::new(TimedBody::new(body, limits.body_idle, limits.body_total))
+}
+
+async fn answer(router: Router, mut request: Request, peer: SocketAddr) -> Result<Response, Infallible> {
     request.extensions_mut().insert(ConnectInfo(peer));
     router.oneshot(request).await
 }

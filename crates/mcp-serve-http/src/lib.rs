@@ -2,6 +2,7 @@
 
 mod accept;
 mod authority;
+mod body;
 mod connection;
 mod guard;
 mod host_policy;

@@ -148,6 +148,26 @@ async fn a_slow_handler_is_not_taken_for_an_idle_client() {
 }
 
 #[tokio::test]
+async fn a_body_that_does_not_come_is_given_up() {
+    let echo = async |body: Result<String, _>| match body {
+        Ok(body) => body,
+        Err(_) => "no body".to_owned(),
+    };
+    for (body_idle, body_total) in [(SHORT, Duration::from_secs(60)), (Duration::from_secs(60), SHORT)] {
+        let router = Router::new().route("/", axum::routing::post(echo));
+        let server = Server::start(router, ServeLimits { body_idle, body_total, ..limits() }).await;
+        let mut client = server.connect().await;
+        client.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nab").await.unwrap();
+        assert!(read_to_end(&mut client).await.contains("no body"));
+
+        let mut client = server.connect().await;
+        client.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nab").await.unwrap();
+        client.write_all(b"cd").await.unwrap();
+        assert!(read_until(&mut client, "abcd").await.contains("200 OK"));
+    }
+}
+
+#[tokio::test]
 async fn a_head_beyond_its_size_is_refused() {
     let server = Server::start(hello(), ServeLimits { max_headers: 5, ..limits() }).await;
     for (fields, status) in [

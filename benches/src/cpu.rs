@@ -1,0 +1,45 @@
+//! Time another process has spent on a processor.
+
+use std::path::Path;
+use std::time::Duration;
+
+/// Time all threads of a process have run so far; `None` where the system does not tell (only Linux does).
+///
+/// From `/proc/PID/task/*/schedstat`, which counts nanoseconds; `/proc/PID/stat` counts ticks of 10 ms.
+/// Threads that have ended are not in it.
+pub(crate) fn of_process(id: u32) -> Option<Duration> {
+    let threads = std::fs::read_dir(Path::new("/proc").join(id.to_string()).join("task")).ok()?;
+    let nanos = threads
+        .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok())
+        .map(|text| running(&text))
+        .sum::<Option<u64>>()?;
+    Some(Duration::from_nanos(nanos))
+}
+
+/// The first of the numbers: nanoseconds on a processor.
+fn running(schedstat: &str) -> Option<u64> {
+    schedstat.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_number_counts() {
+        assert_eq!(running("77700120 64835766 195\n"), Some(77_700_120));
+        assert_eq!(running(""), None);
+    }
+
+    #[test]
+    fn work_takes_time() {
+        let id = std::process::id();
+        // Not Linux, or a kernel without these numbers.
+        let Some(before) = of_process(id) else { return };
+        let mut sum = 0u64;
+        while of_process(id).is_some_and(|now| now == before) {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        assert!(of_process(id) > Some(before));
+    }
+}

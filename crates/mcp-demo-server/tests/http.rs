@@ -446,7 +446,7 @@ async fn ids_in_flight_are_unique_in_a_session_only() {
         1,
         "tools/call",
         json!({
-            "name": "slow", "arguments": { "ms": 400, "steps": 40 }, "_meta": { "progressToken": 1 },
+            "name": "slow", "arguments": { "ms": 1500, "steps": 50 }, "_meta": { "progressToken": 1 },
         }),
     );
     let first = site.post(&[("mcp-session-id", &one)], &slow).await;
@@ -455,6 +455,6 @@ async fn ids_in_flight_are_unique_in_a_session_only() {
     let other = site.post(&[("mcp-session-id", &two)], &slow).await;
     for stream in [first, other] {
         let last = events(stream, usize::MAX).await.pop().unwrap();
-        assert_eq!(last["result"]["content"][0]["text"], "took 400ms");
+        assert_eq!(last["result"]["content"][0]["text"], "took 1.5s");
     }
 }

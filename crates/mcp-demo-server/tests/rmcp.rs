@@ -13,7 +13,7 @@ use rmcp::model::{
     CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, CreateMessageRequestParams,
     CreateMessageResult, ElicitRequestParams, ElicitResult, ElicitationAction, ErrorData,
     GetPromptRequestParams, Implementation, ListRootsResult, ProgressNotificationParam, ProtocolVersion,
-    ReadResourceRequestParams, Root, SamplingMessage,
+    ReadResourceRequestParams, Root, SamplingMessage, ServerNotification, SubscriptionFilter,
 };
 use rmcp::service::{NotificationContext, RequestContext, RunningService};
 use rmcp::transport::StreamableHttpClientTransport;
@@ -139,11 +139,24 @@ async fn exercise(client: &Client, era: Era) {
     assert_eq!(styles, ["friendly"]);
 }
 
+/// `subscriptions/listen`, which the stateless era has for news.
+async fn listen(client: &Client) {
+    let mut filter = SubscriptionFilter::default();
+    filter.resource_subscriptions = Some(vec!["demo://counter".to_owned()]);
+    let mut subscription = timeout(BOUND, client.listen(filter)).await.unwrap().unwrap();
+    call(client, "increment", json!({})).await;
+    let news = timeout(BOUND, subscription.next()).await.unwrap().unwrap().unwrap();
+    assert!(matches!(news, ServerNotification::ResourceUpdatedNotification(_)), "{news:?}");
+}
+
 #[tokio::test]
 async fn both_eras_over_a_pipe() {
     for era in [Era::Handshake, Era::Stateless] {
         let (client, server) = over_pipe(era, DemoOptions::default()).await;
         exercise(&client, era).await;
+        if era == Era::Stateless {
+            listen(&client).await;
+        }
         assert!(client.service().progress.load(Ordering::SeqCst) >= 3, "{era}");
         client.cancel().await.unwrap();
         assert_eq!(timeout(BOUND, server).await.unwrap().unwrap().unwrap(), StdioEnd::Eof);
@@ -155,6 +168,9 @@ async fn both_eras_over_http() {
     for era in [Era::Handshake, Era::Stateless] {
         let (client, stop, server) = over_http(era).await;
         exercise(&client, era).await;
+        if era == Era::Stateless {
+            listen(&client).await;
+        }
         assert!(client.service().progress.load(Ordering::SeqCst) >= 3, "{era}");
         client.cancel().await.unwrap();
         stop.send(()).unwrap();

@@ -69,7 +69,7 @@ async fn garbage_is_answered_and_skipped() {
     assert_eq!(pipe.end().await, StdioEnd::Eof);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn slow_calls_do_not_hold_up_others() {
     let mut pipe = Pipe::start(DemoOptions::default());
     let params = json!({

@@ -7,6 +7,7 @@ mod post;
 mod reply;
 mod sessions;
 
+use std::error::Error;
 use std::sync::Arc;
 
 use axum::Router;
@@ -15,6 +16,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use http_body_util::LengthLimitError;
 use mcp_protocol::Era;
 use mcp_protocol::header::{PROTOCOL_VERSION, SESSION_ID};
 use mcp_serve_http::{ServeLimits, ServeReport, serve};
@@ -123,7 +125,10 @@ async fn receive(endpoint: &Endpoint, headers: &HeaderMap, body: Body) -> Respon
     }
     match to_bytes(body, MAX_BODY).await {
         Ok(body) => post::post(endpoint, headers, &body).await,
-        Err(_) => refuse_transport(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large or broken off"),
+        Err(error) if error.source().is_some_and(|cause| cause.is::<LengthLimitError>()) => {
+            refuse_transport(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
+        }
+        Err(_) => refuse_transport(StatusCode::BAD_REQUEST, "the body did not come to its end"),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Invoking a tool or reading a resource: requests, results, and the trace of what was tried.
 
-use std::{fmt, num::NonZeroU64};
+use std::num::NonZeroU64;
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::value::RawValue;
 
 /// The body of `POST /invoke/tool` (contract §6.2, endpoint 11). Unknown keys are refused.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,9 +29,6 @@ pub struct InvokeTool {
     /// Limit of one attempt, in milliseconds; the server's `request_timeout` when missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<NonZeroU64>,
-    /// On whose behalf the call is made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_context: Option<UserContext>,
 }
 
 impl InvokeTool {
@@ -45,7 +42,6 @@ impl InvokeTool {
             group: None,
             idempotent: None,
             timeout_ms: None,
-            user_context: None,
         }
     }
 }
@@ -71,33 +67,6 @@ pub struct InvokeResource {
     /// As [`InvokeTool::timeout_ms`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<NonZeroU64>,
-    /// As [`InvokeTool::user_context`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_context: Option<UserContext>,
-}
-
-/// The user a call is made for (contract §8.5). `Debug` shows neither the token nor other values.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct UserContext {
-    /// Who it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<String>,
-    /// A bearer token for the addressed server. Never stored, logged or echoed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
-    /// Further, non-secret fields.
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
-
-impl fmt::Debug for UserContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UserContext")
-            .field("user_id", &self.user_id)
-            .field("token", &self.token.as_ref().map(|_| "redacted"))
-            .field("other", &self.other.keys().collect::<Vec<_>>())
-            .finish()
-    }
 }
 
 /// The body of a served invocation, status 200 (contract §4.3).
@@ -119,14 +88,14 @@ pub struct InvocationResult {
 }
 
 /// The body of a failed invocation, status 503 (contract §4.6).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InvocationFailure {
     /// What failed and how.
     pub detail: InvocationError,
 }
 
 /// Why no server answered, and what was tried (contract §4.6).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InvocationError {
     /// For people: that no server is reachable, or every failed candidate with its stage and error.
     pub message: String,
@@ -160,7 +129,7 @@ pub enum FailureCode {
 }
 
 /// One entry of the trace (contract §4.4).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Name of the candidate.
     pub server: String,
@@ -177,7 +146,7 @@ pub struct Attempt {
     pub attempt: Option<u32>,
     /// Additive: how long it took, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub duration_ms: Option<u64>,
+    pub duration_ms: Option<f64>,
     /// Additive: how far a failed request got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,

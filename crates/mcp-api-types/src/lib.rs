@@ -23,7 +23,7 @@ pub use event::{
 };
 pub use invoke::{
     Attempt, Delivery, ErrorCategory, FailureCode, InvocationError, InvocationFailure, InvocationResult,
-    InvokeResource, InvokeTool, Stage, UserContext,
+    InvokeResource, InvokeTool, Stage,
 };
 pub use ready::{Health, Ready, ReadyState};
 pub use server::{

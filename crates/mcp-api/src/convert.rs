@@ -146,7 +146,7 @@ pub(crate) fn attempt(attempt: &Attempt) -> api::Attempt {
         error: attempt.failure.as_ref().map(|failure| failure.text.to_string()),
         error_category: attempt.failure.as_ref().map(|failure| category(failure.category)),
         attempt: None,
-        duration_ms: Some(u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX)),
+        duration_ms: Some(attempt.duration.as_secs_f64() * 1000.0),
         delivery: attempt.delivery.map(|delivery| match delivery {
             Delivery::NotSent => api::Delivery::NotSent,
             Delivery::Rejected => api::Delivery::Rejected,

@@ -145,7 +145,7 @@ pub(crate) fn attempts(attempts: &[Attempt]) -> Table {
                 Stage::Invoke => "invoke",
             }),
             outcome,
-            Span::plain(attempt.duration_ms.map(|ms| millis(ms as f64)).unwrap_or_default()),
+            Span::plain(attempt.duration_ms.map(millis).unwrap_or_default()),
             Span::plain(attempt.error.as_deref().unwrap_or_default()),
         ]);
     }

@@ -250,8 +250,12 @@ impl Link {
             match item {
                 Some(Ok(incoming)) => self.accept(incoming),
                 Some(Err(error)) if matches!(error.kind, TransportErrorKind::Payload(_)) => {
-                    tracing::warn!(%error, "ignored an unusable message");
                     count(&self.counters.bad_messages);
+                    match error.answers.clone() {
+                        // An answer all the same: whoever waits for it need not wait for the timeout.
+                        Some(id) => self.deliver(&id, Err(CallError::Transport(error))),
+                        None => tracing::warn!(%error, "ignored an unusable message"),
+                    }
                 }
                 Some(Err(error)) => break error,
                 None => break closed(),

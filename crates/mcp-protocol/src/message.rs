@@ -117,7 +117,7 @@ pub enum ParseErrorKind {
         found: JsonKind,
     },
     /// Neither request nor answer.
-    #[error("the message has no \"method\", \"result\" or \"error\"")]
+    #[error("missing result: the message has no \"method\", \"result\" or \"error\"")]
     Shapeless,
     /// Request and answer at once, or result and error at once.
     #[error("the message has both {0:?} and {1:?}")]

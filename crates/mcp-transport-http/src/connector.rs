@@ -26,13 +26,15 @@ use crate::transport::HttpTransport;
 pub struct HttpConnector {
     client: reqwest::Client,
     options: Arc<HttpOptions>,
+    /// Why no server can be verified, if so.
+    no_tls: Option<Arc<str>>,
 }
 
 /// Why an [`HttpConnector`] could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectorError {
-    /// No usable TLS configuration, for example because the system has no trusted certificates.
+    /// No usable TLS configuration.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
     /// The client refused its settings, for example a `User-Agent` that is no header value.
@@ -46,8 +48,10 @@ impl HttpConnector {
     /// # Errors
     /// [`ConnectorError`] if TLS or the client cannot be set up.
     pub fn new(options: HttpOptions) -> Result<Self, ConnectorError> {
+        let (tls, problem) = tls::client_config().map_err(ConnectorError::Tls)?;
+        let no_tls = problem.map(|error| error.to_string().into());
         let builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config().map_err(ConnectorError::Tls)?)
+            .tls_backend_preconfigured(tls)
             .user_agent(&options.user_agent)
             // Credentials belong to an origin: they follow neither a redirect nor a proxy of the environment.
             .redirect(redirect::Policy::none())
@@ -64,13 +68,13 @@ impl HttpConnector {
             .http1_max_headers(100)
             .http2_max_header_list_size(32 << 10);
         let client = detect_dead_peers(builder).build().map_err(ConnectorError::Client)?;
-        Ok(Self { client, options: Arc::new(options) })
+        Ok(Self { client, options: Arc::new(options), no_tls })
     }
 
     fn open(&self, endpoint: &Endpoint) -> Result<HttpTransport, TransportError> {
         match endpoint {
             Endpoint::Http(http) => {
-                check_url(http)?;
+                self.check(http)?;
                 let headers = headers::configured(&http.headers)?;
                 Ok(HttpTransport::new(self.client.clone(), self.options.clone(), http.url.clone(), headers))
             }
@@ -103,9 +107,19 @@ impl Connector for HttpConnector {
 }
 
 impl HttpConnector {
+    fn check(&self, endpoint: &HttpEndpoint) -> Result<(), TransportError> {
+        check_url(endpoint)?;
+        match &self.no_tls {
+            Some(reason) if endpoint.url.scheme() == "https" => {
+                Err(unusable(format!("https needs trusted certificates (package ca-certificates): {reason}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// One GET; the status is the answer and the body is not read.
     async fn ask_health(&self, endpoint: &HttpEndpoint, path: &str) -> Result<u16, TransportError> {
-        check_url(endpoint)?;
+        self.check(endpoint)?;
         let url = health_url(&endpoint.url, path);
         let headers = headers::configured(&endpoint.headers)?.base();
         let origin = url.origin().ascii_serialization();

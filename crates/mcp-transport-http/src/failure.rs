@@ -1,7 +1,6 @@
 //! What the HTTP client reports, as transport errors without URLs or secrets.
 
 use std::error::Error;
-use std::fmt::Write;
 
 use mcp_transport::{Delivery, TransportError, TransportErrorKind};
 
@@ -34,15 +33,13 @@ pub(crate) fn payload(text: String) -> TransportError {
     TransportError::new(TransportErrorKind::Payload(text.into()), Delivery::Unknown)
 }
 
-/// The causes below `reqwest`'s own layer, whose text would name the URL.
+/// The innermost cause: the layers around it only say that they failed, and `reqwest`'s names the URL.
 fn cause(error: &reqwest::Error) -> String {
-    let mut text = String::new();
+    let mut innermost = None;
     let mut source = error.source();
     while let Some(error) = source {
-        let separator = if text.is_empty() { "" } else { ": " };
-        // Writing to a `String` cannot fail.
-        let _ = write!(text, "{separator}{error}");
+        innermost = Some(error);
         source = error.source();
     }
-    if text.is_empty() { "no further detail".to_owned() } else { text }
+    innermost.map_or_else(|| "no further detail".to_owned(), ToString::to_string)
 }

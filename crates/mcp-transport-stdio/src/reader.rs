@@ -111,9 +111,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             self.heard_a_message = true;
             self.noise.reset();
         }
-        let item = message
-            .map(|message| Incoming { message, frame })
-            .map_err(|error| payload_error(format!("unusable message from the server: {error}")));
+        let item = message.map(|message| Incoming { message, frame }).map_err(|error| {
+            payload_error(format!("unusable message from the server: {error}")).answering(error.id)
+        });
         self.deliver(item, size).await;
     }
 

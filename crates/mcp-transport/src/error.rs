@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use mcp_protocol::RequestId;
+
 /// How far a message got before the failure. Decides whether a repeat is safe (reliability §1.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Delivery {
@@ -71,12 +73,20 @@ pub struct TransportError {
     pub kind: TransportErrorKind,
     /// How far the message got.
     pub delivery: Delivery,
+    /// The request that an unusable message was meant to answer, if that could be read.
+    pub answers: Option<RequestId>,
 }
 
 impl TransportError {
     /// A failure with a known delivery.
     #[must_use]
     pub fn new(kind: TransportErrorKind, delivery: Delivery) -> Self {
-        Self { kind, delivery }
+        Self { kind, delivery, answers: None }
+    }
+
+    /// The same, known to concern one request.
+    #[must_use]
+    pub fn answering(self, id: Option<RequestId>) -> Self {
+        Self { answers: id, ..self }
     }
 }

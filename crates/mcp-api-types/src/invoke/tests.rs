@@ -18,8 +18,7 @@ fn a_minimal_request_gets_the_defaults() {
 fn a_full_request_keeps_its_bytes() {
     let text = concat!(
         r#"{"tool_name":"add","arguments":{"b": 1.0,"a":12345678901234567890},"preferred_servers":["x","y"],"#,
-        r#""preferred_only":true,"group":"g","idempotent":false,"timeout_ms":250,"#,
-        r#""user_context":{"user_id":"u","token":"t","team":"blue"}}"#
+        r#""preferred_only":true,"group":"g","idempotent":false,"timeout_ms":250}"#
     );
     assert_eq!(json(&serde_json::from_str::<InvokeTool>(text).unwrap()), text);
 }
@@ -38,16 +37,6 @@ fn requests_refuse_what_they_do_not_know() {
         assert!(error.contains(names), "{bad}: {error}");
     }
     assert!(serde_json::from_str::<InvokeResource>(r#"{"uri":"a","arguments":{}}"#).is_err());
-}
-
-#[test]
-fn a_token_is_never_printed() {
-    let request: InvokeTool = serde_json::from_str(
-        r#"{"tool_name":"add","user_context":{"token":"canary","user_id":"u","x":"hidden"}}"#,
-    )
-    .unwrap();
-    let text = format!("{request:?}");
-    assert!(text.contains("redacted") && !text.contains("canary") && !text.contains("hidden"), "{text}");
 }
 
 #[test]
@@ -92,8 +81,8 @@ fn the_failure_of_the_contract_parses() {
         ]
     );
     // Written back it is the same document.
-    let written: Value = serde_json::from_str(&json(&failure)).unwrap();
-    assert_eq!(written, serde_json::from_str::<Value>(text).unwrap());
+    let written: serde_json::Value = serde_json::from_str(&json(&failure)).unwrap();
+    assert_eq!(written, serde_json::from_str::<serde_json::Value>(text).unwrap());
 }
 
 #[test]
@@ -113,9 +102,9 @@ fn an_attempt_has_its_five_keys_and_what_is_known_beyond() {
         r#"{"server":"a","stage":"invoke","success":true,"error":null,"error_category":null}"#
     );
     attempt.attempt = Some(2);
-    attempt.duration_ms = Some(15);
+    attempt.duration_ms = Some(15.25);
     attempt.delivery = Some(Delivery::NotSent);
-    assert!(json(&attempt).ends_with(r#","attempt":2,"duration_ms":15,"delivery":"not_sent"}"#));
+    assert!(json(&attempt).ends_with(r#","attempt":2,"duration_ms":15.25,"delivery":"not_sent"}"#));
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn the_trace_is_a_table() {
          2  backup   initialize  ok\n\
          3  backup   invoke      http_status      http status 503\n"
     );
-    trace[1].duration_ms = Some(12);
+    trace[1].duration_ms = Some(12.0);
     assert_eq!(
         table::text(&attempts(&trace[1..2]).lines(None)),
         "#  SERVER  STAGE       OUTCOME  TIME\n\

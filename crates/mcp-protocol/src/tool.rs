@@ -4,6 +4,7 @@ use crate::content::ContentBlock;
 use crate::json::RawJson;
 use crate::resource::Icon;
 use crate::structure::{structure, words};
+use crate::task::TaskMetadata;
 
 structure! {
     /// A tool as its server describes it.
@@ -105,6 +106,8 @@ structure! {
         req name "name": Box<str>;
         /// Its arguments, an object.
         opt arguments "arguments": RawJson;
+        /// The wish to run as a task; 2025-11-25 only.
+        opt task "task": TaskMetadata;
         /// Metadata.
         opt meta "_meta": RawJson;
     }

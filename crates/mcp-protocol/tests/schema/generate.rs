@@ -8,6 +8,8 @@ use crate::files::Schema;
 pub(crate) struct Generator<'a> {
     schema: &'a Schema,
     state: u64,
+    /// Every member the schema names and none besides.
+    complete: bool,
 }
 
 /// Nesting below which optional members are left out and arrays stay empty.
@@ -15,7 +17,12 @@ const DEEP: usize = 5;
 
 impl<'a> Generator<'a> {
     pub(crate) fn new(schema: &'a Schema, seed: u64) -> Self {
-        Self { schema, state: seed }
+        Self { schema, state: seed, complete: false }
+    }
+
+    /// Generates every optional member and no unknown one.
+    pub(crate) fn complete(schema: &'a Schema, seed: u64) -> Self {
+        Self { complete: true, ..Self::new(schema, seed) }
     }
 
     /// A value of a definition.
@@ -81,12 +88,12 @@ impl<'a> Generator<'a> {
         if let Some(Value::Object(properties)) = keywords.get("properties") {
             for (name, schema) in properties {
                 let wanted = required.iter().any(|required| required == name);
-                if wanted || (depth < DEEP && self.below(2) == 0) {
+                if wanted || (depth < DEEP && (self.complete || self.below(2) == 0)) {
                     object.insert(name.clone(), self.value(schema, depth + 1));
                 }
             }
         }
-        if depth < DEEP {
+        if depth < DEEP && !self.complete {
             for _ in 0..self.below(3) {
                 let name = format!("com.example/{}", self.string(None));
                 let value = match keywords.get("additionalProperties") {

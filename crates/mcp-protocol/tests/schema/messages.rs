@@ -78,8 +78,8 @@ fn check(what: &str, example: &Value) {
         Message::Notification(notification) => (notification.method, notification.params),
         Message::Response(_) | Message::Failure(_) => return,
     };
-    if let (Some(round_trip), Some(params)) = (params_structure(&method), params) {
-        assert_survives(what, round_trip, &params.to().unwrap());
+    if let (Some(structure), Some(params)) = (params_structure(&method), params) {
+        assert_survives(what, structure, &params.to().unwrap());
     }
 }
 

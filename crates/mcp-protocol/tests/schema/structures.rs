@@ -1,6 +1,7 @@
 //! Every definition that has a structure here: examples are read and written back without loss.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 
 use mcp_protocol::capability::{ClientCapabilities, ServerCapabilities};
 use mcp_protocol::completion::{CompleteParams, CompleteResult, PromptReference, ResourceReference};
@@ -8,7 +9,7 @@ use mcp_protocol::content::{
     Annotations, AudioContent, ContentBlock, EmbeddedResource, ImageContent, ResourceLink, Role, TextContent,
     ToolResultContent, ToolUseContent,
 };
-use mcp_protocol::elicitation::{ElicitParams, ElicitResult};
+use mcp_protocol::elicitation::{ElicitParams, ElicitResult, ElicitationCompleteParams};
 use mcp_protocol::initialize::{InitializeParams, InitializeResult};
 use mcp_protocol::list::Page;
 use mcp_protocol::meta::RequestMeta;
@@ -36,90 +37,99 @@ use crate::generate::Generator;
 use crate::messages::is_message;
 
 /// Examples per definition and revision.
-pub(crate) const EXAMPLES: u64 = 60;
+pub(crate) const EXAMPLES: u64 = 30;
 
-/// Reads a value into a structure and writes it back.
-type RoundTrip = fn(&RawJson) -> Result<RawJson, InvalidJson>;
+/// What can be done with a structure without naming its type.
+#[derive(Clone, Copy)]
+pub(crate) struct Structure {
+    /// Reads a value and writes it back.
+    round_trip: fn(&RawJson) -> Result<RawJson, InvalidJson>,
+    /// Reads a value and shows what became of it.
+    show: fn(&RawJson) -> String,
+}
 
-fn through<T: DeserializeOwned + Serialize>(raw: &RawJson) -> Result<RawJson, InvalidJson> {
-    RawJson::encode(&raw.to::<T>()?)
+fn through<T: DeserializeOwned + Serialize + Debug>() -> Structure {
+    Structure {
+        round_trip: |raw| RawJson::encode(&raw.to::<T>()?),
+        show: |raw| format!("{:?}", raw.to::<T>().unwrap()),
+    }
 }
 
 /// The structure of a definition; `None` if it has none.
-fn structure(definition: &str) -> Option<RoundTrip> {
+fn structure(definition: &str) -> Option<Structure> {
     Some(match definition {
-        "Annotations" => through::<Annotations>,
-        "AudioContent" => through::<AudioContent>,
-        "BlobResourceContents" => through::<BlobResourceContents>,
-        "CallToolRequestParams" => through::<CallToolParams>,
-        "CallToolResult" => through::<CallToolResult>,
-        "CancelTaskResult" | "GetTaskResult" | "Task" | "TaskStatusNotificationParams" => through::<Task>,
-        "CancelledNotificationParams" => through::<cancel::CancelledParams>,
-        "ClientCapabilities" => through::<ClientCapabilities>,
-        "CompleteRequestParams" => through::<CompleteParams>,
-        "CompleteResult" => through::<CompleteResult>,
-        "ContentBlock" | "SamplingMessageContentBlock" => through::<ContentBlock>,
-        "CreateMessageRequestParams" => through::<CreateMessageParams>,
-        "CreateMessageResult" => through::<CreateMessageResult>,
-        "CreateTaskResult" => through::<CreateTaskResult>,
-        "DiscoverResult" => through::<discover::DiscoverResult>,
+        "Annotations" => through::<Annotations>(),
+        "AudioContent" => through::<AudioContent>(),
+        "BlobResourceContents" => through::<BlobResourceContents>(),
+        "CallToolRequestParams" => through::<CallToolParams>(),
+        "CallToolResult" => through::<CallToolResult>(),
+        "CancelTaskResult" | "GetTaskResult" | "Task" | "TaskStatusNotificationParams" => through::<Task>(),
+        "CancelledNotificationParams" => through::<cancel::CancelledParams>(),
+        "ClientCapabilities" => through::<ClientCapabilities>(),
+        "CompleteRequestParams" => through::<CompleteParams>(),
+        "CompleteResult" => through::<CompleteResult>(),
+        "ContentBlock" | "SamplingMessageContentBlock" => through::<ContentBlock>(),
+        "CreateMessageRequestParams" => through::<CreateMessageParams>(),
+        "CreateMessageResult" => through::<CreateMessageResult>(),
+        "CreateTaskResult" => through::<CreateTaskResult>(),
+        "DiscoverResult" => through::<discover::DiscoverResult>(),
         "ElicitRequestFormParams" | "ElicitRequestParams" | "ElicitRequestURLParams" => {
-            through::<ElicitParams>
+            through::<ElicitParams>()
         }
-        "ElicitResult" => through::<ElicitResult>,
-        "EmbeddedResource" => through::<EmbeddedResource>,
-        "GetPromptRequestParams" => through::<GetPromptParams>,
-        "GetPromptResult" => through::<GetPromptResult>,
-        "Icon" => through::<Icon>,
-        "ImageContent" => through::<ImageContent>,
-        "Implementation" => through::<implementation::Implementation>,
-        "InitializeRequestParams" => through::<InitializeParams>,
-        "InitializeResult" => through::<InitializeResult>,
-        "ListRootsResult" => through::<ListRootsResult>,
-        "LoggingLevel" => through::<logging::LogLevel>,
-        "LoggingMessageNotificationParams" => through::<logging::LogMessageParams>,
-        "ModelHint" => through::<ModelHint>,
-        "ModelPreferences" => through::<ModelPreferences>,
-        "ProgressNotificationParams" => through::<progress::ProgressParams>,
-        "ProgressToken" | "RequestId" => through::<RequestId>,
-        "Prompt" => through::<Prompt>,
-        "PromptArgument" => through::<PromptArgument>,
-        "PromptMessage" => through::<PromptMessage>,
-        "PromptReference" => through::<PromptReference>,
-        "ReadResourceRequestParams" => through::<ReadResourceParams>,
-        "ReadResourceResult" => through::<ReadResourceResult>,
-        "RelatedTaskMetadata" => through::<TaskReference>,
-        "RequestMetaObject" => request_meta,
-        "Resource" => through::<Resource>,
-        "ResourceLink" => through::<ResourceLink>,
-        "ResourceReference" | "ResourceTemplateReference" => through::<ResourceReference>,
-        "ResourceTemplate" => through::<ResourceTemplate>,
-        "ResourceUpdatedNotificationParams" => through::<ResourceUpdatedParams>,
-        "Role" => through::<Role>,
-        "Root" => through::<Root>,
-        "SamplingMessage" => through::<SamplingMessage>,
-        "ServerCapabilities" => through::<ServerCapabilities>,
-        "SetLevelRequestParams" => through::<logging::SetLevelParams>,
-        "SubscribeRequestParams" | "UnsubscribeRequestParams" => through::<SubscribeParams>,
-        "SubscriptionFilter" => through::<SubscriptionFilter>,
-        "SubscriptionsAcknowledgedNotificationParams" => through::<AcknowledgedParams>,
-        "SubscriptionsListenRequestParams" => through::<ListenParams>,
-        "TaskMetadata" => through::<TaskMetadata>,
-        "TaskStatus" => through::<TaskStatus>,
-        "TextContent" => through::<TextContent>,
-        "TextResourceContents" => through::<TextResourceContents>,
-        "Tool" => through::<Tool>,
-        "ToolAnnotations" => through::<ToolAnnotations>,
-        "ToolChoice" => through::<ToolChoice>,
-        "ToolExecution" => through::<ToolExecution>,
-        "ToolResultContent" => through::<ToolResultContent>,
-        "ToolUseContent" => through::<ToolUseContent>,
+        "ElicitResult" => through::<ElicitResult>(),
+        "EmbeddedResource" => through::<EmbeddedResource>(),
+        "GetPromptRequestParams" => through::<GetPromptParams>(),
+        "GetPromptResult" => through::<GetPromptResult>(),
+        "Icon" => through::<Icon>(),
+        "ImageContent" => through::<ImageContent>(),
+        "Implementation" => through::<implementation::Implementation>(),
+        "InitializeRequestParams" => through::<InitializeParams>(),
+        "InitializeResult" => through::<InitializeResult>(),
+        "ListRootsResult" => through::<ListRootsResult>(),
+        "LoggingLevel" => through::<logging::LogLevel>(),
+        "LoggingMessageNotificationParams" => through::<logging::LogMessageParams>(),
+        "ModelHint" => through::<ModelHint>(),
+        "ModelPreferences" => through::<ModelPreferences>(),
+        "ProgressNotificationParams" => through::<progress::ProgressParams>(),
+        "ProgressToken" | "RequestId" => through::<RequestId>(),
+        "Prompt" => through::<Prompt>(),
+        "PromptArgument" => through::<PromptArgument>(),
+        "PromptMessage" => through::<PromptMessage>(),
+        "PromptReference" => through::<PromptReference>(),
+        "ReadResourceRequestParams" => through::<ReadResourceParams>(),
+        "ReadResourceResult" => through::<ReadResourceResult>(),
+        "RelatedTaskMetadata" => through::<TaskReference>(),
+        "RequestMetaObject" => Structure { round_trip: request_meta, show: |_| String::new() },
+        "Resource" => through::<Resource>(),
+        "ResourceLink" => through::<ResourceLink>(),
+        "ResourceReference" | "ResourceTemplateReference" => through::<ResourceReference>(),
+        "ResourceTemplate" => through::<ResourceTemplate>(),
+        "ResourceUpdatedNotificationParams" => through::<ResourceUpdatedParams>(),
+        "Role" => through::<Role>(),
+        "Root" => through::<Root>(),
+        "SamplingMessage" => through::<SamplingMessage>(),
+        "ServerCapabilities" => through::<ServerCapabilities>(),
+        "SetLevelRequestParams" => through::<logging::SetLevelParams>(),
+        "SubscribeRequestParams" | "UnsubscribeRequestParams" => through::<SubscribeParams>(),
+        "SubscriptionFilter" => through::<SubscriptionFilter>(),
+        "SubscriptionsAcknowledgedNotificationParams" => through::<AcknowledgedParams>(),
+        "SubscriptionsListenRequestParams" => through::<ListenParams>(),
+        "TaskMetadata" => through::<TaskMetadata>(),
+        "TaskStatus" => through::<TaskStatus>(),
+        "TextContent" => through::<TextContent>(),
+        "TextResourceContents" => through::<TextResourceContents>(),
+        "Tool" => through::<Tool>(),
+        "ToolAnnotations" => through::<ToolAnnotations>(),
+        "ToolChoice" => through::<ToolChoice>(),
+        "ToolExecution" => through::<ToolExecution>(),
+        "ToolResultContent" => through::<ToolResultContent>(),
+        "ToolUseContent" => through::<ToolUseContent>(),
         _ => return None,
     })
 }
 
 /// The structure of a method's params.
-pub(crate) fn params_structure(method: &Method) -> Option<RoundTrip> {
+pub(crate) fn params_structure(method: &Method) -> Option<Structure> {
     structure(match method {
         Method::Initialize => "InitializeRequestParams",
         Method::ToolsCall => "CallToolRequestParams",
@@ -139,7 +149,7 @@ pub(crate) fn params_structure(method: &Method) -> Option<RoundTrip> {
         Method::TasksStatus => "TaskStatusNotificationParams",
         Method::SubscriptionsAcknowledged => "SubscriptionsAcknowledgedNotificationParams",
         Method::ElicitationComplete => {
-            return Some(through::<mcp_protocol::elicitation::ElicitationCompleteParams>);
+            return Some(through::<ElicitationCompleteParams>());
         }
         _ => return None,
     })
@@ -230,13 +240,13 @@ fn examples_of_every_structure_survive() {
     let mut checked = 0;
     for schema in schemas {
         for name in schema.definitions().keys() {
-            let Some(round_trip) = structure(name) else { continue };
+            let Some(structure) = structure(name) else { continue };
             let validator = schema.validator(name);
             for seed in 0..EXAMPLES {
                 let what = format!("{} {name}, seed {seed}", schema.version);
                 let example = Generator::new(schema, seed).definition(name);
                 assert_valid(&validator, &what, &example);
-                assert_survives(&what, round_trip, &example);
+                assert_survives(&what, structure, &example);
                 checked += 1;
             }
         }
@@ -244,10 +254,33 @@ fn examples_of_every_structure_survive() {
     assert!(checked > 200 * EXAMPLES, "only {checked} examples");
 }
 
-pub(crate) fn assert_survives(what: &str, round_trip: RoundTrip, example: &Value) {
+pub(crate) fn assert_survives(what: &str, structure: Structure, example: &Value) {
     let raw = RawJson::encode(example).unwrap();
-    let written = round_trip(&raw).unwrap_or_else(|error| panic!("{what}: {error}\n{example:#}"));
+    let written = (structure.round_trip)(&raw).unwrap_or_else(|error| panic!("{what}: {error}\n{example:#}"));
     assert_eq!(written.to::<Value>().unwrap(), raw.to::<Value>().unwrap(), "{what}");
+}
+
+/// Members that another module reads from the same object: `result::Envelope` and `result::Retry`.
+const READ_ELSEWHERE: [&str; 5] = ["resultType", "ttlMs", "cacheScope", "inputResponses", "requestState"];
+
+#[test]
+fn every_member_in_the_schema_has_a_field() {
+    let Some(schemas) = schemas() else { return };
+    for schema in schemas {
+        for name in schema.definitions().keys() {
+            let Some(structure) = structure(name) else { continue };
+            for seed in 0..EXAMPLES {
+                let mut example = Generator::complete(schema, seed).definition(name);
+                if let Value::Object(members) = &mut example {
+                    members.retain(|name, _| !READ_ELSEWHERE.contains(&name.as_str()));
+                }
+                let shown = (structure.show)(&RawJson::encode(&example).unwrap());
+                for fallback in ["Unknown({\"", "Other({"] {
+                    assert!(!shown.contains(fallback), "{} {name}: {shown}\n{example:#}", schema.version);
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -365,8 +398,8 @@ fn the_input_round_trip_survives() {
                 (&sent["method"], &sent["params"]),
                 "seed {seed}"
             );
-            if let (Some(round_trip), Some(params)) = (params_structure(&request.method), &request.params) {
-                assert_survives(&format!("seed {seed}"), round_trip, &params.to().unwrap());
+            if let (Some(structure), Some(params)) = (params_structure(&request.method), &request.params) {
+                assert_survives(&format!("seed {seed}"), structure, &params.to().unwrap());
             }
             asked += 1;
         }

@@ -68,7 +68,7 @@ impl Schema {
         let path = folder.join(format!("{version}.json"));
         let Ok(text) = std::fs::read_to_string(&path) else {
             assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "no schema in {}", folder.display());
-            println!("SKIPPED: no schema for {version}, set MCP_SCHEMA_DIR");
+            println!("\nSKIPPED: no schema for {version}, set MCP_SCHEMA_DIR");
             return None;
         };
         let document = serde_json::from_str(&text).unwrap();

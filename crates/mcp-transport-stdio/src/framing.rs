@@ -28,8 +28,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use mcp_protocol::Message;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Room made for one read, in bytes: what a pipe usually holds.
-const READ_BYTES: usize = 64 * 1024;
+/// Room made for reading, in bytes. A message that is kept keeps at least this much memory alive.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Less room than this is not worth a read.
+const LEAST_READ_BYTES: usize = 4 * 1024;
 
 /// A line this many times longer than the limit is taken to have no end.
 const ENDLESS: u64 = 16;
@@ -87,7 +90,9 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
                 let text = format!("a line of more than {bytes} bytes has no end");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, text));
             }
-            self.buffer.reserve(READ_BYTES);
+            if self.buffer.capacity() - self.buffer.len() < LEAST_READ_BYTES {
+                self.buffer.reserve(READ_BYTES);
+            }
             self.ended = self.inner.read_buf(&mut self.buffer).await? == 0;
         }
     }

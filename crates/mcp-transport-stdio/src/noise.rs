@@ -2,10 +2,10 @@
 
 use mcp_protocol::{InvalidJson, ParseError, ParseErrorKind};
 
+use crate::foreign::Foreign;
+
 /// Longest piece of foreign output in an error text, in characters.
 const SAMPLE_CHARS: usize = 200;
-
-use crate::foreign::Foreign;
 
 /// Counts lines that are no message since the last message.
 ///

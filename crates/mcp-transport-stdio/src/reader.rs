@@ -9,12 +9,12 @@ use mcp_protocol::{Message, ParseError, Payload};
 use mcp_transport::{Delivery, Incoming, TransportError, TransportErrorKind};
 use tokio::io::AsyncRead;
 
-use crate::connection::{Connection, Phase};
+use crate::connection::{Connection, End, Phase};
 use crate::framing::{Line, LineReader};
 use crate::noise::{Noise, is_noise};
 use crate::options::StdioOptions;
 use crate::queue::Sender;
-use crate::supervisor::Loss;
+use crate::supervisor::PipeClosed;
 
 /// How long output may still come after the process ended. All it wrote is in the pipe by then; only a
 /// process that left its group can hold the pipe open longer.
@@ -45,24 +45,23 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Self { lines, inbox, connection, options, noise, heard_a_message: false }
     }
 
-    pub(crate) async fn run(mut self) -> Loss {
+    /// Returns how the stream ended, or `None` if the connection did before it.
+    pub(crate) async fn run(mut self) -> Option<PipeClosed> {
         // After the end of the process no more is read than a pipe can hold for certain.
         let mut left_after_end = self.options.limits.max_bytes;
         loop {
             let line = match self.next_line().await {
                 Ok(Some(line)) => line,
-                Ok(None) => break Loss::PipeClosed("the server closed its stdout".into()),
+                Ok(None) => break Some(PipeClosed("the server closed its stdout".into())),
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    break Loss::Unusable(TransportErrorKind::Closed(error.to_string().into()));
+                    self.give_up(TransportErrorKind::Closed(error.to_string().into()));
+                    break None;
                 }
-                Err(error) => {
-                    break Loss::PipeClosed(format!("reading from the server failed: {error}").into());
-                }
+                Err(error) => break Some(PipeClosed(format!("reading from the server failed: {error}"))),
             };
             if self.connection.phase() >= Phase::Ended {
-                let Line::Whole(frame) = &line else { break Loss::after_end() };
-                let Some(left) = left_after_end.checked_sub(frame.len()) else { break Loss::after_end() };
-                left_after_end = left;
+                let Line::Whole(frame) = &line else { break None };
+                left_after_end = left_after_end.checked_sub(frame.len())?;
             }
             let judged = match line {
                 Line::Whole(frame) => self.take(frame).await,
@@ -74,9 +73,15 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 }
             };
             if let Err(kind) = judged {
-                break Loss::Unusable(kind);
+                self.give_up(kind);
+                break None;
             }
         }
+    }
+
+    /// Ends the connection. It must be known why before the pipe is closed, which may kill the server.
+    fn give_up(&self, kind: TransportErrorKind) {
+        self.connection.end(End::Lost(kind));
     }
 
     async fn next_line(&mut self) -> io::Result<Option<Line>> {

@@ -4,7 +4,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 
 use mcp_transport::TransportErrorKind;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::connection::Phase;
@@ -13,29 +13,17 @@ use crate::options::StdioOptions;
 use crate::process::Process;
 use crate::reader::EXIT_GRACE;
 
-/// Why a pipe is no use any more.
+/// A pipe was closed at the other end. Mostly the process has exited or is about to, and its exit status
+/// says more than this text.
 #[derive(Debug)]
-pub(crate) enum Loss {
-    /// It was closed at the other end. Mostly the process has exited or is about to, and its exit status
-    /// says more.
-    PipeClosed(Box<str>),
-    /// The server misbehaves.
-    Unusable(TransportErrorKind),
-}
-
-impl Loss {
-    /// What a task returns that stopped because the connection had ended. Nobody looks at it.
-    pub(crate) fn after_end() -> Self {
-        Self::PipeClosed("the connection has ended".into())
-    }
-}
+pub(crate) struct PipeClosed(pub(crate) String);
 
 /// Owns the process and the tasks at its pipes.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     pub(crate) process: Process,
-    pub(crate) reader: JoinHandle<Loss>,
-    pub(crate) writer: JoinHandle<Option<Loss>>,
+    pub(crate) reader: JoinHandle<Option<PipeClosed>>,
+    pub(crate) writer: JoinHandle<Option<PipeClosed>>,
     pub(crate) stderr: JoinHandle<()>,
     pub(crate) connection: Arc<Connection>,
     pub(crate) options: Arc<StdioOptions>,
@@ -44,8 +32,9 @@ pub(crate) struct Supervisor {
 /// What happened first.
 enum Event {
     Exited,
-    CloseAsked,
-    Lost(Loss),
+    /// It is to be closed, or a task has ended it because the server misbehaves.
+    Ending,
+    Closed(PipeClosed),
 }
 
 impl Supervisor {
@@ -55,17 +44,13 @@ impl Supervisor {
         let _gone = Goner(Arc::clone(&self.connection));
         match self.first_event().await {
             Event::Exited => {}
-            Event::CloseAsked => self.stop().await,
-            Event::Lost(Loss::PipeClosed(text)) => {
+            Event::Ending => self.stop().await,
+            Event::Closed(PipeClosed(text)) => {
                 if timeout(EXIT_GRACE, self.process.exited()).await.is_err() {
                     let text = format!("{text}{}", self.last_words());
                     self.connection.end(End::Lost(TransportErrorKind::Closed(text.into())));
                     self.stop().await;
                 }
-            }
-            Event::Lost(Loss::Unusable(kind)) => {
-                self.connection.end(End::Lost(kind));
-                self.stop().await;
             }
         }
         let deadline = tokio::time::Instant::now() + self.options.reap;
@@ -94,12 +79,10 @@ impl Supervisor {
     async fn first_event(&mut self) -> Event {
         tokio::select! {
             biased;
-            () = self.connection.reached(Phase::Stopping) => Event::CloseAsked,
+            () = self.connection.reached(Phase::Stopping) => Event::Ending,
             () = self.process.exited() => Event::Exited,
-            loss = &mut self.reader => Event::Lost(loss.unwrap_or_else(Loss::from)),
-            Some(loss) = async { (&mut self.writer).await.unwrap_or_else(|error| Some(error.into())) } => {
-                Event::Lost(loss)
-            }
+            Some(closed) = outcome(&mut self.reader) => Event::Closed(closed),
+            Some(closed) = outcome(&mut self.writer) => Event::Closed(closed),
         }
     }
 
@@ -110,13 +93,13 @@ impl Supervisor {
             return;
         }
         self.process.terminate();
+        let limit = self.options.terminate;
         let all_gone = async {
             self.process.exited().await;
             // Of a wrapper such as `npx` the server itself may still be at work: it holds the pipes.
-            ended(&mut self.reader).await;
-            ended(&mut self.stderr).await;
+            self.pipes_closed().await;
         };
-        let _ = timeout(self.options.terminate, all_gone).await;
+        let _ = timeout(limit, all_gone).await;
     }
 
     /// Waits until nobody writes to us any more.
@@ -139,10 +122,8 @@ impl Drop for Goner {
     }
 }
 
-impl From<JoinError> for Loss {
-    fn from(error: JoinError) -> Self {
-        Self::Unusable(TransportErrorKind::Closed(format!("a task of the connection failed: {error}").into()))
-    }
+async fn outcome(task: &mut JoinHandle<Option<PipeClosed>>) -> Option<PipeClosed> {
+    task.await.unwrap_or_else(|error| Some(PipeClosed(format!("a task of the connection failed: {error}"))))
 }
 
 /// Waits for a task that may have been waited for before.

@@ -8,10 +8,10 @@ use mcp_transport::{Delivery, TransportErrorKind};
 use tokio::io::AsyncWrite;
 use tokio::sync::oneshot;
 
-use crate::connection::{Connection, Phase};
+use crate::connection::{Connection, End, Phase};
 use crate::framing::LineWriter;
 use crate::queue::Receiver;
-use crate::supervisor::Loss;
+use crate::supervisor::PipeClosed;
 
 /// A line to write, and whom to tell. The connection's end says why a line was not written.
 #[derive(Debug)]
@@ -20,16 +20,17 @@ pub(crate) struct Job {
     pub(crate) done: oneshot::Sender<Result<(), Delivery>>,
 }
 
-/// Writes lines until the connection stops, then closes the stream. `None` if nothing went wrong.
+/// Writes lines until the connection stops, then closes the stream. Returns why the stream could not be
+/// written to any more, or `None` if it could.
 pub(crate) async fn write(
     stdin: impl AsyncWrite + Unpin,
     mut jobs: Receiver<Job>,
     connection: Arc<Connection>,
     stall: Duration,
-) -> Option<Loss> {
+) -> Option<PipeClosed> {
     let mut lines = LineWriter::new(stdin);
     let mut open = true;
-    let loss = loop {
+    let closed = loop {
         let job = tokio::select! {
             biased;
             // What was accepted before is still written.
@@ -48,11 +49,11 @@ pub(crate) async fn write(
             Ok(()) => {
                 let _ = done.send(Ok(()));
             }
-            Err(loss) => {
+            Err(closed) => {
                 // Without its last byte a message is no JSON: nobody can have acted on it.
                 let incomplete = lines.unwritten() > 1;
                 let _ = done.send(Err(if incomplete { Delivery::NotSent } else { Delivery::Unknown }));
-                break Some(loss);
+                break closed;
             }
         }
     };
@@ -60,7 +61,7 @@ pub(crate) async fn write(
     while let Some(job) = jobs.try_recv() {
         let _ = job.done.send(Err(Delivery::NotSent));
     }
-    loss
+    closed
 }
 
 async fn write_line(
@@ -68,7 +69,7 @@ async fn write_line(
     mut line: Bytes,
     connection: &Connection,
     stall: Duration,
-) -> Result<(), Loss> {
+) -> Result<(), Option<PipeClosed>> {
     let mut unwritten = line.len();
     loop {
         // After a pause the same line is continued: the rest is with the writer.
@@ -76,17 +77,18 @@ async fn write_line(
         let written = tokio::select! {
             biased;
             written = writing => written,
-            () = connection.reached(Phase::Ended) => return Err(Loss::after_end()),
+            () = connection.reached(Phase::Ended) => return Err(None),
         };
         match written {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => {
-                return Err(Loss::PipeClosed(format!("writing to the server failed: {error}").into()));
+                return Err(Some(PipeClosed(format!("writing to the server failed: {error}"))));
             }
             Err(_) if lines.unwritten() < unwritten => unwritten = lines.unwritten(),
             Err(_) => {
                 let text = format!("the server has not read its stdin for {stall:?}");
-                return Err(Loss::Unusable(TransportErrorKind::Closed(text.into())));
+                connection.end(End::Lost(TransportErrorKind::Closed(text.into())));
+                return Err(None);
             }
         }
     }

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, test_kill_process_group, waitid,
+    waitpgid,
 };
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind};
@@ -103,8 +104,12 @@ impl Process {
 
     /// Waits until no process of the finished group is left.
     pub(crate) async fn gone(&self) {
-        // Killed processes of the group are reaped by init, which may take a moment.
-        while test_kill_process_group(self.leader).is_ok() {
+        loop {
+            // Orphans are reaped by init. That is us if we are the first process of a container.
+            while let Ok(Some(_)) = waitpgid(self.leader, WaitOptions::NOHANG) {}
+            if test_kill_process_group(self.leader).is_err() {
+                return;
+            }
             tokio::time::sleep(GONE_POLL).await;
         }
     }

@@ -1,4 +1,4 @@
-//! Drives the registry: owns connections, executes calls with failover.
+#![doc = include_str!("../README.md")]
 
 mod call;
 mod failure;

@@ -1,4 +1,4 @@
-//! Server state machine, retry policy, routing and events, without runtime or clock.
+#![doc = include_str!("../README.md")]
 
 mod category;
 mod clock;

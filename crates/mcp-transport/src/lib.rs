@@ -1,10 +1,4 @@
-//! What an MCP transport promises to the client that uses it.
-//!
-//! A [`Transport`] is one live connection to one server: it sends messages and says where the answers
-//! come from. A [`Connector`] opens transports from [`Endpoint`]s. Neither knows the protocol's eras,
-//! negotiation or correlation; that is `mcp-client`.
-//!
-//! This crate holds data and traits only: no runtime, no I/O.
+#![doc = include_str!("../README.md")]
 
 mod endpoint;
 mod error;

@@ -24,9 +24,9 @@ const LAYERS: &[Layer] = &[
     Layer { level: 3, name: "mcp-config", uses: &["mcp-protocol", "mcp-registry", "mcp-transport"] },
     Layer { level: 3, name: "mcp-manager", uses: &["mcp-client", "mcp-protocol", "mcp-registry", "mcp-transport"] },
     Layer { level: 3, name: "mcp-testkit", uses: &["mcp-protocol", "mcp-registry", "mcp-transport"] },
-    Layer { level: 5, name: "mcp-api", uses: &["mcp-api-types", "mcp-config", "mcp-manager", "mcp-protocol", "mcp-registry"] },
+    Layer { level: 5, name: "mcp-api", uses: &["mcp-api-types", "mcp-config", "mcp-manager", "mcp-protocol", "mcp-registry", "mcp-transport"] },
     Layer { level: 5, name: "mcp-cli", uses: &["mcp-api-types", "mcp-config"] },
-    Layer { level: 6, name: "mcp-gateway", uses: &["mcp-api", "mcp-cli", "mcp-client", "mcp-config", "mcp-demo-server", "mcp-manager",
+    Layer { level: 6, name: "mcp-gateway", uses: &["mcp-api", "mcp-api-types", "mcp-cli", "mcp-client", "mcp-config", "mcp-demo-server", "mcp-manager",
         "mcp-protocol", "mcp-registry", "mcp-serve-http", "mcp-transport", "mcp-transport-http", "mcp-transport-stdio"] },
 ];
 

@@ -104,7 +104,7 @@ pub(crate) fn canonical_integer(number: &str) -> Option<String> {
     } else {
         let cut = usize::try_from(shift.checked_neg()?).ok()?;
         let (kept, dropped) = digits.split_at_checked(digits.len().checked_sub(cut)?)?;
-        if kept.is_empty() || dropped.bytes().any(|byte| byte != b'0') {
+        if dropped.bytes().any(|byte| byte != b'0') {
             return None;
         }
         kept.to_owned()

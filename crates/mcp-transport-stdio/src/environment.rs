@@ -6,41 +6,12 @@ use std::ffi::{OsStr, OsString};
 use mcp_transport::StdioEndpoint;
 use secrecy::ExposeSecret;
 
-/// Variables every server inherits, if we have them. A `*` stands for any ending.
-#[cfg(not(windows))]
-const INHERITED: &[&str] = &[
-    "HOME", "LANG", "LANGUAGE", "LC_*", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER", "XDG_*",
-];
-
-/// Variables every server inherits, if we have them. A `*` stands for any ending.
-#[cfg(windows)]
-const INHERITED: &[&str] = &[
-    "APPDATA",
-    "COMSPEC",
-    "HOMEDRIVE",
-    "HOMEPATH",
-    "LOCALAPPDATA",
-    "NUMBER_OF_PROCESSORS",
-    "OS",
-    "PATH",
-    "PATHEXT",
-    "PROCESSOR_ARCHITECTURE",
-    "PROGRAMDATA",
-    "PROGRAMFILES*",
-    "SYSTEMDRIVE",
-    "SYSTEMROOT",
-    "TEMP",
-    "TMP",
-    "TZ",
-    "USERNAME",
-    "USERPROFILE",
-    "WINDIR",
-];
+use crate::process::{INHERITED, same_variable};
 
 /// Variables that make a loader, shell or interpreter run code the command line does not name.
 ///
-/// Search paths for modules (`PYTHONPATH`, `NODE_PATH`, `CLASSPATH`, …) are not among them: servers need
-/// them to find their own parts, and they add nothing to a program that does not ask for it.
+/// Search paths for modules (`PYTHONPATH`, `NODE_PATH`, `CLASSPATH`, …) are not among them, although they
+/// can be misused: servers need them to find their own parts, and existing configurations set them.
 const INJECTION: &[&str] = &[
     // Dynamic loaders: LD_PRELOAD, LD_AUDIT, LD_LIBRARY_PATH, DYLD_INSERT_LIBRARIES, …
     "LD_*",
@@ -104,7 +75,7 @@ pub(crate) fn environment(
         if name.is_empty() || name.contains(['=', '\0', '\n']) {
             return Err(format!("{setting} names {name:?}, which cannot be the name of a variable"));
         }
-        if is_injection(name) && !allowed.iter().any(|allowed| same(allowed, name)) {
+        if is_injection(name) && !allowed.iter().any(|allowed| same_variable(allowed, name)) {
             return Err(format!(
                 "{setting} names {name}, which makes programs load foreign code; remove it, or allow it \
                  explicitly"
@@ -114,7 +85,8 @@ pub(crate) fn environment(
     let mut variables = BTreeMap::new();
     for (name, value) in ours {
         let Some(text) = name.to_str() else { continue };
-        let wanted = listed(INHERITED, text) || endpoint.inherit_env.iter().any(|wanted| same(wanted, text));
+        let wanted =
+            listed(INHERITED, text) || endpoint.inherit_env.iter().any(|wanted| same_variable(wanted, text));
         // Values that start so are shell functions in the eyes of old shells.
         if wanted && !value.as_encoded_bytes().starts_with(b"()") {
             variables.insert(name, value);
@@ -125,7 +97,7 @@ pub(crate) fn environment(
         if value.contains('\0') {
             return Err(format!("the value of {name} in env holds a NUL"));
         }
-        variables.retain(|other, _| !other.to_str().is_some_and(|other| same(other, name)));
+        variables.retain(|other, _| !other.to_str().is_some_and(|other| same_variable(other, name)));
         variables.insert(name.into(), value.into());
     }
     Ok(variables)
@@ -133,20 +105,16 @@ pub(crate) fn environment(
 
 /// The value of a variable of that environment.
 pub(crate) fn variable<'a>(variables: &'a BTreeMap<OsString, OsString>, name: &str) -> Option<&'a OsStr> {
-    let found = variables.iter().find(|(other, _)| other.to_str().is_some_and(|other| same(other, name)));
+    let found =
+        variables.iter().find(|(other, _)| other.to_str().is_some_and(|other| same_variable(other, name)));
     found.map(|(_, value)| &**value)
 }
 
 fn listed(table: &[&str], name: &str) -> bool {
     table.iter().any(|entry| match entry.strip_suffix('*') {
-        Some(start) => name.get(..start.len()).is_some_and(|found| same(found, start)),
-        None => same(entry, name),
+        Some(start) => name.get(..start.len()).is_some_and(|found| same_variable(found, start)),
+        None => same_variable(entry, name),
     })
-}
-
-/// Whether two names mean the same variable here.
-fn same(one: &str, other: &str) -> bool {
-    if cfg!(windows) { one.eq_ignore_ascii_case(other) } else { one == other }
 }
 
 #[cfg(test)]

@@ -8,9 +8,11 @@ mod unix;
 mod windows;
 
 #[cfg(unix)]
-pub(crate) use unix::{Group, Process, is_executable, is_wrong_format, spellings};
+pub(crate) use unix::{Group, INHERITED, Process, is_executable, is_wrong_format, same_variable, spellings};
 #[cfg(windows)]
-pub(crate) use windows::{Group, Process, is_executable, is_wrong_format, spellings};
+pub(crate) use windows::{
+    Group, INHERITED, Process, is_executable, is_wrong_format, same_variable, spellings,
+};
 
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 

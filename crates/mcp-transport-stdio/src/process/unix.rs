@@ -19,6 +19,11 @@ use tokio::signal::unix::{self, SignalKind};
 
 use super::Pipes;
 
+/// Variables every server inherits, if we have them. A `*` stands for any ending.
+pub(crate) const INHERITED: &[&str] = &[
+    "HOME", "LANG", "LANGUAGE", "LC_*", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER", "XDG_*",
+];
+
 /// How often is asked whether the last process of a killed group is gone. There is no event for it.
 const GONE_POLL: Duration = Duration::from_millis(5);
 
@@ -140,4 +145,9 @@ pub(crate) fn is_executable(file: &Metadata) -> bool {
 /// Whether the system does not know how to run such a file.
 pub(crate) fn is_wrong_format(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error())
+}
+
+/// Whether two names mean the same variable.
+pub(crate) fn same_variable(one: &str, other: &str) -> bool {
+    one == other
 }

@@ -14,6 +14,30 @@ use tokio::process::{Child, Command};
 use super::Pipes;
 use crate::environment::variable;
 
+/// Variables every server inherits, if we have them. A `*` stands for any ending.
+pub(crate) const INHERITED: &[&str] = &[
+    "APPDATA",
+    "COMSPEC",
+    "HOMEDRIVE",
+    "HOMEPATH",
+    "LOCALAPPDATA",
+    "NUMBER_OF_PROCESSORS",
+    "OS",
+    "PATH",
+    "PATHEXT",
+    "PROCESSOR_ARCHITECTURE",
+    "PROGRAMDATA",
+    "PROGRAMFILES*",
+    "SYSTEMDRIVE",
+    "SYSTEMROOT",
+    "TEMP",
+    "TMP",
+    "TZ",
+    "USERNAME",
+    "USERPROFILE",
+    "WINDIR",
+];
+
 /// `CREATE_NO_WINDOW | CREATE_NEW_PROCESS_GROUP`: no console of its own, and no Ctrl-C meant for us.
 const CREATION_FLAGS: u32 = 0x0800_0000 | 0x0000_0200;
 
@@ -121,4 +145,9 @@ pub(crate) fn is_executable(file: &Metadata) -> bool {
 /// Whether the system does not know how to run such a file.
 pub(crate) fn is_wrong_format(error: &io::Error) -> bool {
     error.raw_os_error() == Some(BAD_FORMAT)
+}
+
+/// Whether two names mean the same variable.
+pub(crate) fn same_variable(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
 }

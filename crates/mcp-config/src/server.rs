@@ -47,7 +47,7 @@ pub struct ServerSpec {
     pub trust_annotations: Option<bool>,
     /// Whether a caller's token may travel to it on failover (false).
     pub forward_user_token: Option<bool>,
-    /// Whether its tools are listed after each handshake (false).
+    /// Whether its tools are listed after each handshake (true).
     pub discover_tools: Option<bool>,
     /// `auto`, `legacy` or `modern`.
     pub protocol: Option<String>,

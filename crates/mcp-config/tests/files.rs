@@ -226,7 +226,22 @@ fn json_takes_the_same_keys() {
     assert_eq!(config.policy.max_initialization_age, None);
     let names: Vec<_> = config.servers.iter().map(|server| server.name.as_str()).collect();
     assert_eq!(names, ["z", "a"], "the order of the file");
-    assert!(config.warnings.is_empty());
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings, ["f:3:53: `policy.latency_threshold`: has no effect in this version"]);
+}
+
+#[test]
+fn keys_that_nothing_reads_yet_are_warned_about() {
+    let text = "[policy]\ncall_attempts = 2\n[servers.a]\ncommand = \"x\"\ncritical = true\n";
+    let config = Config::parse(text, Format::Toml, "f", &nothing).unwrap();
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "f:2:1: `policy.call_attempts`: has no effect in this version",
+            "f:5:1: `servers.a.critical`: has no effect in this version",
+        ]
+    );
 }
 
 #[test]

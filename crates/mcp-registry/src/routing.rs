@@ -9,12 +9,18 @@ use crate::record::{ServerRecord, Status};
 #[derive(Debug, Default)]
 pub struct RoutingTable {
     servers: Box<[Arc<ServerRecord>]>,
+    /// Positions by priority, highest first, then by name: the order without a preference.
+    ranking: Box<[usize]>,
 }
 
 impl RoutingTable {
     /// `servers` come in name order.
     pub(crate) fn new(servers: impl Iterator<Item = Arc<ServerRecord>>) -> Self {
-        Self { servers: servers.collect() }
+        let servers: Box<[_]> = servers.collect();
+        let mut ranking: Box<[usize]> = (0..servers.len()).collect();
+        // Stable, so that names order what priority leaves open (contract §4.1).
+        ranking.sort_by_key(|&at| std::cmp::Reverse(servers[at].definition.priority));
+        Self { servers, ranking }
     }
 
     /// All servers in name order.
@@ -42,7 +48,7 @@ impl RoutingTable {
         first(Status::Healthy).or_else(|| first(Status::Degraded))
     }
 
-    /// Preferred names that exist, without repeats, then (unless `only`) all others in name order.
+    /// Preferred names that exist, without repeats, then (unless `only`) all others in ranking order.
     fn base(&self, preferred: &[String], only: bool) -> Vec<usize> {
         let mut base: Vec<usize> =
             Vec::with_capacity(if only { preferred.len() } else { self.servers.len() });
@@ -53,7 +59,7 @@ impl RoutingTable {
             }
         }
         if !only {
-            base.extend((0..self.servers.len()).filter(|&at| !taken[at]));
+            base.extend(self.ranking.iter().copied().filter(|&at| !taken[at]));
         }
         base
     }
@@ -100,8 +106,8 @@ pub struct Candidates {
 /// Positions in the table in preference order.
 #[derive(Debug)]
 enum Order {
-    /// Name order: no preference was given. Costs no allocation.
-    Names,
+    /// The ranking of the table: no preference was given. Costs no allocation.
+    Ranking,
     /// Some other order.
     Listed(Vec<usize>),
 }
@@ -113,7 +119,7 @@ impl Candidates {
     #[must_use]
     pub fn new(table: Arc<RoutingTable>, selection: Selection, now: Timestamp) -> Self {
         let order = if selection.preferred.is_empty() {
-            Order::Names
+            Order::Ranking
         } else {
             Order::Listed(table.base(&selection.preferred, selection.preferred_only))
         };
@@ -161,14 +167,14 @@ impl Candidates {
 
     fn len(&self) -> usize {
         match &self.order {
-            Order::Names => self.table.servers.len(),
+            Order::Ranking => self.table.ranking.len(),
             Order::Listed(listed) => listed.len(),
         }
     }
 
     fn record(&self, at: usize) -> &Arc<ServerRecord> {
         match &self.order {
-            Order::Names => &self.table.servers[at],
+            Order::Ranking => &self.table.servers[self.table.ranking[at]],
             Order::Listed(listed) => &self.table.servers[listed[at]],
         }
     }

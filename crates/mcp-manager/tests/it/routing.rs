@@ -249,3 +249,15 @@ async fn groups_and_disabled_servers_restrict_the_candidates() {
     call.selection.group = Some("search".into());
     assert_eq!(world.manager.call(call).await.unwrap().server.as_str(), "b");
 }
+
+#[tokio::test]
+async fn priority_orders_what_the_caller_leaves_open() {
+    let world = World::new(&["a", "b"], |_| {});
+    let mut high = definition("z");
+    high.priority = 80;
+    world.manager.register(high).unwrap();
+    assert_eq!(world.tool(&[]).await.unwrap().server.as_str(), "z");
+    assert_eq!(world.tool(&["b"]).await.unwrap().server.as_str(), "b");
+    world.manager.mark_degraded("z", "trouble").unwrap();
+    assert_eq!(world.tool(&[]).await.unwrap().server.as_str(), "a");
+}

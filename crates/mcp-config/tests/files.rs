@@ -227,7 +227,7 @@ fn json_takes_the_same_keys() {
     let names: Vec<_> = config.servers.iter().map(|server| server.name.as_str()).collect();
     assert_eq!(names, ["z", "a"], "the order of the file");
     let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["f:3:53: `policy.latency_threshold`: has no effect in this version"]);
+    assert_eq!(warnings, ["f:3:52: `policy.latency_threshold`: has no effect in this version"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mcp_client::CallError;
+use mcp_protocol::tool::ToolAnnotations;
 use mcp_protocol::{Method, RawJson};
 use mcp_registry::{KnownTool, KnownTools, ServerRecord, ToolHints};
 
@@ -56,14 +57,14 @@ impl Inner {
     }
 }
 
+/// A listed tool by its name; `None` if it has none.
 fn known_tool(tool: RawJson) -> Option<(Box<str>, KnownTool)> {
     let name: Box<str> = tool.get("name")?.to().ok()?;
-    let annotations = tool.get("annotations");
-    let hint = |name| annotations.as_ref()?.get(name)?.to::<bool>().ok();
-    let hints = ToolHints {
-        read_only: hint("readOnlyHint"),
-        idempotent: hint("idempotentHint"),
-        destructive: hint("destructiveHint"),
-    };
+    let annotations: Option<ToolAnnotations> = tool.get("annotations").and_then(|raw| raw.to().ok());
+    let hints = annotations.map_or_else(ToolHints::default, |annotations| ToolHints {
+        read_only: annotations.read_only_hint,
+        idempotent: annotations.idempotent_hint,
+        destructive: annotations.destructive_hint,
+    });
     Some((name, KnownTool { listed: Some(tool), hints }))
 }

@@ -200,7 +200,7 @@ impl Plan {
     ) -> Verdict {
         let callers_fault = self.policy.rpc_error_policy == RpcErrorPolicy::Classify
             && failure.failure.category == ErrorCategory::RpcError
-            && failure.rpc_code.is_some_and(is_callers_fault);
+            && failure.rpc_code.is_some_and(ErrorCode::is_callers_fault);
         let go_on = failure.delivery != Delivery::Unknown
             || match self.policy.ambiguous_failover {
                 AmbiguousFailover::Always => true,
@@ -273,19 +273,4 @@ impl Plan {
     ) {
         self.attempts.push(Attempt { server: server.clone(), stage, failure, delivery, duration });
     }
-}
-
-/// Codes that blame the caller or the negotiation, not the server (contract §4.5).
-fn is_callers_fault(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::PARSE_ERROR
-            | ErrorCode::INVALID_REQUEST
-            | ErrorCode::METHOD_NOT_FOUND
-            | ErrorCode::INVALID_PARAMS
-            | ErrorCode::HEADER_MISMATCH
-            | ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY
-            | ErrorCode::UNSUPPORTED_PROTOCOL_VERSION
-            | ErrorCode::RESOURCE_NOT_FOUND
-    )
 }

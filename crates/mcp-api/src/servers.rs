@@ -18,7 +18,7 @@ type One = Result<Json<Server>, ApiError>;
 
 /// `GET /servers`
 pub(crate) async fn list(State(state): State<ApiState>) -> Json<ServerList> {
-    all(&state, state.manager().table().servers())
+    list_of(&state, state.manager().table().servers())
 }
 
 /// `POST /servers`: registers a server or replaces the one of that name.
@@ -58,7 +58,7 @@ pub(crate) async fn check(State(state): State<ApiState>, Path(name): Path<String
 
 /// `POST /servers/health-check`
 pub(crate) async fn check_all(State(state): State<ApiState>) -> Json<ServerList> {
-    all(&state, &state.manager().health_check_all().await)
+    list_of(&state, &state.manager().health_check_all().await)
 }
 
 /// `POST /servers/{name}/initialize`
@@ -75,7 +75,7 @@ pub(crate) async fn initialize_all(
     State(state): State<ApiState>,
     Params(query): Params<ForceQuery>,
 ) -> Json<ServerList> {
-    all(&state, &state.manager().initialize_all(query.force).await)
+    list_of(&state, &state.manager().initialize_all(query.force).await)
 }
 
 /// `POST /servers/{name}/connect`
@@ -92,14 +92,14 @@ pub(crate) async fn connect_all(
     State(state): State<ApiState>,
     Params(query): Params<ForceQuery>,
 ) -> Json<ServerList> {
-    all(&state, &state.manager().connect_all(query.force).await)
+    list_of(&state, &state.manager().connect_all(query.force).await)
 }
 
 pub(crate) fn one(state: &ApiState, record: Arc<ServerRecord>) -> One {
     Ok(Json(convert::server(state.manager(), &record)))
 }
 
-fn all(state: &ApiState, records: &[Arc<ServerRecord>]) -> Json<ServerList> {
+pub(crate) fn list_of(state: &ApiState, records: &[Arc<ServerRecord>]) -> Json<ServerList> {
     let items = records.iter().map(|record| convert::server(state.manager(), record)).collect();
     Json(ServerList { items, adapter_controls_available: true })
 }

@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use mcp_api_types::{Server, ServerTools};
+use mcp_api_types::{Server, ServerList, ServerTools};
 use mcp_manager::Manager;
 use mcp_registry::{KnownTool, ServerRecord};
 use serde_json::value::RawValue;
 
 use crate::convert;
 use crate::error::ApiError;
-use crate::servers::one;
+use crate::servers::{list_of, one};
 use crate::state::ApiState;
 
 /// `GET /server-tools`: every server with its known tools, null where they are unknown.
@@ -34,10 +34,9 @@ pub(crate) async fn refresh(
     one(&state, state.manager().refresh_tools(&name).await?)
 }
 
-/// `POST /server-tools/refresh`: asks every server.
-pub(crate) async fn refresh_all(State(state): State<ApiState>) -> Json<ServerTools> {
-    state.manager().refresh_all_tools().await;
-    all(State(state)).await
+/// `POST /servers/refresh-tools`: asks every server.
+pub(crate) async fn refresh_all(State(state): State<ApiState>) -> Json<ServerList> {
+    list_of(&state, &state.manager().refresh_all_tools().await)
 }
 
 /// Every server with its known tools, null where they are unknown.

@@ -192,6 +192,14 @@ pub enum ServersCommand {
         after_help = "Examples:\n  mcp-gateway servers connect\n  mcp-gateway servers connect search-a --force"
     )]
     Connect(ForceArgs),
+    /// Ask one server or all for their tools again; exit code 1 if one does not answer
+    #[command(
+        after_help = "Examples:\n  mcp-gateway servers refresh\n  mcp-gateway servers refresh search-a"
+    )]
+    Refresh {
+        /// Name of the server; all if missing
+        name: Option<String>,
+    },
 }
 
 /// Arguments of `servers add`.

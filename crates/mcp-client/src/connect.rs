@@ -41,7 +41,7 @@ pub async fn connect(
         };
         match attempt.run(&connection, first).await {
             Verdict::Settled(profile) => {
-                tracing::info!(transport = %kind, version = %profile.version, era = %profile.era, "connected");
+                tracing::debug!(transport = %kind, version = %profile.version, era = %profile.era, "connected");
                 return Ok(Client::new(connection, envelope, profile));
             }
             Verdict::Reopen { probe, error } => {
@@ -146,7 +146,7 @@ impl<'a> Attempt<'a> {
     /// The error of a failed attempt.
     pub(crate) fn failed(self, error: CallError, profile: Option<Arc<ServerProfile>>) -> ConnectError {
         let tried = self.negotiation.into_tried();
-        tracing::warn!(%error, ?tried, "no connection");
+        tracing::debug!(%error, ?tried, "no connection");
         ConnectError { error, profile, tried }
     }
 

@@ -55,6 +55,10 @@ pub(crate) async fn run(
         ServersCommand::Connect(ForceArgs { name, force }) => {
             act(&client, name.as_deref(), "connect", Some(force), |s| s.initialized, global, output).await
         }
+        ServersCommand::Refresh { name } => {
+            let listed = |server: &Server| server.initialized && server.tools.is_some();
+            act(&client, name.as_deref(), "refresh-tools", None, listed, global, output).await
+        }
     }
 }
 

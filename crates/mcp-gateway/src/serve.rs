@@ -46,7 +46,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
     // In the background: a server that takes its time delays nobody but its own callers.
     tokio::spawn({
         let manager = manager.clone();
-        async move { manager.connect_all(false).await }
+        async move { manager.initialize_all(false).await }
     });
 
     let settings =

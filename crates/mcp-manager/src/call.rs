@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mcp_client::{Answer, CallError, Outgoing};
+use mcp_client::{Answer, CallError, Client, Outgoing};
 use mcp_protocol::{Method, RawJson};
 use mcp_registry::{
     Attempt, CallSafety, Candidates, CorrelationId, ErrorCategory, Failure, FailureCode, Gate,
@@ -114,8 +114,11 @@ impl Run<'_> {
             let name = candidate.name();
             let Some((link, record)) = self.make_ready(name, &mut plan).await else { continue };
             let started = self.inner.now();
+            if started >= self.deadline {
+                return Err(plan.end(FailureCode::DeadlineExceeded));
+            }
             let phase = PhaseGuard::start(self, name, Phase::InvokeStart);
-            let outcome = self.send(&link).await;
+            let (outcome, session) = self.send(&link).await;
             let duration = self.inner.now().since(started);
             match outcome {
                 Ok(Answer { result, frame, .. }) => {
@@ -140,7 +143,7 @@ impl Run<'_> {
                     let safety = CallSafety::of(&self.call.method, self.call.idempotent, tool, &record);
                     let verdict = plan.failed(name, failure.clone(), safety, duration);
                     if verdict.blame_server {
-                        self.blame(&link, failure.failure);
+                        self.blame(&link, session, failure.failure);
                     }
                     if !verdict.go_on {
                         break;
@@ -164,9 +167,7 @@ impl Run<'_> {
             None => Err(Failure::new(ErrorCategory::InitializeError, "server not found")),
             Some((link, record)) => match Gate::of(record, started) {
                 Gate::Cached => Ok(()),
-                Gate::Ordinary | Gate::Forced => {
-                    self.inner.ready(link, Need::Fresh, Some(self.request_id.clone())).await
-                }
+                Gate::Ordinary | Gate::Forced => self.wait_ready(link).await,
             },
         };
         let duration = self.inner.now().since(started);
@@ -184,60 +185,68 @@ impl Run<'_> {
         }
     }
 
-    /// The request itself. A session the server has forgotten is replaced once, silently (contract §7.5):
-    /// a request it did not know the session of was not executed.
-    async fn send(&self, link: &Arc<Link>) -> Result<Answer, CallError> {
+    /// Waits for a handshake as long as the caller's patience allows. The handshake itself goes on, for
+    /// others and for the next call, and records its own outcome.
+    async fn wait_ready(&self, link: &Arc<Link>) -> Result<(), Failure> {
+        let left = self.deadline.since(self.inner.now());
+        let limit = self.call.timeout.map_or(left, |timeout| timeout.min(left));
+        let ready = self.inner.ready(link, Need::Fresh, Some(self.request_id.clone()));
+        tokio::time::timeout(limit, ready).await.unwrap_or_else(|_| {
+            Err(Failure::new(
+                ErrorCategory::NetworkTimeout,
+                format!("the handshake took longer than {limit:?}"),
+            ))
+        })
+    }
+
+    /// The request itself, and the session it went to. A session the server has forgotten is replaced
+    /// once, silently (contract §7.5): a request it did not know the session of was not executed.
+    async fn send(&self, link: &Arc<Link>) -> Sent {
         match self.send_once(link).await {
-            Err(CallError::Transport(TransportError {
-                kind: TransportErrorKind::SessionExpired, ..
-            })) => {
+            (Err(error), Some(session)) if is_session_expired(&error) => {
                 tracing::info!(server = %link.key.name, "the server ended the session, opening a new one");
+                self.inner.drop_session(link, &session);
                 self.send_once(link).await
             }
-            other => other,
+            sent => sent,
         }
     }
 
-    async fn send_once(&self, link: &Arc<Link>) -> Result<Answer, CallError> {
-        if link.session().is_none() {
-            self.reopen(link).await?;
+    async fn send_once(&self, link: &Arc<Link>) -> Sent {
+        // A record can be initialised while its session is gone: it just broke, or the server ended it.
+        if link.session().is_none()
+            && let Err(failure) = self.wait_ready(link).await
+        {
+            return (Err(lost(&failure.text)), None);
         }
-        let Some(client) = link.session() else {
-            return Err(lost("the connection was closed before the request was sent"));
+        let Some(session) = link.session() else {
+            return (Err(lost("the connection was closed before the request was sent")), None);
         };
         link.touch(&*self.inner.timer);
         let left = self.deadline.since(self.inner.now());
         let limit = self.call.timeout.unwrap_or(link.definition.request_timeout).min(left);
         let mut outgoing = Outgoing::new(self.call.method.clone(), Some(self.call.params.clone()));
         outgoing.headers.push(Header::new("X-Request-Id", &**self.request_id));
-        let outcome = client.call(outgoing, limit).await;
+        let outcome = session.call(outgoing, limit).await;
         link.touch(&*self.inner.timer);
-        if let Err(CallError::Transport(TransportError {
-            kind: TransportErrorKind::SessionExpired, ..
-        })) = outcome
-        {
-            self.inner.drop_session(link, &client);
-        }
-        outcome
+        (outcome, Some(session))
     }
 
-    /// A record can be initialised while its session is gone (it just broke, or the server ended it).
-    async fn reopen(&self, link: &Arc<Link>) -> Result<(), CallError> {
-        self.inner
-            .ready(link, Need::Fresh, Some(self.request_id.clone()))
-            .await
-            .map_err(|failure| lost(&failure.text))
-    }
-
-    fn blame(&self, link: &Arc<Link>, failure: Failure) {
-        let session_lost = failure.category.ends_session();
-        if session_lost && let Some(client) = link.session() {
-            self.inner.drop_session(link, &client);
-        }
+    /// Records a failure. Only the session the failed exchange ran on is closed: another may be open by now.
+    fn blame(&self, link: &Arc<Link>, session: Option<Arc<Client>>, failure: Failure) {
+        let broken = session.filter(|_| failure.category.ends_session());
+        let session_lost = broken.is_some_and(|session| self.inner.drop_session(link, &session));
         self.inner.record(|registry, now| {
             registry.record_failure(now, &link.key, failure, Some(self.request_id), session_lost);
         });
     }
+}
+
+/// How a request went, and on which session.
+type Sent = (Result<Answer, CallError>, Option<Arc<Client>>);
+
+fn is_session_expired(error: &CallError) -> bool {
+    matches!(error, CallError::Transport(TransportError { kind: TransportErrorKind::SessionExpired, .. }))
 }
 
 fn lost(reason: &str) -> CallError {

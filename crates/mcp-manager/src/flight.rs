@@ -45,6 +45,14 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
         };
         outcome.await
     }
+
+    /// Waits for the run under way, if there is one.
+    pub(crate) async fn settle(&self) {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(outcome) = current {
+            outcome.await;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,15 @@ pub(crate) enum Need {
     Another,
 }
 
+/// What a look at a server came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The handshake in force was enough.
+    Enough,
+    /// There was another one.
+    Done,
+}
+
 impl Manager {
     /// Hands shakes with a server, unless it is initialised and `force` is false. Ignores the retry
     /// window. The outcome is in the record.
@@ -70,13 +79,21 @@ impl Inner {
         need: Need,
         correlation: Option<CorrelationId>,
     ) -> Result<(), Failure> {
-        let work = || {
-            let (inner, link) = (self.clone(), link.clone());
-            async move { inner.shake_hands(&link, need, correlation).await }
-        };
-        link.handshakes.run(work).await.unwrap_or_else(|| {
-            Err(Failure::new(ErrorCategory::InitializeError, "the handshake ended unexpectedly"))
-        })
+        loop {
+            let work = || {
+                let (inner, link, correlation) = (self.clone(), link.clone(), correlation.clone());
+                async move { inner.shake_hands(&link, need, correlation).await }
+            };
+            match link.handshakes.run(work).await {
+                // Somebody else's look at the server found nothing to do; we want it done.
+                Some(Ok(Outcome::Enough)) if need == Need::Another => {}
+                Some(outcome) => return outcome.map(|_| ()),
+                None => {
+                    let text = "the handshake ended unexpectedly";
+                    return Err(Failure::new(ErrorCategory::InitializeError, text));
+                }
+            }
+        }
     }
 
     async fn shake_hands(
@@ -84,8 +101,8 @@ impl Inner {
         link: &Arc<Link>,
         need: Need,
         correlation: Option<CorrelationId>,
-    ) -> Result<(), Failure> {
-        let Some(record) = self.current(&link.key) else {
+    ) -> Result<Outcome, Failure> {
+        let Some(record) = self.current(&link.key).filter(|_| !link.is_retired()) else {
             return Err(Failure::new(ErrorCategory::InitializeError, "server not found"));
         };
         // Another handshake may have ended between the caller's look and this one.
@@ -95,28 +112,27 @@ impl Inner {
             Need::Another => false,
         };
         if enough {
-            return Ok(());
+            return Ok(Outcome::Enough);
         }
         let key = &link.key;
         self.record(|registry, now| registry.connecting(now, key));
         match self.open(link, &record).await {
-            Ok(profile) => {
+            Ok((profile, opened)) => {
                 let keep_count =
                     correlation.is_some() && self.policy.reset_retry_on == ResetRetryOn::InvokeSuccess;
                 self.record(|registry, now| {
-                    registry.handshake_succeeded(
-                        now,
-                        key,
-                        handshake(&profile),
-                        correlation.as_ref(),
-                        !keep_count,
-                    );
+                    let handshake = handshake(&profile);
+                    registry.handshake_succeeded(now, key, handshake, correlation.as_ref(), !keep_count);
                 });
-                tracing::info!(server = %key.name, era = %profile.era, version = %profile.version, "handshake done");
+                tracing::info!(server = %key.name, era = %profile.era, version = %profile.version, "connected");
+                // After the success is recorded: a loss is told only of what was there.
+                if let Some(client) = opened {
+                    self.install(link, client).await;
+                }
                 if link.definition.discover_tools {
                     self.discover_tools(link);
                 }
-                Ok(())
+                Ok(Outcome::Done)
             }
             Err(error) => {
                 let failure = failure::of_error(&error.error);
@@ -130,18 +146,20 @@ impl Inner {
         }
     }
 
-    /// A handshake on the open session, or on a new one.
+    /// A handshake on the open session, or on a new one, which is then returned as well.
     async fn open(
         self: &Arc<Self>,
         link: &Arc<Link>,
         record: &ServerRecord,
-    ) -> Result<Arc<ServerProfile>, ConnectError> {
+    ) -> Result<(Arc<ServerProfile>, Option<Arc<Client>>), ConnectError> {
         if let Some(client) = link.session() {
             link.touch(&*self.timer);
             match client.handshake(self.policy.handshake_timeout).await {
-                Ok(profile) => return Ok(profile),
+                Ok(profile) => return Ok((profile, None)),
                 // Servers may refuse a second handshake on a session: a new session decides.
-                Err(ConnectError { error: CallError::Rpc { .. }, .. }) => self.drop_session(link, &client),
+                Err(ConnectError { error: CallError::Rpc { .. }, .. }) => {
+                    self.drop_session(link, &client);
+                }
                 Err(error) => {
                     self.drop_session(link, &client);
                     return Err(error);
@@ -158,26 +176,36 @@ impl Inner {
             ..ConnectOptions::default()
         };
         let client = mcp_client::connect(&*self.connector, &link.definition.endpoint, &options).await?;
-        let profile = client.profile();
-        let client = Arc::new(client);
-        self.watch(link, &client);
-        if let Some(superseded) = link.install(client) {
-            close_in_background(superseded);
-        }
-        Ok(profile)
+        Ok((client.profile(), Some(Arc::new(client))))
     }
 
-    /// Closes a session after a failure that makes it unusable.
-    pub(crate) fn drop_session(&self, link: &Link, client: &Arc<Client>) {
-        if link.take_if(client) {
+    /// Puts a new session in place and watches it.
+    async fn install(self: &Arc<Self>, link: &Arc<Link>, client: Arc<Client>) {
+        match link.install(client.clone()) {
+            // The registration ended meanwhile. Waited for, so that a shutdown that waits for this
+            // handshake leaves no child behind.
+            Some(unwanted) if Arc::ptr_eq(&unwanted, &client) => unwanted.close().await,
+            Some(superseded) => {
+                close_in_background(superseded);
+                self.watch(link, client);
+            }
+            None => self.watch(link, client),
+        }
+    }
+
+    /// Closes a session after a failure that makes it unusable; says whether it still was the link's.
+    pub(crate) fn drop_session(&self, link: &Link, client: &Arc<Client>) -> bool {
+        let was_current = link.take_if(client);
+        if was_current {
             link.forget_activity();
             close_in_background(client.clone());
         }
+        was_current
     }
 
     /// Tells the registry when the session breaks by itself.
-    fn watch(self: &Arc<Self>, link: &Arc<Link>, client: &Arc<Client>) {
-        let (inner, link, client) = (Arc::downgrade(self), Arc::downgrade(link), client.clone());
+    fn watch(self: &Arc<Self>, link: &Arc<Link>, client: Arc<Client>) {
+        let (inner, link) = (Arc::downgrade(self), Arc::downgrade(link));
         tokio::spawn(async move {
             let error = client.closed().await;
             let (Some(inner), Some(link)) = (inner.upgrade(), link.upgrade()) else { return };

@@ -1,11 +1,12 @@
 //! Health checks and the monitor. Source: contract §3.5, §7.6.
 
+use std::future::pending;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use futures::StreamExt;
 use mcp_registry::{Due, ErrorCategory, Failure, ProbeKind, ServerRecord, Status};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::failure;
 use crate::handshake::Need;
@@ -82,7 +83,7 @@ impl Manager {
     /// Starts the background task that checks every server at once and then periodically, and brings
     /// crashed child processes back. It ends with the manager.
     pub fn start_monitor(&self) {
-        tokio::spawn(monitor(Arc::downgrade(&self.0)));
+        tokio::spawn(monitor(Arc::downgrade(&self.0), self.0.changed.clone()));
     }
 }
 
@@ -153,27 +154,24 @@ fn unhealthy(text: String) -> Probed {
 }
 
 /// Waits for deadlines and hands out what is due. Holds no strong reference while waiting.
-async fn monitor(manager: Weak<Inner>) {
+async fn monitor(manager: Weak<Inner>, changed: Arc<Notify>) {
     let slots = Arc::new(Semaphore::new(CONCURRENT_CHECKS));
     loop {
         let Some(inner) = manager.upgrade() else { return };
-        if inner.closing.load(std::sync::atomic::Ordering::SeqCst) {
+        if inner.closing.load(Ordering::SeqCst) {
             return;
         }
-        let now = inner.now();
-        let due = inner.record(|registry, now| registry.due(now));
-        for work in due {
+        for work in inner.record(|registry, now| registry.due(now)) {
             tokio::spawn(perform(inner.clone(), work, slots.clone()));
         }
-        // A bound on the wait lets the task notice that the manager is gone.
-        let wake = inner.next_deadline().unwrap_or(now + IDLE_WAKE).min(now + IDLE_WAKE);
-        let sleep = inner.timer.sleep_until(wake);
+        let sleep = inner.next_deadline().map(|at| inner.timer.sleep_until(at));
         drop(inner);
-        sleep.await;
+        tokio::select! {
+            () = changed.notified() => {}
+            () = async { sleep.unwrap_or_else(|| Box::pin(pending())).await } => {}
+        }
     }
 }
-
-const IDLE_WAKE: Duration = Duration::from_millis(250);
 
 async fn perform(inner: Arc<Inner>, work: Due, slots: Arc<Semaphore>) {
     let Ok(_slot) = slots.acquire().await else { return };

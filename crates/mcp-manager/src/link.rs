@@ -8,13 +8,14 @@ use mcp_client::Client;
 use mcp_registry::{Clock, Definition, Failure, ServerKey, Timestamp};
 
 use crate::flight::Flight;
+use crate::handshake::Outcome;
 
 /// Everything that lives as long as one registration. A re-registration gets a new link.
 pub(crate) struct Link {
     pub(crate) key: ServerKey,
     pub(crate) definition: Arc<Definition>,
     /// Handshakes of this server: one at a time, shared by all who wait for it.
-    pub(crate) handshakes: Flight<Result<(), Failure>>,
+    pub(crate) handshakes: Flight<Result<Outcome, Failure>>,
     session: ArcSwapOption<Client>,
     retired: AtomicBool,
     no_health_path: AtomicBool,

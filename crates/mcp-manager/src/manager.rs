@@ -60,8 +60,8 @@ pub(crate) struct Inner {
     /// succeeds on a healthy server.
     state: Mutex<State>,
     snapshot: ArcSwap<Snapshot>,
-    /// Rung after each change, for those who wait on deadlines.
-    pub(crate) changed: Notify,
+    /// Rung when routing state changed and when the manager is gone, for the one who waits on deadlines.
+    pub(crate) changed: Arc<Notify>,
     pub(crate) closing: AtomicBool,
     pub(crate) in_flight: AtomicUsize,
     pub(crate) idle: Notify,
@@ -114,7 +114,7 @@ impl Manager {
             journal,
             state: Mutex::new(State { registry, links: BTreeMap::new() }),
             snapshot: ArcSwap::default(),
-            changed: Notify::new(),
+            changed: Arc::new(Notify::new()),
             closing: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             idle: Notify::new(),
@@ -274,10 +274,15 @@ impl Inner {
             // Both are in name order and hold the same names.
             let links = state.links.values().cloned().collect();
             self.snapshot.store(Arc::new(Snapshot { table, links }));
+            self.changed.notify_one();
         }
-        drop(state);
-        self.changed.notify_one();
         result
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.changed.notify_one();
     }
 }
 

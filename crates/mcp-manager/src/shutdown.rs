@@ -17,6 +17,9 @@ pub struct ShutdownReport {
     pub connections_closed: usize,
 }
 
+/// Time handshakes under way get to notice the end.
+const HANDSHAKES_END: Duration = Duration::from_secs(2);
+
 impl Manager {
     /// Whether the manager still accepts calls.
     #[must_use]
@@ -29,6 +32,7 @@ impl Manager {
     pub async fn shutdown(&self, grace: Duration) -> ShutdownReport {
         let inner = &self.0;
         inner.closing.store(true, Ordering::SeqCst);
+        inner.changed.notify_one();
         let drained = async {
             loop {
                 let idle = inner.idle.notified();
@@ -50,6 +54,9 @@ impl Manager {
             .map(|client| async move { client.close().await })
             .collect();
         let connections_closed = closing.count().await;
+        // A handshake under way sees that its link is retired and closes what it opened.
+        let handshakes: FuturesUnordered<_> = links.iter().map(|link| link.handshakes.settle()).collect();
+        let _ = tokio::time::timeout(HANDSHAKES_END, handshakes.count()).await;
         ShutdownReport { calls_cut, connections_closed }
     }
 }

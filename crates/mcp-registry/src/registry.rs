@@ -170,13 +170,8 @@ impl Registry {
     /// A connection or a handshake on one begins (K1, K6). On a live connection nothing changes.
     pub fn connecting(&mut self, now: Timestamp, key: &ServerKey) {
         self.update(key, |record, journal, _| {
-            let to = match record.connection_state {
-                ConnectionState::Disconnected => ConnectionState::Initializing,
-                ConnectionState::Error => ConnectionState::Reconnecting,
-                other => other,
-            };
             record.reconnect = None;
-            connection(record, now, to, journal);
+            connecting(record, now, journal);
         });
     }
 
@@ -192,6 +187,8 @@ impl Registry {
     ) {
         self.update(key, |server, journal, policy| {
             apply_handshake(server, now, handshake, policy);
+            // Something may have ended the connection state while the handshake was under way.
+            connecting(server, now, journal);
             connection(server, now, ConnectionState::Connected, journal);
             if record {
                 succeed(server, now, correlation, journal);
@@ -412,6 +409,16 @@ fn status(
             correlation_id: correlation.cloned(),
         });
     }
+}
+
+/// The state of a server that is being connected (K1, K6).
+fn connecting(record: &mut ServerRecord, now: Timestamp, journal: &Journal) {
+    let to = match record.connection_state {
+        ConnectionState::Disconnected => ConnectionState::Initializing,
+        ConnectionState::Error => ConnectionState::Reconnecting,
+        other => other,
+    };
+    connection(record, now, to, journal);
 }
 
 /// Changes the connection state where contract §1.5 allows it; staying is no event.

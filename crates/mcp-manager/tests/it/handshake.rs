@@ -238,3 +238,43 @@ async fn a_handshake_timeout_toggle_fails_until_it_is_cleared() {
     world.call(Method::ResourcesRead, &[]).await.unwrap();
     assert_eq!(world.status("a"), Status::Healthy);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_callers_patience_bounds_the_wait_for_a_handshake_but_not_the_handshake() {
+    let world = World::new(&["a", "b"], |_| {});
+    world.cluster.script("a", INIT, [Action::Hang]);
+    let mut call = crate::support::routed(Method::ToolsCall, &["a"]);
+    call.timeout = Some(Duration::from_millis(100));
+    let started = tokio::time::Instant::now();
+    let served = world.manager.call(call).await.unwrap();
+    assert_eq!(started.elapsed(), Duration::from_millis(100));
+    assert_eq!(served.server.as_str(), "b");
+    let failure = served.attempts[0].failure.as_ref().unwrap();
+    assert_eq!(failure.category, ErrorCategory::NetworkTimeout);
+    assert_eq!(world.status("a"), Status::Healthy, "the handshake has not ended yet");
+    // It ends by its own limit, and only then the server is to blame.
+    world.manager.initialize("a", false).await.unwrap();
+    assert_eq!(world.record("a").last_error_category, Some(ErrorCategory::NetworkTimeout));
+    assert_eq!(started.elapsed(), Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_late_failure_on_an_old_session_leaves_the_new_one_open() {
+    let world = World::new(&["a"], |_| {});
+    world.manager.initialize("a", false).await.unwrap();
+    world.cluster.script("a", CALL, [Action::Hang]);
+    let slow = world.tool(&[]);
+    futures::pin_mut!(slow);
+    assert!(futures::poll!(&mut slow).is_pending());
+    let record = world.manager.refresh("a").await.unwrap();
+    assert!(record.initialized);
+    // The first session was closed under the call, which says so; the second one is untouched.
+    let error = slow.await.unwrap_err();
+    assert_eq!(
+        error.attempts.last().unwrap().failure.as_ref().unwrap().category,
+        ErrorCategory::TransportError
+    );
+    assert!(world.manager.session_state("a").unwrap().active);
+    assert_eq!(world.cluster.opened("a"), 2);
+    assert_eq!(world.record("a").connection_state, ConnectionState::Connected);
+}

@@ -11,6 +11,9 @@
 )]
 
 mod client;
+// Signals, and a look into /proc for processes that were left behind.
+#[cfg(target_os = "linux")]
+mod gateway;
 mod peers;
 mod process;
 mod wait;

@@ -18,9 +18,14 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    /// The program of a file.
+    pub(crate) fn at(file: impl Into<PathBuf>) -> Self {
+        Self { command: file.into(), args: Vec::new() }
+    }
+
     /// The `rmcp` server of this package; always there.
     pub(crate) fn rmcp() -> Self {
-        Self { command: env!("CARGO_BIN_EXE_rmcp-server").into(), args: Vec::new() }
+        Self::at(env!("CARGO_BIN_EXE_rmcp-server"))
     }
 
     /// The server on the Python SDK. `None`, and said so, if it cannot run here.

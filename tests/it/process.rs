@@ -19,7 +19,7 @@ pub(crate) struct HttpServer {
     url: Url,
     /// Our peers over HTTP end when their standard input does, even if the test is killed.
     _stdin: Option<ChildStdin>,
-    _child: Child,
+    child: Child,
 }
 
 impl HttpServer {
@@ -35,7 +35,7 @@ impl HttpServer {
             .unwrap_or_else(|| panic!("{command:?} ended before it printed its URL"));
         let url = first.parse().unwrap_or_else(|error| panic!("{first:?} is no URL: {error}"));
         forward_lines(lines);
-        Self { url, _stdin: child.stdin.take(), _child: child }
+        Self { url, _stdin: child.stdin.take(), child }
     }
 
     /// Starts a server that is told its port, which `command` puts where it belongs; its endpoint is `/mcp`.
@@ -52,7 +52,7 @@ impl HttpServer {
             });
             if listens.await {
                 let url = format!("http://127.0.0.1:{port}/mcp").parse().unwrap();
-                return Self { url, _stdin: child.stdin.take(), _child: child };
+                return Self { url, _stdin: child.stdin.take(), child };
             }
         }
         panic!("the server ended five times before it listened; what it printed is above");
@@ -60,6 +60,16 @@ impl HttpServer {
 
     pub(crate) fn url(&self) -> Url {
         self.url.clone()
+    }
+
+    /// Its process, which has not been waited for.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
     }
 }
 

@@ -1,0 +1,16 @@
+//! The binary as its users have it: started as a process, asked over REST and on the command line.
+
+mod binary;
+mod configuration;
+mod home;
+mod process;
+mod running;
+
+mod access;
+mod commands;
+mod drain;
+mod failover;
+mod files;
+mod first_use;
+mod hang;
+mod load;

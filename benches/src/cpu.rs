@@ -36,10 +36,10 @@ mod tests {
         let id = std::process::id();
         // Not Linux, or a kernel without these numbers.
         let Some(before) = of_process(id) else { return };
-        let mut sum = 0u64;
-        while of_process(id).is_some_and(|now| now == before) {
-            sum = std::hint::black_box(sum.wrapping_add(1));
+        // Threads of other tests may end and take their time with them; this one goes on until it has made up for it.
+        while of_process(id).is_some_and(|now| now <= before) {
+            std::hint::spin_loop();
         }
-        assert!(of_process(id) > Some(before));
+        assert!(of_process(id).is_some());
     }
 }

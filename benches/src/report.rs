@@ -22,6 +22,8 @@ pub(crate) struct Point {
     rounds_per_second: (f64, f64),
     p50_us: f64,
     p99_us: f64,
+    /// Connections opened to the upstream during the calls; kept-alive ones would need none.
+    connections: u64,
     /// Processor time of the gateway for one call.
     gateway_cpu_us: Option<f64>,
 }
@@ -41,6 +43,7 @@ impl Point {
             rounds_per_second: (rates.clone().fold(f64::INFINITY, f64::min), rates.fold(0.0, f64::max)),
             p50_us: percentile(0.5),
             p99_us: percentile(0.99),
+            connections: way.connections,
             gateway_cpu_us: way.gateway_cpu.map(|used| used.as_secs_f64() * 1e6 / calls as f64),
         }
     }
@@ -56,12 +59,12 @@ pub(crate) fn print(points: &[Point], json: bool) -> Result<(), Failure> {
 /// A Markdown table. The first way of each server and number of callers is what the others are compared with.
 fn table(points: &[Point]) -> String {
     let mut table = String::from(
-        "| server | callers | way | calls | calls/s | of raw | slowest and fastest round | p50 µs | p99 µs | gateway CPU µs/call |\n\
-         |---|---:|---|---:|---:|---:|---|---:|---:|---:|\n",
+        "| server | callers | way | calls | calls/s | of raw | slowest and fastest round | p50 µs | p99 µs | opened | gateway CPU µs/call |\n\
+         |---|---:|---|---:|---:|---:|---|---:|---:|---:|---:|\n",
     );
     let mut raw: Option<&Point> = None;
     for point in points {
-        let Point { server, callers, way, calls, calls_per_second, p50_us, p99_us, .. } = point;
+        let Point { server, callers, way, calls, calls_per_second, p50_us, p99_us, connections, .. } = point;
         let base = match raw {
             Some(base) if (base.server, base.callers) == (*server, *callers) => base,
             _ => raw.insert(point),
@@ -73,7 +76,7 @@ fn table(points: &[Point]) -> String {
         let _ = writeln!(
             table,
             "| {server} | {callers} | {way} | {calls} | {calls_per_second:.0} | {share:.0} % | \
-             {slowest:.0}–{fastest:.0} | {p50_us:.0} | {p99_us:.0} | {cpu} |",
+             {slowest:.0}–{fastest:.0} | {p50_us:.0} | {p99_us:.0} | {connections} | {cpu} |",
         );
     }
     table
@@ -93,6 +96,7 @@ mod tests {
             rounds_per_second: (calls_per_second - 1.0, calls_per_second + 1.0),
             p50_us: 10.4,
             p99_us: 20.6,
+            connections: 3,
             gateway_cpu_us,
         }
     }
@@ -109,9 +113,9 @@ mod tests {
         assert_eq!(
             rows,
             [
-                "| legacy | 1 | raw HTTP | 100 | 1000 | 100 % | 999–1001 | 10 | 21 | – |",
-                "| legacy | 1 | gateway | 100 | 250 | 25 % | 249–251 | 10 | 21 | 80 |",
-                "| legacy | 16 | raw HTTP | 100 | 500 | 100 % | 499–501 | 10 | 21 | – |",
+                "| legacy | 1 | raw HTTP | 100 | 1000 | 100 % | 999–1001 | 10 | 21 | 3 | – |",
+                "| legacy | 1 | gateway | 100 | 250 | 25 % | 249–251 | 10 | 21 | 3 | 80 |",
+                "| legacy | 16 | raw HTTP | 100 | 500 | 100 % | 499–501 | 10 | 21 | 3 | – |",
             ]
         );
     }

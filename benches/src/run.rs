@@ -50,6 +50,8 @@ pub(crate) struct Way {
     pub(crate) latencies: Histogram<u64>,
     /// Of each round.
     pub(crate) elapsed: Vec<Duration>,
+    /// Connections the upstream accepted meanwhile.
+    pub(crate) connections: u64,
     /// Processor time of the gateway; `None` on direct ways, or where the system does not tell.
     pub(crate) gateway_cpu: Option<Duration>,
 }
@@ -97,7 +99,7 @@ async fn measure(
         for turn in 0..ways.len() {
             // Each round begins with another one.
             let way = (round + turn) % ways.len();
-            ways[way].measure(gateway, calls / ROUNDS as u64).await?;
+            ways[way].measure(upstream, gateway, calls / ROUNDS as u64).await?;
         }
     }
     let (seen, made) = (upstream.calls() - before, calls * ways.len() as u64);
@@ -112,14 +114,15 @@ impl Way {
     fn new(name: &'static str, callers: Vec<Caller>, is_direct: bool) -> Result<Self, Failure> {
         let gateway_cpu = (!is_direct).then_some(Duration::ZERO);
         let latencies = load::latencies()?;
-        Ok(Self { name, callers, latencies, elapsed: Vec::new(), gateway_cpu })
+        Ok(Self { name, callers, latencies, elapsed: Vec::new(), connections: 0, gateway_cpu })
     }
 
-    async fn measure(&mut self, gateway: &Gateway, calls: u64) -> Result<(), Failure> {
-        let before = gateway.cpu();
+    async fn measure(&mut self, upstream: &Upstream, gateway: &Gateway, calls: u64) -> Result<(), Failure> {
+        let (connections, before) = (upstream.connections(), gateway.cpu());
         let slice = load::run(&mut self.callers, calls).await?;
         let used = gateway.cpu().zip(before).map(|(after, before)| after.saturating_sub(before));
         self.gateway_cpu = self.gateway_cpu.zip(used).map(|(sum, used)| sum + used);
+        self.connections += upstream.connections() - connections;
         self.latencies.add(slice.latencies)?;
         self.elapsed.push(slice.elapsed);
         Ok(())

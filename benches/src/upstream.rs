@@ -44,6 +44,7 @@ struct Shared {
     tools: RawJson,
     answer: RawJson,
     calls: AtomicU64,
+    connections: AtomicU64,
 }
 
 impl Upstream {
@@ -57,6 +58,7 @@ impl Upstream {
             tools: RawJson::encode(&tools(era))?,
             answer: RawJson::encode(&answer(era))?,
             calls: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
         });
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, Arc::clone(&shared)));
@@ -74,6 +76,11 @@ impl Upstream {
     /// Tool calls answered so far.
     pub(crate) fn calls(&self) -> u64 {
         self.shared.calls.load(Ordering::Relaxed)
+    }
+
+    /// Connections accepted so far.
+    pub(crate) fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::Relaxed)
     }
 }
 
@@ -129,6 +136,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         tokio::select! {
             // Without file descriptors there is nothing to measure: callers will fail and say so.
             Ok((stream, _)) = listener.accept() => {
+                shared.connections.fetch_add(1, Ordering::Relaxed);
                 connections.spawn(serve(stream, Arc::clone(&shared)));
             }
             Some(_) = connections.join_next() => {}

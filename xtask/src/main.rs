@@ -26,7 +26,7 @@ commands:
   peers      install the independent MCP servers of the interop tests into target/peers
   test       everything that must pass; says at the end what was skipped and what to install
   ci         the same, and a missing tool is a failure
-  bench      run the benchmarks (further arguments go to them)
+  bench      run the benchmarks, or one: `bench parse`, `bench gateway` (further arguments go to it)
   coverage   line coverage of the workspace";
 
 fn main() -> ExitCode {

@@ -10,6 +10,7 @@ mod serve;
 mod signals;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use mcp_cli::{Exit, Output, Setting};
@@ -25,8 +26,9 @@ fn main() -> ExitCode {
         Err(error) => return complain(&mut output, &format!("the runtime could not be started: {error}")),
     };
     let outcome = runtime.block_on(run(cli, &mut output));
-    // Whatever still runs (a read of stdin cannot be interrupted) does not hold up the end.
-    runtime.shutdown_background();
+    // What still runs is dropped before the process ends: a server that is being started is killed, not left
+    // behind. A read of stdin cannot be interrupted, and does not hold up the end for long.
+    runtime.shutdown_timeout(Duration::from_millis(500));
     match outcome {
         Ok(exit) => exit,
         Err(Failed { exit, message }) => {

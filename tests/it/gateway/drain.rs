@@ -106,6 +106,6 @@ async fn a_server_that_hangs_does_not_outlive_the_gateway() {
     let gateway = Gateway::configured(&configuration).await;
     let servers: Vec<_> = gateway.all_healthy().await;
     let pid = servers[0].details["pid"].parse().unwrap();
-    Process::of(pid).signal(Signal::STOP);
-    timeout(Duration::from_secs(5), gateway.stop()).await.unwrap();
+    Process::of(pid).stop().await;
+    gateway.stop_within(Duration::from_secs(5)).await;
 }

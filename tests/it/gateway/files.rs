@@ -104,5 +104,5 @@ async fn servers_that_say_nothing_delay_neither_start_nor_end() {
     gateway.until("there", "connected", |server| server.initialized).await;
     let only = json!({ "tool_name": "add", "arguments": {"a": 1, "b": 2}, "preferred_servers": ["there"] });
     assert_eq!(gateway.invoke(only).await.unwrap().server, "there");
-    tokio::time::timeout(Duration::from_secs(5), gateway.stop()).await.unwrap();
+    gateway.stop_within(Duration::from_secs(5)).await;
 }

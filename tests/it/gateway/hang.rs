@@ -21,7 +21,7 @@ async fn a_call_moves_on_from_a_server_that_hangs() {
     let stdio = servers[1].details["pid"].parse().unwrap();
     for (first, second, pid) in [("http", "stdio", http.pid()), ("stdio", "http", stdio)] {
         let process = Process::of(pid);
-        process.signal(Signal::STOP);
+        process.stop().await;
         let call = json!({
             "tool_name": "echo", "arguments": {"text": "still here"},
             "preferred_servers": [first, second], "timeout_ms": 300,
@@ -58,7 +58,7 @@ async fn a_call_that_may_have_been_executed_is_not_repeated_against_the_callers_
     let gateway = Gateway::configured(&configuration).await;
     gateway.all_healthy().await;
     let process = Process::of(http.pid());
-    process.signal(Signal::STOP);
+    process.stop().await;
     let call = json!({
         "tool_name": "echo", "arguments": {"text": "once"}, "preferred_servers": ["first"],
         "timeout_ms": 200, "idempotent": false,

@@ -1,5 +1,7 @@
 //! Processes that are not our children.
 
+use std::path::Path;
+
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait;
@@ -63,6 +65,17 @@ impl Process {
         kill_process(pid, signal).unwrap_or_else(|error| panic!("{signal:?} to {self:?}: {error}"));
     }
 
+    /// Stops it, and waits until none of its threads runs any more.
+    pub(crate) async fn stop(self) {
+        self.signal(Signal::STOP);
+        wait::until(&format!("{self:?} to be stopped"), async || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid)).unwrap();
+            let mut stats = threads.filter_map(|entry| read_stat(&entry.unwrap().path().join("stat")));
+            stats.all(|stat| stat.state == 'T').then_some(())
+        })
+        .await;
+    }
+
     /// Waits for the end of all of them.
     pub(crate) async fn all_gone(processes: &[Self]) {
         let gone = async || (!processes.iter().any(|process| process.is_alive())).then_some(());
@@ -76,7 +89,11 @@ fn pids() -> impl Iterator<Item = u32> {
 }
 
 fn stat(pid: u32) -> Option<Stat> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    read_stat(format!("/proc/{pid}/stat").as_ref())
+}
+
+fn read_stat(file: &Path) -> Option<Stat> {
+    let text = std::fs::read_to_string(file).ok()?;
     // The second field is the program's name in parentheses, and may hold any of both.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     Some(Stat {

@@ -2,6 +2,7 @@
 
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use mcp_api_types::{
     Attempt, ErrorCategory, InvocationFailure, InvocationResult, Server, ServerList, Stage, Status,
@@ -145,6 +146,16 @@ impl Gateway {
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let status = timeout(PATIENCE, self.child.wait()).await;
         status.unwrap_or_else(|_| panic!("the gateway still runs after {PATIENCE:?}")).unwrap()
+    }
+
+    /// Ends it in the orderly way although some of its servers have to be killed.
+    pub(crate) async fn stop_within(mut self, limit: Duration) {
+        let processes = self.processes();
+        self.signal(Signal::TERM);
+        let status = timeout(limit, self.ended()).await.unwrap_or_else(|_| panic!("no end within {limit:?}"));
+        assert_eq!(status.code(), Some(0), "{status}");
+        // The system takes a moment for the end of a killed process.
+        Process::all_gone(&processes).await;
     }
 
     /// Ends it in the orderly way: it must report success and leave no process behind.

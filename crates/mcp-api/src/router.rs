@@ -3,7 +3,7 @@
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use mcp_api_types::{BASE_PATH, ErrorDetail};
 
@@ -18,40 +18,49 @@ const MAX_BODY: usize = 4 << 20;
 ///
 /// Host and Origin checks belong in front of it (`mcp_serve_http::HostPolicy`).
 pub fn router(state: ApiState) -> Router {
-    let admin = Router::new()
-        .route("/servers", get(servers::list).post(servers::register))
-        .route("/servers/health-check", post(servers::check_all))
-        .route("/servers/initialize", post(servers::initialize_all))
-        .route("/servers/connect", post(servers::connect_all))
-        .route("/servers/refresh-tools", post(tools::refresh_all))
-        .route("/servers/{name}", get(servers::get).delete(servers::delete))
-        .route("/servers/{name}/health-check", post(servers::check))
-        .route("/servers/{name}/initialize", post(servers::initialize))
-        .route("/servers/{name}/connect", post(servers::connect))
-        .route("/servers/{name}/tools", get(tools::of_server))
-        .route("/servers/{name}/refresh-tools", post(tools::refresh))
-        .route("/servers/{name}/adapter/invalidate", post(sessions::invalidate))
-        .route("/servers/{name}/adapter/refresh", post(sessions::refresh))
-        .route("/server-tools", get(tools::all))
-        .route("/events", get(events::connection))
-        .route("/invocation-events", get(events::invocation))
-        .route("/registry-events", get(events::registry))
-        .route("/adapter-sessions", get(sessions::list))
-        .layer(DefaultBodyLimit::max(MAX_BODY / 4));
+    let register = |router: Router<ApiState>, (path, route)| router.route(path, route);
+    let admin =
+        admin_routes().into_iter().fold(Router::new(), register).layer(DefaultBodyLimit::max(MAX_BODY / 4));
     let invoke = Router::new()
         .route("/invoke/tool", post(invoke::tool))
         .route("/invoke/resource", post(invoke::resource))
         .layer(DefaultBodyLimit::max(MAX_BODY));
-    Router::new()
+    let api = Router::new()
         .nest(BASE_PATH, admin.merge(invoke))
         .route("/api/v1/health", get(health::health))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(state.clone(), require_key))
-        // Added after the layer, so that it does not apply: the public list.
+        .layer(from_fn_with_state(state.clone(), require_key));
+    let public = Router::new()
         .route("/healthz", get(health::health))
         .route("/readyz", get(health::ready))
-        .with_state(state)
+        .method_not_allowed_fallback(wrong_method);
+    api.merge(public).with_state(state)
+}
+
+/// Registry, events and sessions. A literal segment in the place of `{name}` belongs in
+/// [`mcp_config::RESERVED_NAMES`].
+fn admin_routes() -> Vec<(&'static str, MethodRouter<ApiState>)> {
+    vec![
+        ("/servers", get(servers::list).post(servers::register)),
+        ("/servers/health-check", post(servers::check_all)),
+        ("/servers/initialize", post(servers::initialize_all)),
+        ("/servers/connect", post(servers::connect_all)),
+        ("/servers/refresh-tools", post(tools::refresh_all)),
+        ("/servers/{name}", get(servers::get).delete(servers::delete)),
+        ("/servers/{name}/health-check", post(servers::check)),
+        ("/servers/{name}/initialize", post(servers::initialize)),
+        ("/servers/{name}/connect", post(servers::connect)),
+        ("/servers/{name}/tools", get(tools::of_server)),
+        ("/servers/{name}/refresh-tools", post(tools::refresh)),
+        ("/servers/{name}/adapter/invalidate", post(sessions::invalidate)),
+        ("/servers/{name}/adapter/refresh", post(sessions::refresh)),
+        ("/server-tools", get(tools::all)),
+        ("/events", get(events::connection)),
+        ("/invocation-events", get(events::invocation)),
+        ("/registry-events", get(events::registry)),
+        ("/adapter-sessions", get(sessions::list)),
+    ]
 }
 
 async fn not_found() -> (StatusCode, Json<ErrorDetail>) {
@@ -60,4 +69,24 @@ async fn not_found() -> (StatusCode, Json<ErrorDetail>) {
 
 async fn wrong_method() -> (StatusCode, Json<ErrorDetail>) {
     (StatusCode::METHOD_NOT_ALLOWED, Json(ErrorDetail::new("this path does not take that method")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use mcp_config::RESERVED_NAMES;
+
+    use super::*;
+
+    #[test]
+    fn no_server_can_be_named_like_a_path() {
+        let routes = admin_routes();
+        let literal: BTreeSet<&str> = routes
+            .iter()
+            .filter_map(|(path, _)| path.strip_prefix("/servers/")?.split('/').next())
+            .filter(|segment| !segment.starts_with('{'))
+            .collect();
+        assert_eq!(literal, BTreeSet::from(RESERVED_NAMES));
+    }
 }

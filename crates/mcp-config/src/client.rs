@@ -11,6 +11,7 @@ use mcp_registry::ServerName;
 use crate::diagnostic::Finding;
 use crate::environment::has_client_reference;
 use crate::invalid::{printable, quoted};
+use crate::name::server_name;
 use crate::tree::{Entry, Node, Value};
 
 /// The key that holds the servers, if the document is a client's.
@@ -149,19 +150,20 @@ fn client_reference(node: &Node) -> Option<usize> {
 
 /// Gives servers whose names are not valid here a name that is, the same each time.
 fn rename(servers: &mut [Entry], key: &str, warnings: &mut Vec<Finding>) {
-    let valid = |name: &str| name.parse::<ServerName>().is_ok();
+    let valid = |name: &str| server_name(name).is_ok();
     let mut taken: HashSet<String> =
         servers.iter().map(|server| server.key.clone()).filter(|name| valid(name)).collect();
-    for server in servers.iter_mut().filter(|server| !valid(&server.key)) {
+    for server in servers {
+        let Err(reason) = server_name(&server.key) else { continue };
         let stem = resembling(&server.key);
         let mut name = stem.clone();
         let mut seed = server.key.clone();
-        while name.is_empty() || taken.contains(&name) {
+        while !valid(&name) || taken.contains(&name) {
             name = distinguished(&stem, &seed);
             seed.clone_from(&name);
         }
         let message = format!(
-            "{}: goes by the name `{name}` here; a name has 1 to 64 letters, digits, '.', '_' and '-'",
+            "{}: goes by the name `{name}` here: {reason}",
             quoted(&[key.to_owned(), server.key.clone()])
         );
         warnings.push(Finding::at(server.key_at, message));
@@ -170,7 +172,8 @@ fn rename(servers: &mut [Entry], key: &str, warnings: &mut Vec<Finding>) {
     }
 }
 
-/// The valid characters of a name, runs of others replaced by one `-`. Empty if there are none.
+/// The valid characters of a name, runs of others replaced by one `-`. Empty if there are none, and possibly
+/// still reserved.
 fn resembling(original: &str) -> String {
     let mut name = String::new();
     for c in original.chars() {

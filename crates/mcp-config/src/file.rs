@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mcp_registry::{Definition, Policy, ServerName};
+use mcp_registry::{Definition, Policy};
 use mcp_transport::Endpoint;
 use serde::de::DeserializeOwned;
 use url::Host;
@@ -16,6 +16,7 @@ use crate::diagnostic::{ConfigError, Diagnostic, Finding, positioned};
 use crate::environment::{Dialect, Env, has_secret_reference, substitute};
 use crate::gateway::{GatewaySettings, GatewaySpec};
 use crate::invalid::InvalidField;
+use crate::name::server_name;
 use crate::policy::PolicySpec;
 use crate::read::{Fault, dotted, read, unknown_key};
 use crate::server::{GROUP_IS_SERVER, ServerSpec};
@@ -274,9 +275,9 @@ impl Reader {
         for mut entry in entries {
             let key = entry.key.clone();
             let path = [section, &key];
-            let name = key.parse::<ServerName>();
-            if let Err(error) = &name {
-                let field = InvalidField::new([], error.to_string());
+            let name = server_name(&key);
+            if let Err(reason) = &name {
+                let field = InvalidField::new([], reason);
                 self.findings.push(Finding::at(entry.key_at, dotted(&path, &field)));
             }
             let spec = self.structure::<ServerSpec>(&mut entry.node, &path);

@@ -4,6 +4,7 @@ use mcp_registry::{Definition, Policy, ServerName};
 
 use crate::from_json;
 use crate::invalid::InvalidField;
+use crate::name::server_name;
 use crate::read;
 use crate::server::ServerSpec;
 use crate::tree::Value;
@@ -30,9 +31,7 @@ impl Registration {
             return Err(vec![InvalidField::new([], "must be a JSON object")]);
         }
         let name = match node.take("name").map(|entry| entry.node.value) {
-            Some(Value::Text(text)) => {
-                text.parse().map_err(|error: mcp_registry::InvalidServerName| error.to_string())
-            }
+            Some(Value::Text(text)) => server_name(&text),
             Some(_) => Err("must be a string".into()),
             None => Err("is missing".into()),
         };
@@ -73,6 +72,7 @@ impl Registration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::RESERVED_NAMES;
 
     fn errors(body: &str) -> Vec<String> {
         let definition = Registration::from_json(body)
@@ -97,6 +97,15 @@ mod tests {
         let body = r#"{"name": "a", "command": "${HOME}/bin/x"}"#;
         let registration = Registration::from_json(body).unwrap();
         assert_eq!(registration.spec().command.as_deref(), Some("${HOME}/bin/x"));
+    }
+
+    #[test]
+    fn reserved_names_are_refused() {
+        for name in RESERVED_NAMES {
+            let expected =
+                format!("`name`: the name `{name}` is reserved: the REST API has a path of that name");
+            assert_eq!(errors(&format!(r#"{{"name": "{name}", "url": "http://a"}}"#)), [expected]);
+        }
     }
 
     #[test]

@@ -67,8 +67,9 @@ fn claude_desktop() {
         warnings,
         [
             "mcp.json:2:11: ignored beside `mcpServers`: globalShortcut",
-            "mcp.json:8:13: `mcpServers.\"GitHub Search\"`: goes by the name `GitHub-Search` here; \
-             a name has 1 to 64 letters, digits, '.', '_' and '-'",
+            "mcp.json:8:13: `mcpServers.\"GitHub Search\"`: goes by the name `GitHub-Search` here: \
+             a server name holds letters, digits, '.', '_' and '-', a letter or digit first; \
+             found ' ' at position 6",
         ]
     );
 }

@@ -220,6 +220,16 @@ fn wrong_types() {
 }
 
 #[test]
+fn reserved_names_of_servers() {
+    for name in mcp_config::RESERVED_NAMES {
+        let expected = format!(
+            "f:1:10: `servers.{name}`: the name `{name}` is reserved: the REST API has a path of that name"
+        );
+        assert_eq!(errors(&format!("[servers.{name}]\ncommand = \"x\"\n"), Format::Toml), expected);
+    }
+}
+
+#[test]
 fn values_of_servers() {
     check(
         Format::Toml,

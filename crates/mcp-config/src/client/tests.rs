@@ -24,7 +24,7 @@ fn names_become_valid_and_stay_recognisable() {
 #[test]
 fn clashing_names_are_told_apart() {
     let entry = |key: &str| Entry { key: key.into(), key_at: 0, node: Node { at: 0, value: Value::Null } };
-    let mut servers = ["a b", "a-b", "a/b", "日本", "中国"].map(entry);
+    let mut servers = ["a b", "a-b", "a/b", "日本", "中国", "connect"].map(entry);
     rename(&mut servers, "mcpServers", &mut Vec::new());
     let names: Vec<&str> = servers.iter().map(|server| &*server.key).collect();
     assert_eq!(
@@ -34,7 +34,8 @@ fn clashing_names_are_told_apart() {
             "a-b",
             "a-b-e620c3190468cf61",
             "server-121d7e35a6d3ce91",
-            "server-4c9c9999d742718f"
+            "server-4c9c9999d742718f",
+            "connect-54cb3aded715c1b9"
         ]
     );
 }

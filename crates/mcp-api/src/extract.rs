@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use mcp_api_types::{Location, ValidationError, ValidationIssue};
@@ -75,6 +75,24 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
                 }
                 Err(ApiError::Invalid(ValidationError { detail: vec![issue(loc, msg)] }))
             }
+        }
+    }
+}
+
+/// The `{name}` of a path. Whether a server has that name is for the manager to say.
+pub(crate) struct ServerPath(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for ServerPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Self(name)),
+            Err(_) => Err(ApiError::Invalid(ValidationError::one(
+                ["path", "name"],
+                "must be UTF-8 after percent-decoding",
+                "value_error",
+            ))),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The registry over HTTP: endpoints 1–10 of contract §6.2.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use mcp_api_types::{ForceQuery, Server, ServerList};
 use mcp_config::Registration;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::convert;
 use crate::error::ApiError;
-use crate::extract::{JsonText, Params};
+use crate::extract::{JsonText, Params, ServerPath};
 use crate::state::ApiState;
 
 type One = Result<Json<Server>, ApiError>;
@@ -38,21 +38,21 @@ pub(crate) async fn register(
 }
 
 /// `GET /servers/{name}`
-pub(crate) async fn get(State(state): State<ApiState>, Path(name): Path<String>) -> One {
+pub(crate) async fn get(State(state): State<ApiState>, ServerPath(name): ServerPath) -> One {
     one(&state, state.manager().server(&name)?)
 }
 
 /// `DELETE /servers/{name}`
 pub(crate) async fn delete(
     State(state): State<ApiState>,
-    Path(name): Path<String>,
+    ServerPath(name): ServerPath,
 ) -> Result<StatusCode, ApiError> {
     state.manager().unregister(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /servers/{name}/health-check`
-pub(crate) async fn check(State(state): State<ApiState>, Path(name): Path<String>) -> One {
+pub(crate) async fn check(State(state): State<ApiState>, ServerPath(name): ServerPath) -> One {
     one(&state, state.manager().health_check(&name).await?)
 }
 
@@ -64,7 +64,7 @@ pub(crate) async fn check_all(State(state): State<ApiState>) -> Json<ServerList>
 /// `POST /servers/{name}/initialize`
 pub(crate) async fn initialize(
     State(state): State<ApiState>,
-    Path(name): Path<String>,
+    ServerPath(name): ServerPath,
     Params(query): Params<ForceQuery>,
 ) -> One {
     one(&state, state.manager().initialize(&name, query.force).await?)
@@ -81,7 +81,7 @@ pub(crate) async fn initialize_all(
 /// `POST /servers/{name}/connect`
 pub(crate) async fn connect(
     State(state): State<ApiState>,
-    Path(name): Path<String>,
+    ServerPath(name): ServerPath,
     Params(query): Params<ForceQuery>,
 ) -> One {
     one(&state, state.manager().connect(&name, query.force).await?)

@@ -1,13 +1,13 @@
 //! Adapter sessions: endpoints 15–17 of contract §6.2.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use mcp_api_types::{AdapterSessionList, AdapterSessionQuery, Server};
 
 use crate::convert;
 use crate::error::ApiError;
 use crate::events::newest;
-use crate::extract::Params;
+use crate::extract::{Params, ServerPath};
 use crate::servers::one;
 use crate::state::ApiState;
 
@@ -36,7 +36,7 @@ pub(crate) async fn list(
 /// `POST /servers/{name}/adapter/invalidate`
 pub(crate) async fn invalidate(
     State(state): State<ApiState>,
-    Path(name): Path<String>,
+    ServerPath(name): ServerPath,
 ) -> Result<Json<Server>, ApiError> {
     state.manager().invalidate(&name).await?;
     one(&state, state.manager().server(&name)?)
@@ -45,7 +45,7 @@ pub(crate) async fn invalidate(
 /// `POST /servers/{name}/adapter/refresh`
 pub(crate) async fn refresh(
     State(state): State<ApiState>,
-    Path(name): Path<String>,
+    ServerPath(name): ServerPath,
 ) -> Result<Json<Server>, ApiError> {
     one(&state, state.manager().refresh(&name).await?)
 }

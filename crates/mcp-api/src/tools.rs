@@ -1,7 +1,7 @@
 //! The tools servers offer: endpoint 25 of contract §6.3, and refreshing them.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use mcp_api_types::{Server, ServerList, ServerTools};
 use mcp_manager::Manager;
 use mcp_registry::{KnownTool, ServerRecord};
@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::convert;
 use crate::error::ApiError;
+use crate::extract::ServerPath;
 use crate::servers::{list_of, one};
 use crate::state::ApiState;
 
@@ -20,7 +21,7 @@ pub(crate) async fn all(State(state): State<ApiState>) -> Json<ServerTools> {
 /// `GET /servers/{name}/tools`
 pub(crate) async fn of_server(
     State(state): State<ApiState>,
-    Path(name): Path<String>,
+    ServerPath(name): ServerPath,
 ) -> Result<Json<Option<Vec<Box<RawValue>>>>, ApiError> {
     let record = state.manager().server(&name)?;
     Ok(Json(listed(&record)))
@@ -29,7 +30,7 @@ pub(crate) async fn of_server(
 /// `POST /servers/{name}/refresh-tools`: asks the server; the answer is its record afterwards.
 pub(crate) async fn refresh(
     State(state): State<ApiState>,
-    Path(name): Path<String>,
+    ServerPath(name): ServerPath,
 ) -> Result<Json<Server>, ApiError> {
     one(&state, state.manager().refresh_tools(&name).await?)
 }

@@ -114,6 +114,18 @@ async fn i3_unknown_names_are_404_everywhere() {
 }
 
 #[tokio::test]
+async fn a_path_that_is_no_text_says_so_in_json() {
+    let world = World::new(&["a"], |_| {});
+    for (method, path) in
+        [("GET", "%ff"), ("DELETE", "%ff"), ("GET", "%ff/tools"), ("POST", "%C3%28/initialize?force=true")]
+    {
+        let (status, body) = world.ask(method, &format!("{SERVERS}/{path}"), "").await;
+        assert_eq!((status, &body["detail"][0]["loc"]), (422, &json!(["path", "name"])), "{path} {body}");
+    }
+    assert_eq!(world.get("/api/v1/mcp/servers/%61").await.0, 200);
+}
+
+#[tokio::test]
 async fn i4_a_failing_probe_is_an_answer_and_one_event() {
     let world = World::new(&["a"], |_| {});
     world.cluster.health("a", [Err("refused".into())]);

@@ -1,22 +1,22 @@
 //! Routed calls: failover over candidates, with the trace of what was tried. Source: contract §4.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mcp_client::{Answer, CallError, Client, Outgoing};
+use mcp_client::{Answer, CallError, Outgoing};
 use mcp_protocol::{Method, RawJson};
 use mcp_registry::{
-    Attempt, CallSafety, Candidates, CorrelationId, ErrorCategory, Failure, FailureCode, Gate,
+    Attempt, CallFailure, CallSafety, Candidates, CorrelationId, ErrorCategory, Failure, FailureCode, Gate,
     InvocationError, Phase, Plan, Selection, ServerName, ServerRecord, Timestamp,
 };
-use mcp_transport::{Header, TransportError, TransportErrorKind};
+use mcp_transport::{Delivery, Header, TransportError, TransportErrorKind};
 
 use crate::failure;
 use crate::handshake::Need;
 use crate::link::Link;
 use crate::manager::{Inner, Manager};
+use crate::session::Session;
 
 /// One request to whichever server can serve it.
 #[derive(Debug, Clone)]
@@ -72,25 +72,16 @@ impl Manager {
     /// # Errors
     /// [`InvocationError`] with the trace of every attempt.
     pub async fn call(&self, call: RoutedCall) -> Result<Invocation, InvocationError> {
-        let request_id: CorrelationId = uuid::Uuid::new_v4().to_string().into();
-        self.call_as(call, request_id).await
-    }
-
-    /// As [`call`](Self::call), under an id the caller chose; it should be unique.
-    ///
-    /// # Errors
-    /// [`InvocationError`] with the trace of every attempt.
-    pub async fn call_as(
-        &self,
-        call: RoutedCall,
-        request_id: CorrelationId,
-    ) -> Result<Invocation, InvocationError> {
         let inner = &self.0;
         let plan = Plan::new(inner.policy.clone(), call.method.clone());
-        let Some(_in_flight) = inner.enter() else { return Err(plan.end(FailureCode::ShuttingDown)) };
+        // Counted before the flag is read: shutdown sets the flag and then waits for the count.
+        let _counted = inner.calls.token();
+        if inner.closing.is_cancelled() {
+            return Err(plan.end(FailureCode::ShuttingDown));
+        }
+        let request_id: CorrelationId = uuid::Uuid::new_v4().to_string().into();
         let now = inner.now();
-        let table = inner.snapshot().table.clone();
-        let candidates = Candidates::new(table, call.selection.clone(), now);
+        let candidates = Candidates::new(inner.snapshot().table.clone(), call.selection.clone(), now);
         let run = Run {
             inner,
             call: &call,
@@ -101,24 +92,54 @@ impl Manager {
     }
 }
 
+/// Whose a failed attempt is.
+enum Fault {
+    /// The server's, on this session.
+    Server(Arc<Session>),
+    /// Nobody's, or recorded already.
+    Nobody,
+    /// The caller waited less than the server may take.
+    Patience,
+    /// The time of the whole call was up.
+    Deadline,
+}
+
+/// An attempt that brought no answer.
+struct Failed {
+    failure: CallFailure,
+    fault: Fault,
+    /// The session was gone before it got the request: another one deserves a try.
+    gone: Option<Arc<Session>>,
+}
+
+impl Failed {
+    /// Not sent, for a reason that is recorded elsewhere.
+    fn unsent(failure: Failure) -> Self {
+        let failure = CallFailure { failure, delivery: Delivery::NotSent, rpc_code: None };
+        Self { failure, fault: Fault::Nobody, gone: None }
+    }
+}
+
 impl Run<'_> {
     async fn fail_over(
         &self,
         mut plan: Plan,
         mut candidates: Candidates,
     ) -> Result<Invocation, InvocationError> {
-        for candidate in candidates.by_ref() {
-            if self.inner.now() >= self.deadline {
-                return Err(plan.end(FailureCode::DeadlineExceeded));
+        while let Some(candidate) = candidates.next() {
+            if let Some(code) = self.interrupted() {
+                return Err(plan.end(code));
             }
             let name = candidate.name();
-            let Some((link, record)) = self.make_ready(name, &mut plan).await else { continue };
-            let started = self.inner.now();
-            if started >= self.deadline {
-                return Err(plan.end(FailureCode::DeadlineExceeded));
+            let Some((link, record)) = self.make_ready(&candidate, &candidates, &mut plan).await else {
+                continue;
+            };
+            if let Some(code) = self.interrupted() {
+                return Err(plan.end(code));
             }
+            let started = self.inner.now();
             let phase = PhaseGuard::start(self, name, Phase::InvokeStart);
-            let (outcome, session) = self.send(&link).await;
+            let outcome = self.send(&link).await;
             let duration = self.inner.now().since(started);
             match outcome {
                 Ok(Answer { result, frame, .. }) => {
@@ -134,16 +155,20 @@ impl Run<'_> {
                         attempts: plan.into_attempts(),
                     });
                 }
-                Err(error) => {
-                    let failure = failure::of_call(&error);
+                Err(Failed { failure, fault, .. }) => {
                     tracing::warn!(server = %name, request_id = %self.request_id, error = %failure.failure.text,
                         delivery = failure.delivery.as_str(), "call failed");
                     phase.fail(failure.failure.clone());
                     let tool = self.call.selection.tool.as_deref();
                     let safety = CallSafety::of(&self.call.method, self.call.idempotent, tool, &record);
                     let verdict = plan.failed(name, failure.clone(), safety, duration);
-                    if verdict.blame_server {
-                        self.blame(&link, session, failure.failure);
+                    match fault {
+                        Fault::Deadline => return Err(plan.end(FailureCode::DeadlineExceeded)),
+                        Fault::Server(session) if verdict.blame_server => {
+                            self.blame(&link, &session, failure.failure);
+                        }
+                        Fault::Patience => self.inner.suspect(&link),
+                        Fault::Server(_) | Fault::Nobody => {}
                     }
                     if !verdict.go_on {
                         break;
@@ -151,23 +176,47 @@ impl Run<'_> {
                 }
             }
         }
+        if let Some(code) = self.interrupted() {
+            return Err(plan.end(code));
+        }
         let offered_nowhere = candidates.tool_is_offered_nowhere();
         Err(plan.exhausted(offered_nowhere))
     }
 
+    /// Why no further attempt is made, whatever candidates are left.
+    fn interrupted(&self) -> Option<FailureCode> {
+        if self.inner.cut.is_cancelled() {
+            Some(FailureCode::ShuttingDown)
+        } else if self.inner.now() >= self.deadline {
+            Some(FailureCode::DeadlineExceeded)
+        } else {
+            None
+        }
+    }
+
     /// The initialize stage on one candidate. `None`: it failed, and the trace says so.
-    async fn make_ready(&self, name: &ServerName, plan: &mut Plan) -> Option<(Arc<Link>, Arc<ServerRecord>)> {
-        let started = self.inner.now();
+    async fn make_ready(
+        &self,
+        candidate: &ServerRecord,
+        candidates: &Candidates,
+        plan: &mut Plan,
+    ) -> Option<(Arc<Link>, Arc<ServerRecord>)> {
+        let (name, started) = (candidate.name(), self.inner.now());
         let phase = PhaseGuard::start(self, name, Phase::InitializeStart);
         let found = {
             let snapshot = self.inner.snapshot();
             snapshot.get(name.as_str()).map(|(record, link)| (link.clone(), record.clone()))
         };
+        // Replaced since the call began: another server, which must qualify by itself.
+        let found = found.filter(|(_, record)| {
+            record.generation == candidate.generation || candidates.reason_to_skip(record).is_none()
+        });
         let outcome = match &found {
             None => Err(Failure::new(ErrorCategory::InitializeError, "server not found")),
             Some((link, record)) => match Gate::of(record, started) {
-                Gate::Cached => Ok(()),
-                Gate::Ordinary | Gate::Forced => self.wait_ready(link).await,
+                Gate::Cached if link.session().is_some() => Ok(()),
+                // A record can be initialised while its session is gone: it just broke.
+                Gate::Cached | Gate::Ordinary | Gate::Forced => self.wait_ready(link).await,
             },
         };
         let duration = self.inner.now().since(started);
@@ -199,61 +248,66 @@ impl Run<'_> {
         })
     }
 
-    /// The request itself, and the session it went to. A session the server has forgotten is replaced
-    /// once, silently (contract §7.5): a request it did not know the session of was not executed.
-    async fn send(&self, link: &Arc<Link>) -> Sent {
+    /// The request itself. A session the server has forgotten (contract §7.5), or that we ended before the
+    /// request was sent, is replaced once, silently: the request was not executed.
+    async fn send(&self, link: &Arc<Link>) -> Result<Answer, Failed> {
         match self.send_once(link).await {
-            (Err(error), Some(session)) if is_session_expired(&error) => {
-                tracing::info!(server = %link.key.name, "the server ended the session, opening a new one");
+            Err(Failed { gone: Some(session), failure, .. }) => {
+                tracing::info!(server = %link.key.name, reason = %failure.failure.text, "opening a new session");
                 self.inner.drop_session(link, &session);
+                self.wait_ready(link).await.map_err(Failed::unsent)?;
                 self.send_once(link).await
             }
-            sent => sent,
+            outcome => outcome,
         }
     }
 
-    async fn send_once(&self, link: &Arc<Link>) -> Sent {
-        // A record can be initialised while its session is gone: it just broke, or the server ended it.
-        if link.session().is_none()
-            && let Err(failure) = self.wait_ready(link).await
-        {
-            return (Err(lost(&failure.text)), None);
-        }
+    /// One request on the session there is.
+    async fn send_once(&self, link: &Arc<Link>) -> Result<Answer, Failed> {
         let Some(session) = link.session() else {
-            return (Err(lost("the connection was closed before the request was sent")), None);
+            let text = "the connection was lost before the request was sent";
+            return Err(Failed::unsent(Failure::new(ErrorCategory::TransportError, text)));
         };
-        link.touch(&*self.inner.timer);
+        let _counted = session.enter();
+        session.touch(&*self.inner.timer);
+        let allowed = link.definition.request_timeout;
+        let wanted = self.call.timeout.unwrap_or(allowed);
         let left = self.deadline.since(self.inner.now());
-        let limit = self.call.timeout.unwrap_or(link.definition.request_timeout).min(left);
         let mut outgoing = Outgoing::new(self.call.method.clone(), Some(self.call.params.clone()));
         outgoing.headers.push(Header::new("X-Request-Id", &**self.request_id));
-        let outcome = session.call(outgoing, limit).await;
-        link.touch(&*self.inner.timer);
-        (outcome, Some(session))
+        let outcome = session.client().call(outgoing, wanted.min(left)).await;
+        session.touch(&*self.inner.timer);
+        outcome.map_err(|error| {
+            let forgotten = matches!(
+                &error,
+                CallError::Transport(TransportError { kind: TransportErrorKind::SessionExpired, .. })
+            );
+            let unsent = session.was_ended() && error.delivery() == Delivery::NotSent;
+            let gone = (forgotten || unsent).then(|| session.clone());
+            let fault = match () {
+                () if !error.is_timeout() => Fault::Server(session.clone()),
+                () if left < wanted => Fault::Deadline,
+                () if wanted < allowed => Fault::Patience,
+                () => Fault::Server(session.clone()),
+            };
+            Failed { failure: failure::of_call(&error), fault, gone }
+        })
     }
 
-    /// Records a failure. Only the session the failed exchange ran on is closed: another may be open by now.
-    fn blame(&self, link: &Arc<Link>, session: Option<Arc<Client>>, failure: Failure) {
-        let broken = session.filter(|_| failure.category.ends_session());
-        let session_lost = broken.is_some_and(|session| self.inner.drop_session(link, &session));
+    /// Records a failure. A connection that broke is recorded once, however many calls it took with it,
+    /// and only that connection is ended: another may be open by now.
+    fn blame(&self, link: &Arc<Link>, session: &Arc<Session>, failure: Failure) {
+        let mut session_lost = false;
+        if failure.category.ends_session() {
+            if !session.take_blame() {
+                return;
+            }
+            session_lost = self.inner.drop_session(link, session);
+        }
         self.inner.record(|registry, now| {
             registry.record_failure(now, &link.key, failure, Some(self.request_id), session_lost);
         });
     }
-}
-
-/// How a request went, and on which session.
-type Sent = (Result<Answer, CallError>, Option<Arc<Client>>);
-
-fn is_session_expired(error: &CallError) -> bool {
-    matches!(error, CallError::Transport(TransportError { kind: TransportErrorKind::SessionExpired, .. }))
-}
-
-fn lost(reason: &str) -> CallError {
-    CallError::Transport(TransportError::new(
-        TransportErrorKind::Closed(reason.into()),
-        mcp_transport::Delivery::NotSent,
-    ))
 }
 
 impl Inner {
@@ -262,25 +316,6 @@ impl Inner {
         let settled = self.current(&link.key).is_none_or(|record| record.touch_if_settled(self.now()));
         if !settled {
             self.record(|registry, now| registry.record_success(now, &link.key, Some(request_id)));
-        }
-    }
-
-    /// Counts a call in; `None` while shutting down.
-    pub(crate) fn enter(self: &Arc<Self>) -> Option<InFlight> {
-        // Counted first: shutdown sets the flag and then reads the count.
-        let guard = InFlight(self.clone());
-        self.in_flight.fetch_add(1, Ordering::SeqCst);
-        (!self.closing.load(Ordering::SeqCst)).then_some(guard)
-    }
-}
-
-/// A call under way.
-pub(crate) struct InFlight(Arc<Inner>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        if self.0.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.idle.notify_waiters();
         }
     }
 }

@@ -20,7 +20,19 @@ pub(crate) fn of_error(error: &CallError) -> Failure {
         CallError::Transport(transport) => of_transport(transport),
         _ => ErrorCategory::InvalidPayload,
     };
-    Failure::new(category, error.to_string())
+    Failure::new(category, shorten(error.to_string()))
+}
+
+/// Longest text of a failure in bytes: it is kept in records and events, and peers choose it.
+const MAX_TEXT: usize = 1024;
+
+fn shorten(mut text: String) -> String {
+    if text.len() > MAX_TEXT {
+        let end = (0..=MAX_TEXT).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 fn of_transport(error: &TransportError) -> ErrorCategory {
@@ -38,6 +50,14 @@ mod tests {
     use mcp_protocol::{ErrorCode, RpcError};
     use mcp_transport::Delivery;
     use std::time::Duration;
+
+    #[test]
+    fn texts_of_peers_are_cut() {
+        let error = RpcError::new(ErrorCode::INTERNAL_ERROR, &"ü".repeat(100_000));
+        let failure = of_error(&CallError::Rpc { error, frame: bytes::Bytes::new() });
+        assert!(failure.text.len() <= MAX_TEXT + '…'.len_utf8());
+        assert!(failure.text.starts_with("rpc error: üü") && failure.text.ends_with("ü…"));
+    }
 
     #[test]
     fn each_error_has_its_category() {

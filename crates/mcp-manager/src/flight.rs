@@ -1,7 +1,7 @@
 //! Single flight: callers that want the same thing at the same time share one run of it.
 
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
@@ -12,12 +12,12 @@ type Outcome<T> = Shared<BoxFuture<'static, Option<T>>>;
 /// At most one run at a time; whoever comes while one is under way gets its outcome.
 #[derive(Debug)]
 pub(crate) struct Flight<T: Clone> {
-    current: Mutex<Option<Outcome<T>>>,
+    current: Arc<Mutex<Option<Outcome<T>>>>,
 }
 
 impl<T: Clone + Send + Sync + 'static> Flight<T> {
     pub(crate) fn new() -> Self {
-        Self { current: Mutex::new(None) }
+        Self { current: Arc::default() }
     }
 
     /// Joins the run under way, or starts `work`. The work is a task of its own: it goes on when the
@@ -27,15 +27,18 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
         F: Future<Output = T> + Send + 'static,
     {
         let outcome = {
-            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-            match current.as_ref().filter(|outcome| outcome.peek().is_none()) {
+            let mut current = lock(&self.current);
+            match &*current {
                 Some(outcome) => outcome.clone(),
                 None => {
                     let (done, finished) = oneshot::channel();
-                    let work = work();
+                    let (work, landing) = (work(), Landing(self.current.clone()));
                     tokio::spawn(async move {
+                        let value = work.await;
+                        // Before the outcome is told: whoever comes after it starts another run.
+                        drop(landing);
                         // Nobody listening any more is no error.
-                        let _ = done.send(work.await);
+                        let _ = done.send(value);
                     });
                     let outcome = finished.map(Result::ok).boxed().shared();
                     *current = Some(outcome.clone());
@@ -48,17 +51,29 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
 
     /// Waits for the run under way, if there is one.
     pub(crate) async fn settle(&self) {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let current = lock(&self.current).clone();
         if let Some(outcome) = current {
             outcome.await;
         }
     }
 }
 
+/// Clears the way for the next run, also when this one panics or its runtime ends.
+struct Landing<T: Clone>(Arc<Mutex<Option<Outcome<T>>>>);
+
+impl<T: Clone> Drop for Landing<T> {
+    fn drop(&mut self) {
+        *lock(&self.0) = None;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::sync::Semaphore;
 
@@ -86,27 +101,40 @@ mod tests {
         assert_eq!(call().await, Some(1));
     }
 
-    #[tokio::test]
-    async fn the_run_survives_the_caller_that_started_it() {
-        let flight = Arc::new(Flight::<u8>::new());
+    /// A flight whose starter has left before the run ended.
+    async fn abandoned() -> (Arc<Flight<u8>>, Arc<Semaphore>) {
+        let flight = Arc::new(Flight::new());
         let gate = Arc::new(Semaphore::new(0));
-        let first = {
+        let starter = {
             let (flight, gate) = (flight.clone(), gate.clone());
-            tokio::spawn(async move {
-                flight
-                    .run(|| async move {
-                        gate.acquire().await.unwrap().forget();
-                        7
-                    })
-                    .await
-            })
+            let work = || async move {
+                gate.acquire().await.unwrap().forget();
+                7
+            };
+            tokio::spawn(async move { flight.run(work).await })
         };
-        while flight.current.lock().unwrap().is_none() {
+        while lock(&flight.current).is_none() {
             tokio::task::yield_now().await;
         }
-        first.abort();
+        starter.abort();
+        (flight, gate)
+    }
+
+    #[tokio::test]
+    async fn a_run_survives_the_caller_that_started_it() {
+        let (flight, gate) = abandoned().await;
         gate.add_permits(1);
         assert_eq!(flight.run(|| async { 8 }).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn the_outcome_of_a_run_that_ended_unheard_is_not_handed_out_later() {
+        let (flight, gate) = abandoned().await;
+        gate.add_permits(1);
+        while lock(&flight.current).is_some() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(flight.run(|| async { 8 }).await, Some(8));
     }
 
     #[tokio::test]

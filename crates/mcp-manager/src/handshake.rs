@@ -1,16 +1,18 @@
 //! Making a server ready: connect, handshake, watch. Source: contract §3.1–§3.3.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
-use mcp_client::{CallError, Client, ConnectError, ConnectOptions, ServerProfile};
+use mcp_client::{ConnectError, ConnectOptions, ServerProfile};
 use mcp_registry::{
-    CorrelationId, ErrorCategory, Failure, Gate, Handshake, Loss, ResetRetryOn, ServerRecord,
+    CorrelationId, ErrorCategory, Failure, Gate, Handshake, Loss, ResetRetryOn, ServerRecord, StartLimit,
 };
 use mcp_transport::TransportKind;
 
 use crate::failure;
 use crate::link::Link;
-use crate::manager::{Inner, Manager, UnknownServer, close_in_background};
+use crate::manager::{Inner, Manager, UnknownServer};
+use crate::session::Session;
 
 /// Whether a handshake in force is enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,17 +48,17 @@ impl Manager {
         self.server(name)
     }
 
-    /// Closes a server's session; says whether there was one (contract §3.7).
+    /// Closes a server's session, when the calls on it have ended; says whether there was one (contract
+    /// §3.7).
     ///
     /// # Errors
     /// [`UnknownServer`].
     pub async fn invalidate(&self, name: &str) -> Result<bool, UnknownServer> {
         let link = self.link(name)?;
-        let client = link.take();
-        link.forget_activity();
+        let session = link.take();
         self.0.record(|registry, now| registry.disconnected(now, &link.key));
-        let Some(client) = client else { return Ok(false) };
-        client.close().await;
+        let Some(session) = session else { return Ok(false) };
+        self.0.end_or_drain(session).await;
         Ok(true)
     }
 
@@ -126,92 +128,93 @@ impl Inner {
                 });
                 tracing::info!(server = %key.name, era = %profile.era, version = %profile.version, "connected");
                 // After the success is recorded: a loss is told only of what was there.
-                if let Some(client) = opened {
-                    self.install(link, client).await;
+                if let Some(session) = opened {
+                    self.install(link, session).await;
                 }
                 if link.definition.discover_tools {
                     self.discover_tools(link);
                 }
                 Ok(Outcome::Done)
             }
-            Err(error) => {
-                let failure = failure::of_error(&error.error);
-                let partial = error.profile.as_deref().map(handshake);
+            Err(Refused { failure, partial, tried }) => {
                 self.record(|registry, now| {
                     registry.handshake_failed(now, key, failure.clone(), correlation.as_ref(), partial);
                 });
-                tracing::warn!(server = %key.name, error = %failure.text, tried = ?error.tried, "handshake failed");
+                tracing::warn!(server = %key.name, error = %failure.text, ?tried, "handshake failed");
                 Err(failure)
             }
         }
     }
 
     /// A handshake on the open session, or on a new one, which is then returned as well.
-    async fn open(
-        self: &Arc<Self>,
-        link: &Arc<Link>,
-        record: &ServerRecord,
-    ) -> Result<(Arc<ServerProfile>, Option<Arc<Client>>), ConnectError> {
-        if let Some(client) = link.session() {
-            link.touch(&*self.timer);
-            match client.handshake(self.policy.handshake_timeout).await {
+    async fn open(self: &Arc<Self>, link: &Arc<Link>, record: &ServerRecord) -> Result<Opened, Refused> {
+        if let Some(session) = link.session() {
+            session.touch(&*self.timer);
+            match session.client().handshake(self.policy.handshake_timeout).await {
                 Ok(profile) => return Ok((profile, None)),
-                // Servers may refuse a second handshake on a session: a new session decides.
-                Err(ConnectError { error: CallError::Rpc { .. }, .. }) => {
-                    self.drop_session(link, &client);
+                Err(error) if error.error.is_timeout() => {
+                    self.drop_session(link, &session);
+                    return Err(error.into());
                 }
+                // A server may refuse a second handshake on a session, in whatever way: a new session
+                // decides. Calls on the old one go on.
                 Err(error) => {
-                    self.drop_session(link, &client);
-                    return Err(error);
+                    tracing::debug!(server = %link.key.name, %error, "no second handshake on the session");
+                    self.drop_session(link, &session);
                 }
             }
         }
-        link.touch(&*self.timer);
+        if link.definition.endpoint.kind() == TransportKind::Stdio {
+            let mut starts = link.starts.lock().unwrap_or_else(PoisonError::into_inner);
+            starts.try_start(self.now()).map_err(Refused::start)?;
+        }
+        let limit = self.policy.handshake_timeout;
         let options = ConnectOptions {
             client_info: self.client_info.clone(),
             policy: link.definition.protocol,
             hint: record.era,
-            handshake_timeout: self.policy.handshake_timeout,
-            probe_timeout: self.policy.handshake_timeout,
+            handshake_timeout: limit,
+            // A server that does not answer the probe of the other era is asked in its own soon enough.
+            probe_timeout: limit / 2,
             ..ConnectOptions::default()
         };
         let client = mcp_client::connect(&*self.connector, &link.definition.endpoint, &options).await?;
-        Ok((client.profile(), Some(Arc::new(client))))
+        let profile = client.profile();
+        Ok((profile, Some(Arc::new(Session::new(client, self.now())))))
     }
 
     /// Puts a new session in place and watches it.
-    async fn install(self: &Arc<Self>, link: &Arc<Link>, client: Arc<Client>) {
-        match link.install(client.clone()) {
+    async fn install(self: &Arc<Self>, link: &Arc<Link>, session: Arc<Session>) {
+        match link.install(session.clone()) {
             // The registration ended meanwhile. Waited for, so that a shutdown that waits for this
             // handshake leaves no child behind.
-            Some(unwanted) if Arc::ptr_eq(&unwanted, &client) => unwanted.close().await,
-            Some(superseded) => {
-                close_in_background(superseded);
-                self.watch(link, client);
+            Some(unwanted) if Arc::ptr_eq(&unwanted, &session) => unwanted.client().close().await,
+            superseded => {
+                if let Some(superseded) = superseded {
+                    self.end_session(superseded);
+                }
+                self.watch(link, session);
             }
-            None => self.watch(link, client),
         }
     }
 
-    /// Closes a session after a failure that makes it unusable; says whether it still was the link's.
-    pub(crate) fn drop_session(&self, link: &Link, client: &Arc<Client>) -> bool {
-        let was_current = link.take_if(client);
+    /// Detaches a session that is of no more use and ends it; says whether it still was the link's.
+    pub(crate) fn drop_session(&self, link: &Link, session: &Arc<Session>) -> bool {
+        let was_current = link.take_if(session);
         if was_current {
-            link.forget_activity();
-            close_in_background(client.clone());
+            self.end_session(session.clone());
         }
         was_current
     }
 
     /// Tells the registry when the session breaks by itself.
-    fn watch(self: &Arc<Self>, link: &Arc<Link>, client: Arc<Client>) {
+    fn watch(self: &Arc<Self>, link: &Arc<Link>, session: Arc<Session>) {
         let (inner, link) = (Arc::downgrade(self), Arc::downgrade(link));
         tokio::spawn(async move {
-            let error = client.closed().await;
+            let error = session.client().closed().await;
             let (Some(inner), Some(link)) = (inner.upgrade(), link.upgrade()) else { return };
-            // Whoever closes a session on purpose takes it out of the link first.
-            if link.take_if(&client) {
-                link.forget_activity();
+            // Whoever ends a session on purpose takes it out of the link first.
+            if link.take_if(&session) {
                 tracing::warn!(server = %link.key.name, %error, "connection lost");
                 let loss = match link.definition.endpoint.kind() {
                     TransportKind::Stdio => Loss::Restartable,
@@ -220,6 +223,34 @@ impl Inner {
                 inner.record(|registry, now| registry.connection_lost(now, &link.key, loss));
             }
         });
+    }
+}
+
+/// What the server said, and its session if it is a new one.
+type Opened = (Arc<ServerProfile>, Option<Arc<Session>>);
+
+/// A handshake that failed.
+struct Refused {
+    failure: Failure,
+    /// What the server said, if only the final notification could not be sent.
+    partial: Option<Handshake>,
+    tried: Vec<String>,
+}
+
+impl Refused {
+    fn start(wait: Duration) -> Self {
+        let starts = StartLimit::STARTS;
+        let text =
+            format!("started {starts} times within a minute; the next start is possible in {wait:.1?}");
+        let failure = Failure::new(ErrorCategory::TransportError, text);
+        Self { failure, partial: None, tried: Vec::new() }
+    }
+}
+
+impl From<ConnectError> for Refused {
+    fn from(error: ConnectError) -> Self {
+        let partial = error.profile.as_deref().map(handshake);
+        Self { failure: failure::of_error(&error.error), partial, tried: error.tried }
     }
 }
 

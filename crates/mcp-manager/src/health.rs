@@ -1,7 +1,6 @@
 //! Health checks and the monitor. Source: contract §3.5, §7.6.
 
 use std::future::pending;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use futures::StreamExt;
@@ -10,7 +9,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::failure;
 use crate::handshake::Need;
-use crate::link::Link;
+use crate::link::{Checking, Link};
 use crate::manager::{Inner, Manager, UnknownServer};
 
 /// Servers worked on at the same time when something is done to all of them, or to all that are due.
@@ -66,14 +65,23 @@ impl Manager {
         self.for_all(|manager, name| async move { manager.connect(&name, force).await }).await
     }
 
-    /// Runs `work` on every server, a bounded number at a time. Servers removed meanwhile are left out.
-    pub(crate) async fn for_all<T, F: Future<Output = Result<T, UnknownServer>>>(
+    /// Runs `work` on every server, a bounded number at a time. Disabled servers are left alone, those
+    /// removed meanwhile are left out.
+    pub(crate) async fn for_all<F: Future<Output = Result<Arc<ServerRecord>, UnknownServer>>>(
         &self,
         work: impl Fn(Self, String) -> F,
-    ) -> Vec<T> {
-        let names: Vec<_> = self.table().servers().iter().map(|record| record.name().to_string()).collect();
-        futures::stream::iter(names)
-            .map(|name| work(self.clone(), name))
+    ) -> Vec<Arc<ServerRecord>> {
+        let one = |record: Arc<ServerRecord>| {
+            let work = record.definition.enabled.then(|| work(self.clone(), record.name().to_string()));
+            async move {
+                match work {
+                    Some(work) => work.await,
+                    None => Ok(record),
+                }
+            }
+        };
+        futures::stream::iter(self.table().servers().to_vec())
+            .map(one)
             .buffered(CONCURRENT_CHECKS)
             .filter_map(|outcome| async { outcome.ok() })
             .collect()
@@ -81,9 +89,14 @@ impl Manager {
     }
 
     /// Starts the background task that checks every server at once and then periodically, and brings
-    /// crashed child processes back. It ends with the manager.
+    /// crashed child processes back. It ends with the manager; starting it twice is starting it once.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn start_monitor(&self) {
-        tokio::spawn(monitor(Arc::downgrade(&self.0), self.0.changed.clone()));
+        if self.0.claim_monitor() {
+            tokio::spawn(monitor(Arc::downgrade(&self.0), self.0.changed.clone()));
+        }
     }
 }
 
@@ -126,24 +139,29 @@ impl Inner {
     }
 
     async fn probe_by_protocol(self: &Arc<Self>, link: &Arc<Link>) -> Probed {
-        let Some(client) = link.session() else {
-            // Nothing to ping yet: whether the server answers a handshake is the question.
-            let _ = self.ready(link, Need::Any, None).await;
-            return Probed::Recorded;
+        let Some(session) = link.session() else {
+            // Nothing to ping yet: whether the server answers a handshake is the question. One that takes
+            // longer than a probe may goes on, and records its own outcome.
+            let shaken =
+                tokio::time::timeout(self.policy.probe_timeout, self.ready(link, Need::Any, None)).await;
+            return if matches!(shaken, Ok(Ok(()))) { Probed::Healthy } else { Probed::Recorded };
         };
-        link.touch(&*self.timer);
-        match client.ping(self.policy.ping_timeout).await {
+        session.touch(&*self.timer);
+        match session.client().ping(self.policy.ping_timeout).await {
             Ok(()) => Probed::Healthy,
             Err(error) => {
-                if failure::of_error(&error).category.ends_session() {
-                    self.drop_session(link, &client);
-                    self.record(|registry, now| {
-                        let failure = Failure::new(ErrorCategory::HealthCheck, error.to_string());
-                        registry.record_failure(now, &link.key, failure, None, true);
-                    });
+                let failure = failure::of_error(&error);
+                if failure.category.ends_session() {
+                    if session.take_blame() {
+                        let lost = self.drop_session(link, &session);
+                        self.record(|registry, now| {
+                            let failure = Failure::new(ErrorCategory::HealthCheck, failure.text);
+                            registry.record_failure(now, &link.key, failure, None, lost);
+                        });
+                    }
                     return Probed::Recorded;
                 }
-                unhealthy(error.to_string())
+                Probed::Failed(Failure::new(ErrorCategory::HealthCheck, failure.text))
             }
         }
     }
@@ -153,16 +171,36 @@ fn unhealthy(text: String) -> Probed {
     Probed::Failed(Failure::new(ErrorCategory::HealthCheck, text))
 }
 
+impl Inner {
+    /// Checks a server soon, in the background, because a call on it took longer than its caller waited.
+    pub(crate) fn suspect(self: &Arc<Self>, link: &Arc<Link>) {
+        if let Some(checking) = link.begin_check() {
+            let (inner, link) = (self.clone(), link.clone());
+            tokio::spawn(async move {
+                inner.check(&link).await;
+                drop(checking);
+            });
+        }
+    }
+}
+
 /// Waits for deadlines and hands out what is due. Holds no strong reference while waiting.
 async fn monitor(manager: Weak<Inner>, changed: Arc<Notify>) {
     let slots = Arc::new(Semaphore::new(CONCURRENT_CHECKS));
     loop {
         let Some(inner) = manager.upgrade() else { return };
-        if inner.closing.load(Ordering::SeqCst) {
+        if inner.closing.is_cancelled() {
             return;
         }
         for work in inner.record(|registry, now| registry.due(now)) {
-            tokio::spawn(perform(inner.clone(), work, slots.clone()));
+            let (Due::Check(key) | Due::Reconnect(key)) = &work;
+            let link = Manager(inner.clone()).link(key.name.as_str()).ok().filter(|link| link.key == *key);
+            // A server whose last check still runs is not checked again: the tasks are as many as servers.
+            if let Some(link) = link
+                && let Some(checking) = link.begin_check()
+            {
+                tokio::spawn(perform(manager.clone(), link, work, checking, slots.clone()));
+            }
         }
         let sleep = inner.next_deadline().map(|at| inner.timer.sleep_until(at));
         drop(inner);
@@ -173,15 +211,15 @@ async fn monitor(manager: Weak<Inner>, changed: Arc<Notify>) {
     }
 }
 
-async fn perform(inner: Arc<Inner>, work: Due, slots: Arc<Semaphore>) {
+async fn perform(
+    manager: Weak<Inner>,
+    link: Arc<Link>,
+    work: Due,
+    checking: Checking,
+    slots: Arc<Semaphore>,
+) {
     let Ok(_slot) = slots.acquire().await else { return };
-    let key = match &work {
-        Due::Check(key) | Due::Reconnect(key) => key,
-    };
-    let Ok(link) = Manager(inner.clone()).link(key.name.as_str()) else { return };
-    if link.key != *key || link.is_retired() {
-        return;
-    }
+    let Some(inner) = manager.upgrade().filter(|inner| !inner.closing.is_cancelled()) else { return };
     match work {
         Due::Check(key) => {
             if inner.current(&key).is_some_and(|record| record.should_retry(inner.now())) {
@@ -193,4 +231,5 @@ async fn perform(inner: Arc<Inner>, work: Due, slots: Arc<Semaphore>) {
             let _ = inner.ready(&link, Need::Any, None).await;
         }
     }
+    drop(checking);
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod call;
+mod diagnostics;
 mod failure;
 mod flight;
 mod handshake;
@@ -13,7 +14,7 @@ mod timer;
 mod tools;
 
 pub use call::{Invocation, RoutedCall};
+pub use diagnostics::{ConnectionReport, Freshness, SessionState};
 pub use manager::{Manager, Setup, UnknownServer};
-pub use session::{ConnectionReport, Freshness, SessionState};
 pub use shutdown::ShutdownReport;
 pub use timer::SystemTimer;

@@ -1,14 +1,14 @@
 //! The live side of one registration: its session, if there is one.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwapOption;
-use mcp_client::Client;
-use mcp_registry::{Clock, Definition, Failure, ServerKey, Timestamp};
+use mcp_registry::{Definition, Failure, ServerKey, StartLimit};
 
 use crate::flight::Flight;
 use crate::handshake::Outcome;
+use crate::session::Session;
 
 /// Everything that lives as long as one registration. A re-registration gets a new link.
 pub(crate) struct Link {
@@ -16,10 +16,12 @@ pub(crate) struct Link {
     pub(crate) definition: Arc<Definition>,
     /// Handshakes of this server: one at a time, shared by all who wait for it.
     pub(crate) handshakes: Flight<Result<Outcome, Failure>>,
-    session: ArcSwapOption<Client>,
+    /// Starts of its process, if it is one.
+    pub(crate) starts: Mutex<StartLimit>,
+    session: ArcSwapOption<Session>,
     retired: AtomicBool,
+    checking: AtomicBool,
     no_health_path: AtomicBool,
-    last_activity: AtomicI64,
 }
 
 impl std::fmt::Debug for Link {
@@ -31,9 +33,9 @@ impl std::fmt::Debug for Link {
 /// A manager that goes away without a shutdown still closes its sessions.
 impl Drop for Link {
     fn drop(&mut self) {
-        if let (Some(client), Ok(runtime)) = (self.session.swap(None), tokio::runtime::Handle::try_current())
+        if let (Some(session), Ok(runtime)) = (self.session.swap(None), tokio::runtime::Handle::try_current())
         {
-            runtime.spawn(async move { client.close().await });
+            runtime.spawn(async move { session.client().close().await });
         }
     }
 }
@@ -44,25 +46,27 @@ impl Link {
             key,
             definition,
             handshakes: Flight::new(),
+            starts: Mutex::default(),
             session: ArcSwapOption::empty(),
             retired: AtomicBool::new(false),
+            checking: AtomicBool::new(false),
             no_health_path: AtomicBool::new(false),
-            last_activity: AtomicI64::new(i64::MIN),
         }
     }
 
     /// The session, if one is open.
-    pub(crate) fn session(&self) -> Option<Arc<Client>> {
-        self.session.load_full().filter(|client| !client.is_closed())
+    pub(crate) fn session(&self) -> Option<Arc<Session>> {
+        self.session.load_full().filter(|session| !session.client().is_closed())
     }
 
-    /// Puts a new session in place. Returns the one to close: the old one, or the new one itself if the
+    /// Puts a new session in place. Returns the one to end: the old one, or the new one itself if the
     /// registration ended meanwhile.
     #[must_use]
-    pub(crate) fn install(&self, client: Arc<Client>) -> Option<Arc<Client>> {
-        let old = self.session.swap(Some(client));
-        // Checked after the swap: `retire` sets the flag before it takes the session, so one of the two sees the other.
-        if self.retired.load(Ordering::SeqCst) {
+    pub(crate) fn install(&self, session: Arc<Session>) -> Option<Arc<Session>> {
+        let old = self.session.swap(Some(session));
+        // Checked after the swap: `retire` sets the flag before it takes the session, so one of the two
+        // sees the other.
+        if self.is_retired() {
             return self.session.swap(None);
         }
         old
@@ -70,26 +74,32 @@ impl Link {
 
     /// Takes the session away, whichever it is.
     #[must_use]
-    pub(crate) fn take(&self) -> Option<Arc<Client>> {
+    pub(crate) fn take(&self) -> Option<Arc<Session>> {
         self.session.swap(None)
     }
 
     /// Takes the session away if it is still this one; says whether it was.
-    pub(crate) fn take_if(&self, client: &Arc<Client>) -> bool {
-        let expected = Some(client.clone());
+    pub(crate) fn take_if(&self, session: &Arc<Session>) -> bool {
+        let expected = Some(session.clone());
         let before = self.session.compare_and_swap(&expected, None);
-        before.as_ref().is_some_and(|held| Arc::ptr_eq(held, client))
+        before.as_ref().is_some_and(|held| Arc::ptr_eq(held, session))
     }
 
     /// Ends the registration: no session will be installed any more.
     #[must_use]
-    pub(crate) fn retire(&self) -> Option<Arc<Client>> {
+    pub(crate) fn retire(&self) -> Option<Arc<Session>> {
         self.retired.store(true, Ordering::SeqCst);
         self.take()
     }
 
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::SeqCst)
+    }
+
+    /// Begins background work on the server; `None` while other such work is under way.
+    pub(crate) fn begin_check(self: &Arc<Self>) -> Option<Checking> {
+        let free = !self.checking.swap(true, Ordering::SeqCst);
+        free.then(|| Checking(self.clone()))
     }
 
     /// Whether the plain health path was found not to exist.
@@ -100,20 +110,13 @@ impl Link {
     pub(crate) fn remember_no_health_path(&self) {
         self.no_health_path.store(true, Ordering::Relaxed);
     }
+}
 
-    /// Notes that a session was opened or used.
-    pub(crate) fn touch(&self, clock: &(impl Clock + ?Sized)) {
-        self.last_activity.fetch_max(clock.now().as_micros(), Ordering::Relaxed);
-    }
+/// Background work on a server under way.
+pub(crate) struct Checking(Arc<Link>);
 
-    pub(crate) fn last_activity(&self) -> Option<Timestamp> {
-        match self.last_activity.load(Ordering::Relaxed) {
-            i64::MIN => None,
-            micros => Some(Timestamp::from_micros(micros)),
-        }
-    }
-
-    pub(crate) fn forget_activity(&self) {
-        self.last_activity.store(i64::MIN, Ordering::Relaxed);
+impl Drop for Checking {
+    fn drop(&mut self) {
+        self.0.checking.store(false, Ordering::SeqCst);
     }
 }

@@ -1,19 +1,23 @@
 //! The manager: owns registry, links and background work.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use mcp_client::{Client, ClientInfo};
+use mcp_client::ClientInfo;
 use mcp_registry::{
     Definition, Journal, Policy, Registry, RegistryFull, RoutingTable, ServerKey, ServerRecord, Timer,
     Timestamp,
 };
 use mcp_transport::Connector;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::link::Link;
+use crate::session::Session;
 
 /// What a manager is made of.
 pub struct Setup {
@@ -62,9 +66,15 @@ pub(crate) struct Inner {
     snapshot: ArcSwap<Snapshot>,
     /// Rung when routing state changed and when the manager is gone, for the one who waits on deadlines.
     pub(crate) changed: Arc<Notify>,
-    pub(crate) closing: AtomicBool,
-    pub(crate) in_flight: AtomicUsize,
-    pub(crate) idle: Notify,
+    /// New work is refused.
+    pub(crate) closing: CancellationToken,
+    /// The time of calls under way is up.
+    pub(crate) cut: CancellationToken,
+    /// Calls under way.
+    pub(crate) calls: TaskTracker,
+    /// Sessions that are being ended.
+    pub(crate) endings: TaskTracker,
+    monitored: AtomicBool,
 }
 
 struct State {
@@ -115,18 +125,23 @@ impl Manager {
             state: Mutex::new(State { registry, links: BTreeMap::new() }),
             snapshot: ArcSwap::default(),
             changed: Arc::new(Notify::new()),
-            closing: AtomicBool::new(false),
-            in_flight: AtomicUsize::new(0),
-            idle: Notify::new(),
+            closing: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            calls: TaskTracker::new(),
+            endings: TaskTracker::new(),
+            monitored: AtomicBool::new(false),
         }))
     }
 
     /// Registers a server, or replaces the one of that name; connects nothing.
     ///
-    /// The session of a replaced definition is closed in the background.
+    /// The session of a replaced definition is closed in the background, when the calls on it have ended.
     ///
     /// # Errors
     /// [`RegistryFull`] beyond `policy.max_servers`.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, if it replaces a server with an open session.
     pub fn register(&self, definition: Definition) -> Result<Arc<ServerRecord>, RegistryFull> {
         let (record, replaced) = self.0.change(|state, now| {
             let record = state.registry.register(now, definition)?;
@@ -134,13 +149,13 @@ impl Manager {
             let replaced = state.links.insert(record.name().clone(), link);
             Ok((record, replaced))
         })?;
-        if let Some(client) = replaced.and_then(|link| link.retire()) {
-            close_in_background(client);
+        if let Some(session) = replaced.and_then(|link| link.retire()) {
+            self.0.end_session(session);
         }
         Ok(record)
     }
 
-    /// Removes a server and closes its session.
+    /// Removes a server and closes its session; if calls are under way on it, when they have ended.
     ///
     /// # Errors
     /// [`UnknownServer`].
@@ -150,8 +165,8 @@ impl Manager {
             state.links.remove(name)
         });
         let link = link.ok_or_else(|| self.unknown(name))?;
-        if let Some(client) = link.retire() {
-            client.close().await;
+        if let Some(session) = link.retire() {
+            self.0.end_or_drain(session).await;
         }
         Ok(())
     }
@@ -266,6 +281,27 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).registry.next_deadline()
     }
 
+    /// Closes a session that serves nobody new, when the calls on it have ended.
+    pub(crate) fn end_session(&self, session: Arc<Session>) -> JoinHandle<()> {
+        let (patience, cut) = (self.policy.shutdown_drain_timeout, self.cut.clone());
+        self.endings.spawn(async move { session.end(patience, &cut).await })
+    }
+
+    /// The same, waiting for it if nothing else has to be waited for.
+    pub(crate) async fn end_or_drain(&self, session: Arc<Session>) {
+        let unused = session.is_unused();
+        let ended = self.end_session(session);
+        if unused {
+            // It cannot fail but with the runtime.
+            let _ = ended.await;
+        }
+    }
+
+    /// Whether this is the first to ask for a monitor.
+    pub(crate) fn claim_monitor(&self) -> bool {
+        !self.monitored.swap(true, Ordering::SeqCst)
+    }
+
     fn change<R>(&self, change: impl FnOnce(&mut State, Timestamp) -> R) -> R {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = change(&mut state, self.timer.now());
@@ -284,9 +320,4 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.changed.notify_one();
     }
-}
-
-/// Closes a session without making anyone wait for it. Closing is bounded in time by the transport.
-pub(crate) fn close_in_background(client: Arc<Client>) {
-    tokio::spawn(async move { client.close().await });
 }

@@ -1,80 +1,82 @@
-//! Diagnostics of the sessions the manager keeps. Source: contract §3.7.
+//! One open connection to a server, and its orderly end.
 
-use mcp_client::ClientStats;
-use mcp_registry::Timestamp;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
-use crate::manager::{Manager, UnknownServer};
+use mcp_client::Client;
+use mcp_registry::{Clock, Timestamp};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// Whether a session was used lately.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Freshness {
-    /// There is no session, or it was never used.
-    Unknown,
-    /// Used within the policy's limit.
-    ActiveRecent,
-    /// Not used for longer than that.
-    Stale,
+/// A connection with those who use it. Detached from its link it serves nobody new, and it is closed when
+/// the last call on it has ended (contract §3.3).
+#[derive(Debug)]
+pub(crate) struct Session {
+    client: Client,
+    calls: TaskTracker,
+    /// A failure of this connection was recorded: its other calls fail for the same reason.
+    blamed: AtomicBool,
+    /// We ended it: calls that fail on it are nobody's fault.
+    ended_by_us: AtomicBool,
+    last_activity: AtomicI64,
 }
 
-impl Freshness {
-    /// The stable spelling.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::ActiveRecent => "active_recent",
-            Self::Stale => "stale",
+impl Session {
+    pub(crate) fn new(client: Client, now: Timestamp) -> Self {
+        Self {
+            client,
+            calls: TaskTracker::new(),
+            blamed: AtomicBool::new(false),
+            ended_by_us: AtomicBool::new(false),
+            last_activity: AtomicI64::new(now.as_micros()),
         }
     }
-}
 
-/// State of one server's session: no ids, URLs or secrets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionState {
-    /// Whether a session is open.
-    pub active: bool,
-    /// Whether a handshake is in force on it.
-    pub initialized: bool,
-    /// When it was last used.
-    pub last_activity_at: Option<Timestamp>,
-    /// Derived from that and the policy.
-    pub freshness: Freshness,
-}
-
-/// What a connection is doing, for operators.
-#[derive(Debug, Clone)]
-pub struct ConnectionReport {
-    /// Counters since the connection was opened.
-    pub stats: ClientStats,
-    /// Facts of the transport: `pid`, last stderr lines, ….
-    pub details: Vec<(&'static str, String)>,
-}
-
-impl Manager {
-    /// The session of a server.
-    ///
-    /// # Errors
-    /// [`UnknownServer`].
-    pub fn session_state(&self, name: &str) -> Result<SessionState, UnknownServer> {
-        let link = self.link(name)?;
-        let record = self.server(name)?;
-        let active = link.session().is_some();
-        let last_activity_at = if active { link.last_activity() } else { None };
-        let freshness = match (last_activity_at, self.policy().adapter_session_stale_after) {
-            (None, _) => Freshness::Unknown,
-            (Some(_), None) => Freshness::ActiveRecent,
-            (Some(at), Some(limit)) if at >= self.now() - limit => Freshness::ActiveRecent,
-            (Some(_), Some(_)) => Freshness::Stale,
-        };
-        Ok(SessionState { active, initialized: active && record.initialized, last_activity_at, freshness })
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
-    /// Counters and facts of a server's connection; `None` while there is none.
-    ///
-    /// # Errors
-    /// [`UnknownServer`].
-    pub fn connection(&self, name: &str) -> Result<Option<ConnectionReport>, UnknownServer> {
-        let client = self.link(name)?.session();
-        Ok(client.map(|client| ConnectionReport { stats: client.stats(), details: client.details() }))
+    /// Counts a call in; the end of the session waits for it.
+    pub(crate) fn enter(&self) -> TaskTrackerToken {
+        self.calls.token()
+    }
+
+    pub(crate) fn is_unused(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Whether a failure on this session should be recorded: only the first, and none that we caused.
+    pub(crate) fn take_blame(&self) -> bool {
+        !self.was_ended() && !self.blamed.swap(true, Ordering::SeqCst)
+    }
+
+    /// Whether we ended it.
+    pub(crate) fn was_ended(&self) -> bool {
+        self.ended_by_us.load(Ordering::SeqCst)
+    }
+
+    /// Waits for the calls on it, up to `patience` and not beyond `cut`, then closes it.
+    pub(crate) async fn end(&self, patience: Duration, cut: &CancellationToken) {
+        self.calls.close();
+        // A broken connection has nobody to wait for: its calls are failing by themselves.
+        if !self.client.is_closed() {
+            tokio::select! {
+                () = self.calls.wait() => {}
+                () = tokio::time::sleep(patience) => {}
+                () = cut.cancelled() => {}
+            }
+        }
+        self.ended_by_us.store(true, Ordering::SeqCst);
+        self.client.close().await;
+    }
+
+    /// Notes that it was used.
+    pub(crate) fn touch(&self, clock: &(impl Clock + ?Sized)) {
+        self.last_activity.fetch_max(clock.now().as_micros(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_activity(&self) -> Timestamp {
+        Timestamp::from_micros(self.last_activity.load(Ordering::Relaxed))
     }
 }

@@ -39,9 +39,9 @@ impl Inner {
     }
 
     async fn list_tools(&self, link: &Link) {
-        let Some(client) = link.session() else { return };
-        link.touch(&*self.timer);
-        match client.list(Method::ToolsList, link.definition.request_timeout).await {
+        let Some(session) = link.session() else { return };
+        session.touch(&*self.timer);
+        match session.client().list(Method::ToolsList, link.definition.request_timeout).await {
             Ok(items) => {
                 let tools = items.into_iter().filter_map(known_tool).collect();
                 self.record(|registry, now| registry.tools_listed(now, &link.key, tools));

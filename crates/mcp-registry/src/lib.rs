@@ -11,6 +11,7 @@ mod policy;
 mod record;
 mod registry;
 mod routing;
+mod starts;
 
 pub use category::{ErrorCategory, Failure};
 pub use clock::{Clock, SystemClock, Timer, Timestamp};
@@ -29,3 +30,4 @@ pub use record::{
 };
 pub use registry::{Due, Handshake, Loss, Registry, RegistryFull};
 pub use routing::{Candidates, Gate, RoutingTable, Selection, Skip};
+pub use starts::StartLimit;

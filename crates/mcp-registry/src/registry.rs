@@ -244,9 +244,14 @@ impl Registry {
         });
     }
 
-    /// The server's tools were listed.
-    pub fn tools_listed(&mut self, now: Timestamp, key: &ServerKey, tools: KnownTools) {
+    /// The server's tools were listed. Where the operator named the tools, those stay the known set and the
+    /// list only describes them (contract §8.3).
+    pub fn tools_listed(&mut self, now: Timestamp, key: &ServerKey, mut tools: KnownTools) {
         self.update(key, |record, journal, _| {
+            if let Some(configured) = &record.definition.tools {
+                let mut described = |name: &str| tools.remove(name).unwrap_or_default();
+                tools = configured.iter().map(|name| (name.as_str().into(), described(name))).collect();
+            }
             let change = RegistryChange::ToolsRefreshed { count: tools.len() };
             record.tools = Some(Arc::new(tools));
             journal.registry(now, record.name().clone(), change);

@@ -33,7 +33,7 @@ impl Default for HttpOptions {
             limits: Limits::default(),
             max_event_bytes: 4 << 20,
             max_error_bytes: 64 << 10,
-            pool_max_idle_per_host: 5,
+            pool_max_idle_per_host: 64,
             pool_idle_timeout: Duration::from_secs(90),
         }
     }

@@ -257,24 +257,3 @@ async fn a_callers_patience_bounds_the_wait_for_a_handshake_but_not_the_handshak
     assert_eq!(world.record("a").last_error_category, Some(ErrorCategory::NetworkTimeout));
     assert_eq!(started.elapsed(), Duration::from_secs(10));
 }
-
-#[tokio::test]
-async fn a_late_failure_on_an_old_session_leaves_the_new_one_open() {
-    let world = World::new(&["a"], |_| {});
-    world.manager.initialize("a", false).await.unwrap();
-    world.cluster.script("a", CALL, [Action::Hang]);
-    let slow = world.tool(&[]);
-    futures::pin_mut!(slow);
-    assert!(futures::poll!(&mut slow).is_pending());
-    let record = world.manager.refresh("a").await.unwrap();
-    assert!(record.initialized);
-    // The first session was closed under the call, which says so; the second one is untouched.
-    let error = slow.await.unwrap_err();
-    assert_eq!(
-        error.attempts.last().unwrap().failure.as_ref().unwrap().category,
-        ErrorCategory::TransportError
-    );
-    assert!(world.manager.session_state("a").unwrap().active);
-    assert_eq!(world.cluster.opened("a"), 2);
-    assert_eq!(world.record("a").connection_state, ConnectionState::Connected);
-}

@@ -120,9 +120,12 @@ async fn the_monitor_checks_at_once_and_then_every_interval() {
     };
     probes(2).await;
     for round in 2..4 {
-        for _ in 0..120 {
-            world.clock.advance(Duration::from_millis(250));
-            tokio::task::yield_now().await;
+        for second in 1..=30 {
+            assert_eq!(world.cluster.probes(), 2 * (round - 1), "second {second}");
+            world.clock.advance(Duration::from_secs(1));
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
         }
         probes(2 * round).await;
     }

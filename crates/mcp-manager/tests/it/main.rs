@@ -6,5 +6,6 @@ mod events;
 mod handshake;
 mod lifecycle;
 mod routing;
+mod sharing;
 mod support;
 mod windows;

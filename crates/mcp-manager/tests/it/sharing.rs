@@ -1,0 +1,180 @@
+//! Calls that share a session, a server or a manager, and what one of them does to the others.
+
+use std::time::Duration;
+
+use mcp_protocol::Method;
+use mcp_registry::{ConnectionState, ErrorCategory, FailureCode, Status};
+use mcp_testkit::Action;
+
+use crate::support::{World, definition, routed};
+
+const CALL: &str = "tools/call";
+
+/// A world with one initialised server, and a call on it that never gets an answer.
+async fn with_hanging_call(world: &World) {
+    world.manager.initialize("a", false).await.unwrap();
+    world.cluster.script("a", CALL, [Action::Hang]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_detached_session_serves_its_calls_until_its_time_is_up() {
+    let world = World::new(&["a"], |_| {});
+    with_hanging_call(&world).await;
+    let slow = world.tool(&[]);
+    futures::pin_mut!(slow);
+    assert!(futures::poll!(&mut slow).is_pending());
+    let record = world.manager.refresh("a").await.unwrap();
+    assert!(record.initialized);
+    assert_eq!(
+        (world.cluster.opened("a"), world.cluster.closed("a")),
+        (2, 0),
+        "the old session has a call on it"
+    );
+
+    let started = tokio::time::Instant::now();
+    let error = slow.await.unwrap_err();
+    assert_eq!(started.elapsed(), Duration::from_secs(10));
+    assert_eq!(
+        error.attempts.last().unwrap().failure.as_ref().unwrap().category,
+        ErrorCategory::TransportError
+    );
+    let record = world.record("a");
+    assert_eq!(
+        (record.status, record.initialized),
+        (Status::Healthy, true),
+        "we closed it: nobody is to blame"
+    );
+    assert_eq!(record.connection_state, ConnectionState::Connected);
+    assert!(world.manager.session_state("a").unwrap().active);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_calls_timeout_does_not_cut_the_others_and_counts_once() {
+    let world = World::new(&["a"], |_| {});
+    world.manager.initialize("a", false).await.unwrap();
+    world.cluster.script("a", CALL, [Action::Hang, Action::Timeout]);
+    let slow = world.tool(&[]);
+    futures::pin_mut!(slow);
+    assert!(futures::poll!(&mut slow).is_pending());
+    world.tool(&[]).await.unwrap_err();
+    assert_eq!((world.status("a"), world.record("a").retry_count), (Status::Degraded, 1));
+    assert!(futures::poll!(&mut slow).is_pending(), "the other call goes on");
+    slow.await.unwrap_err();
+    assert_eq!(world.record("a").retry_count, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callers_impatience_is_checked_and_not_blamed() {
+    let world = World::new(&["a", "b"], |_| {});
+    with_hanging_call(&world).await;
+    let mut call = routed(Method::ToolsCall, &["a"]);
+    call.timeout = Some(Duration::from_millis(1));
+    let served = world.manager.call(call).await.unwrap();
+    assert_eq!(served.server.as_str(), "b");
+    let failure = served.attempts[1].failure.clone().unwrap();
+    assert_eq!(failure.category, ErrorCategory::NetworkTimeout);
+    while world.cluster.probes() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.status("a"), Status::Healthy);
+    assert_eq!(world.cluster.opened("a"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_the_call_blames_nobody() {
+    let world = World::new(&["a"], |policy| policy.max_call_deadline = Duration::from_secs(2));
+    with_hanging_call(&world).await;
+    let error = world.tool(&[]).await.unwrap_err();
+    assert_eq!((error.code, error.attempts.len()), (FailureCode::DeadlineExceeded, 2));
+    assert_eq!(world.status("a"), Status::Healthy);
+    assert_eq!(world.cluster.opened("a"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_waits_for_calls_and_cuts_them_when_their_time_is_up() {
+    let world = World::new(&["a", "b"], |_| {});
+    with_hanging_call(&world).await;
+    let call = world.tool(&["a"]);
+    futures::pin_mut!(call);
+    assert!(futures::poll!(&mut call).is_pending());
+    let started = tokio::time::Instant::now();
+    let (report, outcome) = futures::join!(world.manager.shutdown(Duration::from_secs(3)), call);
+    assert_eq!(started.elapsed(), Duration::from_secs(3));
+    assert_eq!((report.calls_cut, report.connections_closed), (1, 1));
+    let error = outcome.unwrap_err();
+    assert_eq!(error.code, FailureCode::ShuttingDown);
+    assert_eq!(error.attempts.len(), 2, "no other server is tried");
+    assert_eq!(world.status("a"), Status::Healthy);
+    assert_eq!(world.cluster.closed("a"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_shutdown_cuts_the_first_ones_waiting_short() {
+    let world = World::new(&["a"], |_| {});
+    with_hanging_call(&world).await;
+    let call = world.tool(&[]);
+    futures::pin_mut!(call);
+    assert!(futures::poll!(&mut call).is_pending());
+    let started = tokio::time::Instant::now();
+    let patient = world.manager.shutdown(Duration::from_secs(60));
+    let at_once = async {
+        tokio::task::yield_now().await;
+        world.manager.shutdown(Duration::ZERO).await
+    };
+    let (_, _, outcome) = futures::join!(patient, at_once, call);
+    assert_eq!(outcome.unwrap_err().code, FailureCode::ShuttingDown);
+    assert!(started.elapsed() < Duration::from_secs(1));
+    assert_eq!(world.cluster.closed("a"), 1);
+}
+
+#[tokio::test]
+async fn disabled_servers_are_left_alone() {
+    let world = World::new(&["a"], |_| {});
+    let mut off = definition("off");
+    off.enabled = false;
+    world.manager.register(off).unwrap();
+    let records = world.manager.connect_all(false).await;
+    assert_eq!(records.len(), 2);
+    world.manager.refresh_all_tools().await;
+    assert_eq!((world.cluster.opened("a"), world.cluster.opened("off")), (1, 0));
+}
+
+#[tokio::test]
+async fn configured_tools_stay_the_known_set() {
+    let world = World::new(&[], |_| {});
+    let mut configured = definition("a");
+    configured.tools = Some(vec!["search".into(), "absent".into()]);
+    world.manager.register(configured).unwrap();
+    let list = r#"{"tools":[{"name":"search","annotations":{"idempotentHint":true}},{"name":"other"}]}"#;
+    world.cluster.script("a", "tools/list", [Action::Result(list.into())]);
+    let record = world.manager.refresh_tools("a").await.unwrap();
+    let tools = record.tools.clone().unwrap();
+    assert_eq!(tools.keys().map(|name| &**name).collect::<Vec<_>>(), ["absent", "search"]);
+    assert_eq!(tools["search"].hints.idempotent, Some(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_whose_check_hangs_is_not_checked_again_meanwhile() {
+    let world = World::new(&["a", "b"], |_| {});
+    // Neither has a health path; `a` takes the handshake of the probe and never answers.
+    for name in ["a", "b"] {
+        world.cluster.health(name, [Ok(404)]);
+    }
+    world.cluster.script("a", "initialize", [Action::Hang]);
+    world.manager.start_monitor();
+    world.manager.start_monitor();
+    // Real tasks, no time: the hanging probe goes on all the while.
+    let settle = || async {
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    };
+    settle().await; // the first check of `b` is a handshake
+    for _ in 0..40 {
+        world.clock.advance(Duration::from_secs(30));
+        settle().await;
+    }
+    assert_eq!(world.cluster.opened("a"), 1);
+    let pings = world.traffic(0).iter().filter(|(server, method)| server == "b" && method == "ping").count();
+    assert_eq!(pings, 40, "the other one is checked each time");
+}

@@ -142,6 +142,7 @@ pub enum RegistryDetail {
 
 /// The query of `GET /events` (contract §5.5). Filters are exact and ANDed, `limit` keeps the newest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConnectionEventQuery {
     /// Only this server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -156,6 +157,7 @@ pub struct ConnectionEventQuery {
 
 /// The query of `GET /invocation-events` (contract §5.5). Filters are exact and ANDed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct InvocationEventQuery {
     /// Only this server.
     #[serde(default, skip_serializing_if = "Option::is_none")]

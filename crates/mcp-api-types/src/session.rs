@@ -56,6 +56,7 @@ pub struct AdapterSessionItem {
 
 /// The query of `GET /adapter-sessions`; filters are ANDed, `limit` comes last (contract §3.7).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AdapterSessionQuery {
     /// Only this server.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -16,6 +16,7 @@ use crate::state::ApiState;
 
 /// The query of `GET /registry-events`.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct RegistryEventQuery {
     server: Option<String>,
     #[serde(rename = "type")]

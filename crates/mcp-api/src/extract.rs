@@ -1,13 +1,16 @@
 //! Reading requests, with 422 answers that say where a request is wrong.
 
+use std::fmt::Display;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
-use mcp_api_types::{Location, ValidationError, ValidationIssue};
+use mcp_api_types::{Location, ValidationError};
 use mcp_protocol::{Limits, RawJson};
 use serde::de::DeserializeOwned;
+use url::form_urlencoded;
 
 use crate::error::ApiError;
 
@@ -47,11 +50,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let raw = RawJson::parse(bytes, &Limits::default())
             .map_err(|error| body_issue(&error.to_string(), "json_invalid"))?;
         let mut deserializer = serde_json::Deserializer::from_slice(raw.as_bytes());
-        serde_path_to_error::deserialize(&mut deserializer).map(Self).map_err(|error| {
-            let mut loc = vec![Location::from("body")];
-            loc.extend(error.path().iter().filter_map(step));
-            ApiError::Invalid(ValidationError { detail: vec![issue(loc, &error.inner().to_string())] })
-        })
+        serde_path_to_error::deserialize(&mut deserializer).map(Self).map_err(|error| located("body", &error))
     }
 }
 
@@ -61,21 +60,10 @@ pub(crate) struct Params<T>(pub(crate) T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        match Query::<T>::from_request_parts(parts, state).await {
-            Ok(Query(params)) => Ok(Self(params)),
-            Err(rejection) => {
-                let text = rejection.body_text();
-                // "Failed to deserialize query string: limit: invalid digit found in string"
-                let reason = text.split_once(": ").map_or(text.as_str(), |(_, reason)| reason);
-                let (mut loc, mut msg) = (vec![Location::from("query")], reason);
-                if let Some((key, rest)) = reason.split_once(": ") {
-                    loc.push(key.into());
-                    msg = rest;
-                }
-                Err(ApiError::Invalid(ValidationError { detail: vec![issue(loc, msg)] }))
-            }
-        }
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let query = parts.uri.query().unwrap_or_default();
+        let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+        serde_path_to_error::deserialize(pairs).map(Self).map_err(|error| located("query", &error))
     }
 }
 
@@ -101,18 +89,22 @@ fn body_issue(msg: &str, kind: &str) -> ApiError {
     ApiError::Invalid(ValidationError::one(["body"], msg, kind))
 }
 
-/// One problem; a missing member is located by its own name.
-fn issue(mut loc: Vec<Location>, msg: &str) -> ValidationIssue {
+/// What serde found wrong in a part of the request, with the way there.
+fn located<E: Display>(part: &str, error: &serde_path_to_error::Error<E>) -> ApiError {
+    let mut loc = vec![Location::from(part)];
+    loc.extend(error.path().iter().filter_map(step));
+    let text = error.inner().to_string();
     // serde_json adds where in the text it stopped, which the location says better.
-    let msg = msg.rsplit_once(" at line ").map_or(msg, |(msg, _)| msg);
-    let missing = msg.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
-    let kind = if let Some(name) = missing {
-        loc.push(name.into());
-        "missing"
-    } else {
-        "value_error"
-    };
-    ValidationIssue { loc, msg: msg.to_owned(), kind: kind.into() }
+    let msg = text.rsplit_once(" at line ").map_or(&*text, |(msg, _)| msg);
+    // These two are said of the object that holds the key; the location is to name the key itself.
+    let missing = key_of(msg, "missing field ");
+    loc.extend(missing.or_else(|| key_of(msg, "duplicate field ")).map(Location::from));
+    let kind = if missing.is_some() { "missing" } else { "value_error" };
+    ApiError::Invalid(ValidationError::one(loc, msg, kind))
+}
+
+fn key_of<'a>(msg: &'a str, what: &str) -> Option<&'a str> {
+    msg.strip_prefix(what)?.strip_prefix('`')?.strip_suffix('`')
 }
 
 fn step(segment: &serde_path_to_error::Segment) -> Option<Location> {

@@ -170,9 +170,21 @@ async fn g6_bad_queries_are_422_with_their_place() {
         ("events?limit=-1", "limit"),
         ("invocation-events?limit=x", "limit"),
         ("adapter-sessions?freshness=new", "freshness"),
+        ("events?limit=1&limit=2", "limit"),
+        ("events?unknown=1", "unknown"),
+        ("events?server=a&%73erver_name=a", "server_name"),
+        ("invocation-events?correlation_id=x", "correlation_id"),
+        ("registry-events?kind=x", "kind"),
+        ("adapter-sessions?a%3A%20b", "a: b"),
     ] {
         let (status, body) = world.get(&format!("/api/v1/mcp/{path}")).await;
         assert_eq!((status, &body["detail"][0]["loc"]), (422, &json!(["query", key])), "{path} {body}");
+        let issue = &body["detail"][0];
+        assert!(issue["msg"].as_str().is_some_and(|msg| !msg.contains("query string")), "{path} {body}");
+    }
+    for path in ["initialize", "connect", "a/initialize", "a/connect"] {
+        let (status, body) = world.post(&format!("{SERVERS}/{path}?forced=true"), "").await;
+        assert_eq!((status, &body["detail"][0]["loc"]), (422, &json!(["query", "forced"])), "{path} {body}");
     }
 }
 

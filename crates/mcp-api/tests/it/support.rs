@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode, header};
+use axum::http::{Request, StatusCode, header, response};
 use http_body_util::BodyExt;
 use mcp_api::{ApiKeys, ApiState, Settings};
 use mcp_manager::{Manager, Setup};
@@ -52,11 +52,16 @@ impl World {
 
     /// Sends a request; an empty answer body is `Null`.
     pub(crate) async fn send(&self, request: Request<Body>) -> (StatusCode, Value) {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let status = response.status();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let (head, value) = self.exchange(request).await;
+        (head.status, value)
+    }
+
+    /// Sends a request and gives the head of the answer, too.
+    pub(crate) async fn exchange(&self, request: Request<Body>) -> (response::Parts, Value) {
+        let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
         let value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
-        (status, value)
+        (head, value)
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {

@@ -51,17 +51,13 @@ pub fn tool_call(request: InvokeTool) -> Result<RoutedCall, ValidationError> {
         arguments: &'a RawValue,
     }
     let params = encode(&Params { name: &request.tool_name, arguments: &request.arguments })?;
-    Ok(RoutedCall {
-        idempotent: request.idempotent,
-        timeout: limit(request.timeout_ms),
-        selection: Selection {
-            preferred: preferred(request.preferred_servers)?,
-            preferred_only: request.preferred_only,
-            group: request.group,
-            tool: Some(request.tool_name.into()),
-        },
-        ..RoutedCall::new(Method::ToolsCall, params)
-    })
+    let selection = Selection {
+        preferred: request.preferred_servers.unwrap_or_default(),
+        preferred_only: request.preferred_only,
+        group: request.group,
+        tool: Some(request.tool_name.into()),
+    };
+    routed_call(Method::ToolsCall, params, selection, request.idempotent, request.timeout_ms)
 }
 
 fn resource_call(request: InvokeResource) -> Result<RoutedCall, ValidationError> {
@@ -69,17 +65,29 @@ fn resource_call(request: InvokeResource) -> Result<RoutedCall, ValidationError>
     struct Params<'a> {
         uri: &'a str,
     }
-    Ok(RoutedCall {
-        idempotent: request.idempotent,
-        timeout: limit(request.timeout_ms),
-        selection: Selection {
-            preferred: preferred(request.preferred_servers)?,
-            preferred_only: request.preferred_only,
-            group: request.group,
-            tool: None,
-        },
-        ..RoutedCall::new(Method::ResourcesRead, encode(&Params { uri: &request.uri })?)
-    })
+    let params = encode(&Params { uri: &request.uri })?;
+    let selection = Selection {
+        preferred: request.preferred_servers.unwrap_or_default(),
+        preferred_only: request.preferred_only,
+        group: request.group,
+        tool: None,
+    };
+    routed_call(Method::ResourcesRead, params, selection, request.idempotent, request.timeout_ms)
+}
+
+fn routed_call(
+    method: Method,
+    params: RawJson,
+    selection: Selection,
+    idempotent: Option<bool>,
+    timeout_ms: Option<NonZeroU64>,
+) -> Result<RoutedCall, ValidationError> {
+    if selection.preferred.len() > MAX_PREFERRED {
+        let reason = format!("at most {MAX_PREFERRED} servers can be preferred");
+        return Err(ValidationError::one(["body", "preferred_servers"], reason, "too_long"));
+    }
+    let timeout = timeout_ms.map(|ms| Duration::from_millis(ms.get()));
+    Ok(RoutedCall { method, params, selection, idempotent, timeout })
 }
 
 /// A failed call as the 503 answer has it.
@@ -90,19 +98,6 @@ pub fn invocation_failure(error: InvocationError) -> InvocationFailure {
 
 fn encode(params: &impl Serialize) -> Result<RawJson, ValidationError> {
     RawJson::encode(params).map_err(|error| ValidationError::one(["body"], error.to_string(), "value_error"))
-}
-
-fn limit(timeout_ms: Option<NonZeroU64>) -> Option<Duration> {
-    timeout_ms.map(|ms| Duration::from_millis(ms.get()))
-}
-
-fn preferred(names: Option<Vec<String>>) -> Result<Vec<String>, ValidationError> {
-    let names = names.unwrap_or_default();
-    if names.len() > MAX_PREFERRED {
-        let reason = format!("at most {MAX_PREFERRED} servers can be preferred");
-        return Err(ValidationError::one(["body", "preferred_servers"], reason, "too_long"));
-    }
-    Ok(names)
 }
 
 fn respond(invocation: &Invocation) -> Response {

@@ -65,11 +65,7 @@ impl Client {
         path: &[&str],
         query: &[(&str, String)],
     ) -> Result<Answer<T>, Error> {
-        let mut url = self.api_url(path);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        self.exchange(Method::GET, url, None, READ_LIMIT).await?.expect_success(self)?.parse()
+        self.ask(Method::GET, path, query, READ_LIMIT).await
     }
 
     /// A POST without a body that makes the gateway work on servers.
@@ -78,11 +74,7 @@ impl Client {
         path: &[&str],
         query: &[(&str, String)],
     ) -> Result<Answer<T>, Error> {
-        let mut url = self.api_url(path);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        self.exchange(Method::POST, url, None, WORK_LIMIT).await?.expect_success(self)?.parse()
+        self.ask(Method::POST, path, query, WORK_LIMIT).await
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(
@@ -125,6 +117,21 @@ impl Client {
         // 503 while it starts and drains, with the same body.
         let reply = self.exchange(Method::GET, url, None, READ_LIMIT).await.ok()?;
         serde_json::from_str(&reply.text).ok()
+    }
+
+    /// A request without a body.
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        limit: Duration,
+    ) -> Result<Answer<T>, Error> {
+        let mut url = self.api_url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.exchange(method, url, None, limit).await?.expect_success(self)?.parse()
     }
 
     fn api_url(&self, path: &[&str]) -> Url {

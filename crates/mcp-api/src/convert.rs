@@ -1,6 +1,7 @@
 //! From the manager's types to the bodies of the API.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mcp_api_types as api;
 use mcp_manager::{ConnectionReport, Freshness, Manager, SessionState};
@@ -44,7 +45,7 @@ pub(crate) fn server(manager: &Manager, record: &ServerRecord) -> api::Server {
             HealthView::Unhealthy => api::HealthView::Unhealthy,
         },
         consecutive_failures: record.consecutive_failures,
-        response_time_ms: record.response_time.map(|latency| latency.as_secs_f64() * 1000.0),
+        response_time_ms: record.response_time.map(millis),
         era: match record.era {
             None => api::Era::Unknown,
             Some(Era::Handshake) => api::Era::Legacy,
@@ -146,7 +147,7 @@ pub(crate) fn attempt(attempt: &Attempt) -> api::Attempt {
         error: attempt.failure.as_ref().map(|failure| failure.text.to_string()),
         error_category: attempt.failure.as_ref().map(|failure| category(failure.category)),
         attempt: None,
-        duration_ms: Some(attempt.duration.as_secs_f64() * 1000.0),
+        duration_ms: Some(millis(attempt.duration)),
         delivery: attempt.delivery.map(|delivery| match delivery {
             Delivery::NotSent => api::Delivery::NotSent,
             Delivery::Rejected => api::Delivery::Rejected,
@@ -222,6 +223,11 @@ pub(crate) fn registry_event(event: RegistryEvent) -> api::RegistryEvent {
     }
 }
 
+/// Milliseconds to three decimals; unrounded, some would end in the noise of a binary fraction.
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
 fn instant(at: Option<Timestamp>) -> Option<String> {
     at.map(|at| at.to_string())
 }
@@ -261,5 +267,28 @@ fn category(category: ErrorCategory) -> api::ErrorCategory {
         ErrorCategory::HealthCheck => api::ErrorCategory::HealthCheck,
         ErrorCategory::InitializeError => api::ErrorCategory::InitializeError,
         ErrorCategory::Unknown => api::ErrorCategory::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_have_three_decimals_at_most() {
+        for (nanos, text) in [
+            (0, "0.0"),
+            (499, "0.0"),
+            (4_000, "0.004"),
+            (4_499, "0.004"),
+            (1_005_500, "1.006"),
+            (2_300_000, "2.3"),
+            (4_035_000, "4.035"),
+            (30_000_100_000, "30000.1"),
+            (86_400_000_001_001, "86400000.001"),
+        ] {
+            let shown = serde_json::to_string(&millis(Duration::from_nanos(nanos))).unwrap();
+            assert_eq!(shown, text, "{nanos} ns");
+        }
     }
 }

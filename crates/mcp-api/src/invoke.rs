@@ -87,7 +87,7 @@ fn routed_call(
         return Err(ValidationError::one(["body", "preferred_servers"], reason, "too_long"));
     }
     let timeout = timeout_ms.map(|ms| Duration::from_millis(ms.get()));
-    Ok(RoutedCall { method, params, selection, idempotent, timeout })
+    Ok(RoutedCall { selection, idempotent, timeout, ..RoutedCall::new(method, params) })
 }
 
 /// A failed call as the 503 answer has it.

@@ -49,8 +49,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         // Depth and size first: what follows passes parts of the body on as they are.
         let raw = RawJson::parse(bytes, &Limits::default())
             .map_err(|error| body_issue(&error.to_string(), "json_invalid"))?;
-        let mut deserializer = serde_json::Deserializer::from_slice(raw.as_bytes());
-        serde_path_to_error::deserialize(&mut deserializer).map(Self).map_err(|error| located("body", &error))
+        serde_json::from_slice(raw.as_bytes()).map(Self).or_else(|_| {
+            // Where it went wrong costs more to find out than most bodies cost to read: only now.
+            let mut deserializer = serde_json::Deserializer::from_slice(raw.as_bytes());
+            serde_path_to_error::deserialize(&mut deserializer)
+                .map(Self)
+                .map_err(|error| located("body", &error))
+        })
     }
 }
 

@@ -179,8 +179,7 @@ impl Run<'_> {
         if let Some(code) = self.interrupted() {
             return Err(plan.end(code));
         }
-        let offered_nowhere = candidates.tool_is_offered_nowhere();
-        Err(plan.exhausted(offered_nowhere))
+        Err(plan.exhausted(&candidates))
     }
 
     /// Why no further attempt is made, whatever candidates are left.

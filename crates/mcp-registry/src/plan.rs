@@ -10,6 +10,7 @@ use crate::category::{ErrorCategory, Failure};
 use crate::name::ServerName;
 use crate::policy::{AmbiguousFailover, Policy, RpcErrorPolicy};
 use crate::record::ServerRecord;
+use crate::routing::Candidates;
 
 /// The part of an attempt that an entry of the trace is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -221,10 +222,12 @@ impl Plan {
 
     /// The error of an invocation that ran out of candidates or was stopped by a verdict.
     #[must_use]
-    pub fn exhausted(self, tool_is_offered_nowhere: bool) -> InvocationError {
+    pub fn exhausted(self, candidates: &Candidates) -> InvocationError {
+        if self.attempts.is_empty() {
+            let (code, message) = nobody(candidates);
+            return InvocationError { message, method: self.method, code, attempts: Vec::new() };
+        }
         let code = match () {
-            () if self.attempts.is_empty() && tool_is_offered_nowhere => FailureCode::NoServerOffersTool,
-            () if self.attempts.is_empty() => FailureCode::NoCandidates,
             () if self.ambiguous_end => FailureCode::AmbiguousNotRetried,
             () if self.callers_fault_only => FailureCode::CallerError,
             () => FailureCode::AllCandidatesFailed,
@@ -241,11 +244,8 @@ impl Plan {
 
     fn message(&self, code: FailureCode) -> String {
         let lead = match code {
-            FailureCode::NoCandidates => {
-                return "no server is reachable: none is registered for this call, or every one is waiting for its next retry"
-                    .into();
-            }
-            FailureCode::NoServerOffersTool => return "no registered server offers the tool".into(),
+            FailureCode::NoCandidates => "no server is reachable",
+            FailureCode::NoServerOffersTool => "no server offers the tool",
             FailureCode::ShuttingDown => return "the gateway is shutting down".into(),
             FailureCode::AllCandidatesFailed => "all candidates failed",
             FailureCode::AmbiguousNotRetried => "not retried, since the call may have been executed",
@@ -273,4 +273,20 @@ impl Plan {
     ) {
         self.attempts.push(Attempt { server: server.clone(), stage, failure, delivery, duration });
     }
+}
+
+/// Why there was no candidate at all.
+fn nobody(candidates: &Candidates) -> (FailureCode, String) {
+    if candidates.tool_is_offered_nowhere() {
+        return (FailureCode::NoServerOffersTool, "no server that could be asked offers the tool".into());
+    }
+    let message = match candidates.first_retry() {
+        Some((first, at)) => format!(
+            "no server is reachable: every one that could serve failed lately; the next retry is {} in {:.1?}",
+            first.name(),
+            at.since(candidates.chosen_at())
+        ),
+        None => "no server is reachable: none is registered and enabled for this call".into(),
+    };
+    (FailureCode::NoCandidates, message)
 }

@@ -161,6 +161,22 @@ impl Candidates {
         lacking
     }
 
+    /// Which server's retry window opens first, and when, of those skipped for that reason.
+    #[must_use]
+    pub fn first_retry(&self) -> Option<(&Arc<ServerRecord>, Timestamp)> {
+        let waiting = self.base().filter_map(|record| match self.reason_to_skip(record) {
+            Some(Skip::WindowClosed(at)) => Some((record, at)),
+            _ => None,
+        });
+        waiting.min_by_key(|&(_, at)| at)
+    }
+
+    /// The moment the candidates were chosen at.
+    #[must_use]
+    pub fn chosen_at(&self) -> Timestamp {
+        self.now
+    }
+
     fn base(&self) -> impl Iterator<Item = &Arc<ServerRecord>> {
         (0..self.len()).map(|at| self.record(at))
     }

@@ -106,6 +106,10 @@ async fn e6_with_every_window_closed_nothing_happens() {
         world.manager.mark_degraded("backup", "gone").unwrap();
         let error = world.call(method.clone(), &[]).await.unwrap_err();
         assert_eq!(error.code, mcp_registry::FailureCode::NoCandidates);
+        assert_eq!(
+            error.message,
+            "no server is reachable: every one that could serve failed lately; the next retry is backup in 1.0s"
+        );
         assert_eq!((world.traffic(0), world.phases(0)), (vec![], vec![]));
         world.advance(1);
         assert_eq!(world.call(method, &["primary"]).await.unwrap().server.as_str(), "backup");

@@ -15,7 +15,7 @@ use crate::failure;
 use crate::messages::Messages;
 use crate::options::HttpOptions;
 use crate::retry_after::retry_after;
-use crate::session;
+use crate::session::{self, Session};
 use crate::transport::Connection;
 
 /// Longest wait for the body of an answer with an error status; the status alone is an answer as well.
@@ -32,14 +32,14 @@ pub(crate) struct Exchange {
     /// Whether the server may answer with a batch.
     batches: bool,
     /// The session the message was sent in.
-    session: Option<HeaderValue>,
+    session: Option<Arc<Session>>,
     /// The session id in the answer's head, used once the answer turns out to be a success.
     offered: Option<HeaderValue>,
 }
 
 impl Exchange {
     /// For a message about to be sent in a session, or in none.
-    pub(crate) fn new(connection: Arc<Connection>, out: &Outbound, session: Option<HeaderValue>) -> Self {
+    pub(crate) fn new(connection: Arc<Connection>, out: &Outbound, session: Option<Arc<Session>>) -> Self {
         let request = match &out.message {
             Message::Request(request) => Some(request.id.clone()),
             _ => None,
@@ -124,8 +124,8 @@ impl Exchange {
 
     async fn read_error(mut self, response: Response) -> Result<Reply, TransportError> {
         let status = response.status();
-        if let (StatusCode::NOT_FOUND, Some(id)) = (status, &self.session) {
-            self.connection.expire(id);
+        if let (StatusCode::NOT_FOUND, Some(session)) = (status, &self.session) {
+            session.end();
             body::release(response);
             return Err(TransportError::new(TransportErrorKind::SessionExpired, Delivery::Rejected));
         }
@@ -156,6 +156,15 @@ impl Exchange {
         let mut message = Message::parse(&frame, &self.options().limits).ok()?;
         let concerns_us = matches!(message, Message::Failure(_)) && self.settle(&mut message);
         concerns_us.then_some(Incoming { message, frame })
+    }
+}
+
+/// However it ended, by its answer, a failure, or because nobody waits any more.
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.connection.release(session);
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The session of the handshake era: taken from the answer to `initialize`, echoed, ended.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use mcp_protocol::{Era, ProtocolVersion};
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -11,65 +12,99 @@ use crate::headers::SESSION_ID;
 /// A longer id is ignored: it would be sent back with every message.
 const LONGEST_ID: usize = 4096;
 
-/// A session the server gave us.
-#[derive(Clone)]
+/// A session the server gave us. The slot holds it while it is in use, and every exchange it was sent with
+/// until that has ended.
 pub(crate) struct Session {
     /// Its id. Whoever knows it can speak in our name, so it is marked as sensitive.
-    pub(crate) id: HeaderValue,
+    id: HeaderValue,
     /// The revision last used in it.
-    pub(crate) version: Option<ProtocolVersion>,
-    /// Whether the server said that it is gone. The id is still sent, so that every caller learns of it
-    /// until the next `initialize`.
-    expired: bool,
+    version: Mutex<Option<ProtocolVersion>>,
+    /// Whether the server said that it is gone, or is being told so. The id is still sent, so that every
+    /// caller learns of it until the next `initialize`.
+    over: AtomicBool,
 }
 
-/// The session in use, at most one at a time.
+/// The session in use, at most one at a time, and those before it that are not done yet.
 #[derive(Debug, Default)]
 pub(crate) struct SessionSlot(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    session: Option<Session>,
+    session: Option<Arc<Session>>,
+    /// Replaced, but exchanges still run on them. There are no more of them than such exchanges.
+    draining: Vec<Weak<Session>>,
     closed: bool,
 }
 
-impl SessionSlot {
-    /// The id to send with a message other than `initialize`. Stateless requests carry none.
-    pub(crate) fn id_for(&self, version: Option<ProtocolVersion>) -> Option<HeaderValue> {
-        let version = version.filter(|version| version.era() == Era::Handshake)?;
-        let mut state = self.lock();
-        let session = state.session.as_mut()?;
-        session.version = Some(version);
-        Some(session.id.clone())
+impl Session {
+    fn new(id: HeaderValue) -> Self {
+        Self { id, version: Mutex::default(), over: AtomicBool::new(false) }
     }
 
-    /// Puts the outcome of an `initialize` in place. Returns the session that has no further use.
-    #[must_use = "the session returned is still open at the server"]
-    pub(crate) fn replace(&self, id: Option<HeaderValue>) -> Option<Session> {
-        let session = id.map(|id| Session { id, version: None, expired: false });
+    pub(crate) fn id(&self) -> &HeaderValue {
+        &self.id
+    }
+
+    pub(crate) fn version(&self) -> Option<ProtocolVersion> {
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that it is over. Returns whether that is news, which only one caller is told.
+    pub(crate) fn end(&self) -> bool {
+        !self.over.swap(true, Ordering::Relaxed)
+    }
+
+    fn is_open(&self) -> bool {
+        !self.over.load(Ordering::Relaxed)
+    }
+
+    fn use_with(&self, version: ProtocolVersion) {
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
+    }
+}
+
+impl SessionSlot {
+    /// The session to send a message other than `initialize` in. Stateless requests have none.
+    pub(crate) fn session_for(&self, version: Option<ProtocolVersion>) -> Option<Arc<Session>> {
+        let version = version.filter(|version| version.era() == Era::Handshake)?;
+        let session = self.lock().session.clone()?;
+        session.use_with(version);
+        Some(session)
+    }
+
+    /// Puts the outcome of an `initialize` in place. Returns the session that no new message is sent in.
+    #[must_use = "the session returned may still be open at the server"]
+    pub(crate) fn replace(&self, id: Option<HeaderValue>) -> Option<Arc<Session>> {
+        let session = id.map(|id| Arc::new(Session::new(id)));
         let mut state = self.lock();
         // The answer may have crossed with `close`.
-        if state.closed { session } else { std::mem::replace(&mut state.session, session).filter(is_open) }
-    }
-
-    /// The server no longer knows `id`. A session opened since then stays untouched.
-    pub(crate) fn expire(&self, id: &HeaderValue) {
-        if let Some(session) = self.lock().session.as_mut().filter(|session| session.id == id) {
-            session.expired = true;
+        if state.closed {
+            return session;
         }
+        let old = std::mem::replace(&mut state.session, session)?;
+        if state.session.as_ref().is_some_and(|new| new.id == old.id) {
+            // The server goes on with the same session: ending the old one would end the new one.
+            old.end();
+        }
+        state.draining.retain(|session| session.strong_count() > 0);
+        state.draining.push(Arc::downgrade(&old));
+        Some(old)
     }
 
     /// Whether a session is in use.
     pub(crate) fn is_open(&self) -> bool {
-        self.lock().session.as_ref().is_some_and(is_open)
+        self.lock().session.as_ref().is_some_and(|session| session.is_open())
     }
 
-    /// Ends the use of the slot. Returns the session that is still open at the server.
-    #[must_use = "the session returned is still open at the server"]
-    pub(crate) fn close(&self) -> Option<Session> {
+    /// Ends the use of the slot. Returns the sessions that are still open at the server, each marked as
+    /// over, so that nobody else ends it.
+    #[must_use = "the sessions returned are still open at the server"]
+    pub(crate) fn close(&self) -> Vec<Arc<Session>> {
         let mut state = self.lock();
         state.closed = true;
-        state.session.take().filter(is_open)
+        let draining =
+            std::mem::take(&mut state.draining).into_iter().filter_map(|session| session.upgrade());
+        draining.chain(state.session.take()).filter(|session| session.end()).collect()
     }
 
     /// Whether [`close`](Self::close) was called.
@@ -85,12 +120,8 @@ impl SessionSlot {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("expired", &self.expired).finish_non_exhaustive()
+        f.debug_struct("Session").field("over", &self.over).finish_non_exhaustive()
     }
-}
-
-fn is_open(session: &Session) -> bool {
-    !session.expired
 }
 
 /// The session id in the head of an answer: visible ASCII, or it is ignored.
@@ -119,13 +150,18 @@ mod tests {
         Some(HeaderValue::from_static(text))
     }
 
+    fn id_for(slot: &SessionSlot, version: Option<ProtocolVersion>) -> Option<HeaderValue> {
+        slot.session_for(version).map(|session| session.id().clone())
+    }
+
     #[test]
     fn only_handshake_messages_carry_the_id() {
         let slot = SessionSlot::default();
         assert!(slot.replace(id("a")).is_none());
         for (version, sent) in [(H, id("a")), (None, None), (Some(ProtocolVersion::LATEST_STATELESS), None)] {
-            assert_eq!(slot.id_for(version), sent, "{version:?}");
+            assert_eq!(id_for(&slot, version), sent, "{version:?}");
         }
+        assert_eq!(slot.session_for(H).unwrap().version(), H);
     }
 
     #[test]
@@ -133,23 +169,44 @@ mod tests {
         let slot = SessionSlot::default();
         assert!(slot.replace(id("a")).is_none());
         let old = slot.replace(id("b")).unwrap();
-        assert_eq!(Some(old.id), id("a"));
-        slot.expire(&HeaderValue::from_static("a"));
+        assert_eq!(Some(old.id()), id("a").as_ref());
+        assert!(old.end(), "nobody has ended it");
         assert!(slot.is_open(), "the news concerned the old session");
-        slot.expire(&HeaderValue::from_static("b"));
+        assert!(slot.session_for(H).unwrap().end());
         assert!(!slot.is_open());
-        assert_eq!(slot.id_for(H), id("b"), "every caller gets to know");
-        assert!(slot.replace(id("c")).is_none());
-        assert!(slot.replace(None).is_some());
-        assert_eq!(slot.id_for(H), None);
+        assert_eq!(id_for(&slot, H), id("b"), "every caller gets to know");
+        assert!(!slot.replace(id("c")).unwrap().end(), "it was gone before");
+        assert!(slot.replace(None).unwrap().end());
+        assert_eq!(id_for(&slot, H), None);
+    }
+
+    #[test]
+    fn the_same_id_again_is_the_same_session() {
+        let slot = SessionSlot::default();
+        assert!(slot.replace(id("a")).is_none());
+        assert!(!slot.replace(id("a")).unwrap().end(), "the old one is not to be ended");
+        assert!(slot.is_open());
+        assert_eq!(slot.close().len(), 1);
+    }
+
+    #[test]
+    fn closing_returns_the_sessions_still_held_as_well() {
+        let slot = SessionSlot::default();
+        assert!(slot.replace(id("a")).is_none());
+        let held = slot.session_for(H).unwrap();
+        drop(slot.replace(id("b")));
+        drop(slot.replace(id("c")));
+        let closed: Vec<_> = slot.close().iter().map(|session| Some(session.id().clone())).collect();
+        assert_eq!(closed, [id("a"), id("c")]);
+        assert!(!held.end(), "closing has ended it");
     }
 
     #[test]
     fn a_session_that_arrives_after_close_is_given_back() {
         let slot = SessionSlot::default();
-        assert!(slot.close().is_none());
-        assert_eq!(slot.replace(id("late")).map(|session| session.id), id("late"));
-        assert!(slot.close().is_none() && slot.is_closed() && !slot.is_open());
+        assert!(slot.close().is_empty());
+        assert_eq!(slot.replace(id("late")).map(|session| session.id().clone()), id("late"));
+        assert!(slot.close().is_empty() && slot.is_closed() && !slot.is_open());
     }
 
     #[test]

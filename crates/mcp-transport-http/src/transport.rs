@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use mcp_transport::{Delivery, Inbox, Outbound, Reply, Transport, TransportError, TransportErrorKind};
 use reqwest::header::HeaderValue;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use url::Url;
 
@@ -22,8 +23,9 @@ const FAREWELL_TIME: Duration = Duration::from_secs(2);
 
 /// Streamable HTTP to one endpoint.
 ///
-/// Closing it ends the session and refuses new messages. An exchange under way belongs to whoever holds
-/// its future or stream, and ends when that is dropped.
+/// A session is ended when a new one has replaced it and the last exchange running on it is over; closing
+/// ends them all at once and refuses new messages. An exchange under way belongs to whoever holds its future
+/// or stream, and ends when that is dropped.
 #[derive(Debug)]
 pub(crate) struct HttpTransport {
     connection: Arc<Connection>,
@@ -86,17 +88,22 @@ impl Connection {
         &self.origin
     }
 
-    /// Uses the session a successful `initialize` opened, or none, and ends the one before.
+    /// Uses the session a successful `initialize` opened, or none, instead of the one before.
     pub(crate) fn adopt(&self, id: Option<HeaderValue>) {
-        let Some(old) = self.session.replace(id) else { return };
-        let mut farewells = self.farewells();
-        while farewells.try_join_next().is_some() {}
-        farewells.spawn(self.farewell(old));
+        if let Some(old) = self.session.replace(id) {
+            self.release(old);
+        }
     }
 
-    /// Notes that the server no longer knows a session.
-    pub(crate) fn expire(&self, id: &HeaderValue) {
-        self.session.expire(id);
+    /// Gives up one's hold on a session. Whoever gives up the last one ends it at the server: earlier,
+    /// the exchanges still running on it would fail.
+    pub(crate) fn release(&self, session: Arc<Session>) {
+        let Some(session) = Arc::into_inner(session).filter(Session::end) else { return };
+        // An exchange may be dropped where nothing can be sent any more.
+        let Ok(runtime) = Handle::try_current() else { return };
+        let mut farewells = self.farewells();
+        while farewells.try_join_next().is_some() {}
+        farewells.spawn_on(self.farewell(&session), &runtime);
     }
 
     async fn send(self: Arc<Self>, out: Outbound) -> Result<Reply, TransportError> {
@@ -108,12 +115,12 @@ impl Connection {
         if let Some(version) = out.version {
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
         }
-        let session = if is_initialize(&out.message) { None } else { self.session.id_for(out.version) };
-        if let Some(id) = &session {
-            headers.insert(SESSION_ID, id.clone());
+        let session = if is_initialize(&out.message) { None } else { self.session.session_for(out.version) };
+        if let Some(session) = &session {
+            headers.insert(SESSION_ID, session.id().clone());
         }
-        let request = self.client.post(self.url.clone()).headers(headers).body(out.message.encode());
         let exchange = Exchange::new(self.clone(), &out, session);
+        let request = self.client.post(self.url.clone()).headers(headers).body(out.message.encode());
         match request.send().await {
             Ok(response) => exchange.read(response).await,
             Err(error) => Err(failure::sending(&error, &self.origin)),
@@ -121,21 +128,21 @@ impl Connection {
     }
 
     async fn close(&self) {
-        let last = self.session.close();
+        let open = self.session.close();
         let mut farewells = std::mem::take(&mut *self.farewells());
-        if let Some(session) = last {
-            farewells.spawn(self.farewell(session));
+        for session in open {
+            farewells.spawn(self.farewell(&session));
         }
         while farewells.join_next().await.is_some() {}
     }
 
     /// Asks the server to end a session. A refusal (405: it does not support that) changes nothing.
-    fn farewell(&self, session: Session) -> impl Future<Output = ()> + Send + use<> {
+    fn farewell(&self, session: &Session) -> impl Future<Output = ()> + Send + use<> {
         let mut headers = self.headers.base();
-        if let Some(version) = session.version {
+        if let Some(version) = session.version() {
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
         }
-        headers.insert(SESSION_ID, session.id);
+        headers.insert(SESSION_ID, session.id().clone());
         let request = self.client.delete(self.url.clone()).headers(headers);
         let origin = self.origin.clone();
         async move {

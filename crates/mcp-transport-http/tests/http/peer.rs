@@ -13,7 +13,7 @@ use mcp_transport::{
 use mcp_transport_http::{HttpConnector, HttpOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 thread_local! {
@@ -28,6 +28,8 @@ pub(crate) enum Step {
     Write(Vec<u8>),
     /// Writes the bytes again and again until the client is gone.
     Flood(&'static [u8]),
+    /// Waits until the test says so.
+    Await(Arc<Notify>),
     /// Waits until the client closes the connection, and reports it.
     AwaitClose,
     /// Closes the connection.
@@ -147,6 +149,7 @@ async fn serve(
                     report.send(Seen::Closed).await.unwrap();
                     return;
                 }
+                Step::Await(told) => told.notified().await,
                 Step::AwaitClose => {
                     let mut byte = [0];
                     assert!(matches!(stream.read(&mut byte).await, Ok(0) | Err(_)), "nothing is pipelined");

@@ -1,13 +1,15 @@
 //! Sessions of the handshake era.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mcp_protocol::{Method, ProtocolVersion};
-use mcp_transport::{Delivery, Transport, TransportErrorKind};
+use mcp_transport::{Delivery, Outbound, Transport, TransportErrorKind};
+use tokio::sync::Notify;
 
 use crate::peer::{
-    Peer, RESULT, Recorded, Step, answer, assert_items, exchange, failure_of, initialize, json, outbound,
-    request,
+    Peer, RESULT, Recorded, Seen, Step, answer, assert_items, events_head, exchange, failure_of, initialize,
+    json, outbound, request,
 };
 
 const REFUSED: &str = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32602,"message":"no"}}"#;
@@ -112,6 +114,130 @@ async fn initialize_again_replaces_the_session() {
     assert_eq!((&*farewell.method, farewell.header("mcp-session-id")), ("DELETE", Some("s1")));
 }
 
+/// `prompts/list`, which [`slow`] answers later than everything else.
+fn slow_request() -> Outbound {
+    outbound(Method::PromptsList, Some(ProtocolVersion::LATEST_HANDSHAKE))
+}
+
+/// Opens sessions, does as told for [`slow_request`], and answers everything else.
+async fn slow(steps: Vec<Step>) -> Peer {
+    let opened = AtomicUsize::new(0);
+    Peer::start(move |seen| match seen {
+        seen if is_initialize(seen) => offer(&format!("s{}", opened.fetch_add(1, Ordering::Relaxed)), RESULT),
+        seen if seen.body.contains("prompts/list") => steps.clone(),
+        _ => json(RESULT),
+    })
+    .await
+}
+
+/// Method and session of the next request.
+async fn next(peer: &mut Peer) -> (String, Option<String>) {
+    let seen = peer.request().await;
+    (seen.method.clone(), seen.header("mcp-session-id").map(str::to_owned))
+}
+
+fn post(session: &str) -> (String, Option<String>) {
+    ("POST".into(), Some(session.into()))
+}
+
+fn delete(session: &str) -> (String, Option<String>) {
+    ("DELETE".into(), Some(session.into()))
+}
+
+#[tokio::test]
+async fn a_replaced_session_lives_until_its_last_exchange_is_over() {
+    let events = Step::Write(format!("data: {RESULT}\n\n").into());
+    for within in ["head", "stream"] {
+        let told = Arc::new(Notify::new());
+        let wait = Step::Await(told.clone());
+        let mut peer = slow(match within {
+            "head" => [vec![wait], json(RESULT)].concat(),
+            _ => vec![events_head(), wait, events.clone(), Step::Close],
+        })
+        .await;
+        let transport = Arc::<dyn Transport>::from(peer.connect().await);
+        exchange(&*transport, initialize()).await;
+        peer.request().await;
+        let under_way = tokio::spawn({
+            let transport = transport.clone();
+            async move { exchange(&*transport, slow_request()).await }
+        });
+        assert_eq!(next(&mut peer).await, post("s0"));
+        exchange(&*transport, initialize()).await;
+        assert_eq!(next(&mut peer).await, ("POST".into(), None));
+        for _ in 0..3 {
+            exchange(&*transport, request()).await;
+            assert_eq!(next(&mut peer).await, post("s1"), "{within}");
+        }
+        assert!(peer.rest().is_empty(), "{within}");
+
+        told.notify_one();
+        assert_items(&under_way.await.unwrap(), &[RESULT], within);
+        assert_eq!(next(&mut peer).await, delete("s0"), "{within}");
+        transport.close().await;
+        assert_eq!(next(&mut peer).await, delete("s1"), "{within}");
+        assert!(peer.rest().is_empty(), "{within}");
+    }
+}
+
+#[tokio::test]
+async fn giving_up_the_last_exchange_ends_a_replaced_session() {
+    let mut peer = slow(vec![events_head(), Step::AwaitClose]).await;
+    let transport = peer.connect().await;
+    exchange(&*transport, initialize()).await;
+    let both = [transport.send(slow_request()).await.unwrap(), transport.send(slow_request()).await.unwrap()];
+    exchange(&*transport, initialize()).await;
+    for _ in 0..4 {
+        peer.request().await;
+    }
+    let [one, other] = both;
+    drop(one);
+    assert!(matches!(peer.seen().await, Seen::Closed));
+    exchange(&*transport, request()).await;
+    assert_eq!(next(&mut peer).await, post("s1"), "the other one still runs");
+    drop(other);
+    let mut rest = [peer.seen().await, peer.seen().await];
+    rest.sort_by_key(|seen| matches!(seen, Seen::Closed));
+    assert!(matches!(&rest, [Seen::Request(seen), Seen::Closed] if seen.method == "DELETE"), "{rest:?}");
+}
+
+#[tokio::test]
+async fn close_does_not_wait_for_exchanges_on_replaced_sessions() {
+    let mut peer = slow(vec![events_head(), Step::AwaitClose]).await;
+    let transport = peer.connect().await;
+    exchange(&*transport, initialize()).await;
+    let under_way = transport.send(slow_request()).await.unwrap();
+    exchange(&*transport, initialize()).await;
+    for _ in 0..3 {
+        peer.request().await;
+    }
+    transport.close().await;
+    let mut ended = [next(&mut peer).await, next(&mut peer).await];
+    ended.sort();
+    assert_eq!(ended, [delete("s0"), delete("s1")]);
+    drop(under_way);
+    assert!(matches!(peer.seen().await, Seen::Closed), "neither is ended twice");
+    assert!(peer.rest().is_empty(), "neither is ended twice");
+}
+
+/// Dropping an exchange where there is no runtime must not panic.
+#[test]
+fn an_exchange_may_outlive_the_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (peer, transport, under_way) = runtime.block_on(async {
+        let peer = slow(vec![events_head(), Step::AwaitClose]).await;
+        let transport = peer.connect().await;
+        exchange(&*transport, initialize()).await;
+        let under_way = transport.send(slow_request()).await.unwrap();
+        exchange(&*transport, initialize()).await;
+        (peer, transport, under_way)
+    });
+    drop(runtime);
+    drop(under_way);
+    assert_eq!(session_shown(&*transport), "yes");
+    drop(peer);
+}
+
 #[tokio::test]
 async fn a_failed_initialize_keeps_the_session() {
     let tries = AtomicUsize::new(0);
@@ -198,7 +324,7 @@ async fn a_session_with_an_ordinary_server() {
     use axum::response::IntoResponse;
     use axum::routing::post;
 
-    let ended = std::sync::Arc::new(AtomicUsize::new(0));
+    let ended = Arc::new(AtomicUsize::new(0));
     let count = ended.clone();
     let in_session = |headers: &HeaderMap| headers.get("mcp-session-id").is_some_and(|id| id == "abc");
     let call = move |headers: HeaderMap, body: String| async move {

@@ -13,9 +13,9 @@ async fn what_cannot_be_done_is_said_and_has_its_exit_code() {
     let gateway = Gateway::configured(&Configuration::new("").stdio("demo", &demo(&[]), "")).await;
     gateway.all_healthy().await;
     for (args, code, said) in [
-        (&["call", "nothing"][..], 1, "no registered server offers the tool"),
+        (&["call", "nothing"][..], 1, "offers the tool"),
         (&["call", "fail", "message=out of paper"], 1, "the tool reports an error"),
-        (&["call", "add", "a=1", "b=2", "--server", "nobody", "--only"], 1, "no"),
+        (&["call", "add", "a=1", "b=2", "--server", "nobody", "--only"], 1, "no server is reachable"),
         (&["call", "rpc_error", "code=-32602"], 1, "demo invoke rpc_error"),
         (&["servers", "get", "nobody"], 1, "nobody"),
         (&["servers", "remove", "nobody"], 1, "nobody"),
@@ -55,7 +55,7 @@ async fn what_answers_elsewhere_is_no_gateway() {
 async fn servers_are_registered_checked_and_removed() {
     let gateway = Gateway::configured(&Configuration::new("")).await;
     gateway.cli(&["status"]).await.exits(0).prints(&["0 servers"]);
-    gateway.cli(&["call", "echo", "text=hi"]).await.exits(1).says(&["no"]);
+    gateway.cli(&["call", "echo", "text=hi"]).await.exits(1).says(&["no server is reachable"]);
     let server = demo_over_http(&["--name", "late"]).await;
     let url = server.url();
     gateway.cli(&["servers", "add", "late", url.as_str(), "group=search", "priority=70"]).await.exits(0);

@@ -23,7 +23,8 @@ use crate::profile::ServerProfile;
 /// Connects to a server and finds out which era it speaks, stateless first unless told otherwise.
 ///
 /// # Errors
-/// [`ConnectError`], with everything that was tried. The transport is closed then.
+/// [`ConnectError`], with everything that was tried. The transport is then closed in the background, as long
+/// as the runtime lives; when it ends the transport is dropped, which must end a process as well.
 pub async fn connect(
     connector: &dyn Connector,
     endpoint: &Endpoint,
@@ -46,13 +47,12 @@ pub async fn connect(
             }
             Verdict::Reopen { probe, error } => {
                 tracing::warn!(transport = %kind, %error, next = %probe, "the server ended, starting it again");
+                // Two processes of one server could get in each other's way.
                 close(&connection).await;
                 first = probe;
             }
-            Verdict::Failed { error, profile } => {
-                close(&connection).await;
-                return Err(attempt.failed(error, profile));
-            }
+            // A process may take seconds to end: dropping the connection closes it without waiting.
+            Verdict::Failed { error, profile } => return Err(attempt.failed(error, profile)),
         }
     }
 }

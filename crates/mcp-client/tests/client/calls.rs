@@ -38,13 +38,6 @@ async fn http_client(
     (client, server.wire())
 }
 
-/// Lets every task that can run do so.
-async fn settle() {
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_arrives_before_send_returns_is_not_lost() {
     let (client, wire) = stdio_client(|out, wire| wire.push(result(out, r#"{"content":[ ]}"#))).await;

@@ -137,7 +137,7 @@ async fn a_server_that_never_answers_costs_both_limits() {
         assert_eq!(failed.to_string(), "timed out after 9s");
         assert_eq!(before.elapsed(), Duration::from_secs(limit));
         assert_eq!(failed.tried.len(), tried, "{:?}", failed.tried);
-        assert!(server.wire().is_closed());
+        server.wire().closed().await;
     }
 }
 
@@ -253,5 +253,74 @@ async fn a_handshake_result_that_is_no_object_is_named_so() {
         let failed = server.connect(&ConnectOptions::default()).await.unwrap_err();
         assert_eq!(failed.to_string(), "invalid initialize result");
         assert!(matches!(failed.error, CallError::Invalid { frame: Some(_), .. }));
+    }
+}
+
+const SLOW: Duration = Duration::from_secs(7);
+
+fn only_handshake(timeout: Duration) -> ConnectOptions {
+    let policy = EraPolicy::Only(Era::Handshake);
+    ConnectOptions { policy, handshake_timeout: timeout, ..ConnectOptions::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_told_before_the_transport_is_closed() {
+    let limit = Duration::from_secs(3);
+    for (row, takes, kind) in [
+        ("refused", Duration::ZERO, TransportKind::Stdio),
+        ("refused", Duration::ZERO, TransportKind::Http),
+        ("silent", limit, TransportKind::Stdio),
+        ("silent", limit, TransportKind::Http),
+    ] {
+        let script = move |out: &mcp_transport::Outbound, wire: &Wire| match (row, kind) {
+            ("silent", TransportKind::Http) => own_silent(),
+            (_, TransportKind::Http) => own([error(out, -32603, "")]),
+            ("silent", _) => Ok(Reply::Inbox),
+            _ => {
+                wire.push(error(out, -32603, ""));
+                Ok(Reply::Inbox)
+            }
+        };
+        let server = Server::new(kind, script).closing_within(SLOW);
+        let before = tokio::time::Instant::now();
+        server.connect(&only_handshake(limit)).await.unwrap_err();
+        assert_eq!(before.elapsed(), takes, "{row} {kind}");
+        assert!(!server.wire().is_closed(), "{row} {kind}");
+        server.wire().closed().await;
+        assert_eq!(before.elapsed(), takes + SLOW, "{row} {kind}");
+        settle().await;
+        assert!(server.wire().is_dropped(), "{row} {kind}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_is_started_again_only_after_it_has_ended() {
+    let end = |_: &_, wire: &Wire| {
+        wire.fail(TransportErrorKind::Exited("exit status: 1".into()));
+        Ok(Reply::Inbox)
+    };
+    let scripts = vec![end.into(), stdio(Era::Handshake, |_, _| {}).into()];
+    let server = Server::starts(TransportKind::Stdio, scripts).closing_within(SLOW);
+    let before = tokio::time::Instant::now();
+    server.connect(&ConnectOptions::default()).await.unwrap();
+    assert_eq!(before.elapsed(), SLOW);
+}
+
+#[test]
+fn a_runtime_that_ends_leaves_no_failed_transport_behind() {
+    for kind in [TransportKind::Stdio, TransportKind::Http] {
+        let script = move |out: &mcp_transport::Outbound, wire: &Wire| match kind {
+            TransportKind::Http => own([error(out, -32603, "")]),
+            _ => {
+                wire.push(error(out, -32603, ""));
+                Ok(Reply::Inbox)
+            }
+        };
+        let server = Server::new(kind, script).closing_within(Duration::from_secs(3600));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(server.connect(&only_handshake(SLOW))).unwrap_err();
+        assert!(!server.wire().is_dropped(), "{kind}");
+        drop(runtime);
+        assert!(server.wire().is_dropped(), "{kind}");
     }
 }

@@ -1,7 +1,9 @@
 //! A scripted server behind an in-memory transport: no sockets, no processes, no clock.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -26,6 +28,7 @@ struct Shared {
     sent: Mutex<Vec<Outbound>>,
     inbox: Mutex<Option<mpsc::Sender<Result<Incoming, TransportError>>>>,
     changed: Notify,
+    dropped: AtomicBool,
 }
 
 impl Wire {
@@ -84,12 +87,36 @@ impl Wire {
     pub(crate) fn is_closed(&self) -> bool {
         self.0.inbox.lock().unwrap().is_none()
     }
+
+    /// Waits until the transport is closed.
+    pub(crate) async fn closed(&self) {
+        loop {
+            let mut changed = std::pin::pin!(self.0.changed.notified());
+            changed.as_mut().enable();
+            if self.is_closed() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether the transport was dropped.
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
 }
 
 struct Scripted {
     wire: Wire,
     handler: Handler,
     inbox: Mutex<Option<Inbox>>,
+    close_takes: Duration,
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.wire.0.dropped.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Transport for Scripted {
@@ -116,6 +143,9 @@ impl Transport for Scripted {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            if !self.close_takes.is_zero() {
+                tokio::time::sleep(self.close_takes).await;
+            }
             self.wire.0.inbox.lock().unwrap().take();
             self.wire.0.changed.notify_waiters();
         })
@@ -126,11 +156,19 @@ impl Transport for Scripted {
     }
 }
 
+/// Lets every task that can run do so.
+pub(crate) async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// A server that can be connected to, more than once if it has more than one script.
 pub(crate) struct Server {
     kind: TransportKind,
     scripts: Mutex<VecDeque<Result<Handler, TransportError>>>,
     wires: Mutex<Vec<Wire>>,
+    close_takes: Duration,
 }
 
 impl Server {
@@ -141,7 +179,12 @@ impl Server {
     /// A server whose every start follows the next script.
     pub(crate) fn starts(kind: TransportKind, scripts: Vec<Script>) -> Self {
         let scripts = scripts.into_iter().map(|script| script.0).collect();
-        Self { kind, scripts: Mutex::new(scripts), wires: Mutex::default() }
+        Self { kind, scripts: Mutex::new(scripts), wires: Mutex::default(), close_takes: Duration::ZERO }
+    }
+
+    /// The same, but slow to end.
+    pub(crate) fn closing_within(self, close_takes: Duration) -> Self {
+        Self { close_takes, ..self }
     }
 
     pub(crate) async fn connect(&self, options: &ConnectOptions) -> Result<Client, ConnectError> {
@@ -177,13 +220,15 @@ impl Connector for Server {
                 sent: Mutex::default(),
                 inbox: Mutex::new(Some(sender)),
                 changed: Notify::new(),
+                dropped: AtomicBool::new(false),
             }));
             self.wires.lock().unwrap().push(wire.clone());
             let inbox = stream::unfold(receiver, async |mut receiver| {
                 let item = receiver.recv().await?;
                 Some((item, receiver))
             });
-            let transport = Scripted { wire, handler, inbox: Mutex::new(Some(inbox.boxed())) };
+            let inbox = Mutex::new(Some(inbox.boxed()));
+            let transport = Scripted { wire, handler, inbox, close_takes: self.close_takes };
             Ok(Box::new(transport) as Box<dyn Transport>)
         })
     }

@@ -93,6 +93,38 @@ async fn duplicates_late_and_unknown_answers_are_counted_and_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_unusable_answer_ends_its_call_at_once() {
+    let (client, wire) = stdio_client(|_, _| {}).await;
+    let before = tokio::time::Instant::now();
+    let unusable = || refuse(TransportErrorKind::Payload("message too large".into()), Delivery::Unknown);
+    let both = async { futures::join!(client.call(tool("a"), LIMIT), client.call(tool("b"), LIMIT)) };
+    let answers = async {
+        let sent = wire.wait_for_many(&Method::ToolsCall, 2).await;
+        wire.push_item(Err(unusable()));
+        settle().await;
+        assert_eq!(client.details().last(), Some(&("waiting", "2".to_owned())), "it answers nothing");
+        wire.push_item(Err(unusable().answering(Some(id(&sent[0])))));
+        settle().await;
+        assert_eq!(client.details().last(), Some(&("waiting", "1".to_owned())));
+        // Once more, when nobody waits for it any more.
+        wire.push_item(Err(unusable().answering(Some(id(&sent[0])))));
+        wire.push(result(&sent[1], "{}"));
+    };
+    let ((first, second), ()) = futures::join!(both, answers);
+    let error = first.unwrap_err();
+    assert!(matches!(&error, CallError::Transport(e) if matches!(e.kind, TransportErrorKind::Payload(_))));
+    assert_eq!((error.to_string().as_str(), error.delivery()), ("message too large", Delivery::Unknown));
+    assert!(!error.is_timeout());
+    assert_eq!(second.unwrap().result.as_str(), "{}", "the other call goes on");
+    assert!(before.elapsed().is_zero(), "nobody waited for the limit");
+    let stats = client.stats();
+    assert_eq!((stats.bad_messages, stats.late_answers, stats.unknown_answers), (3, 1, 0));
+    assert_eq!(stats.errors, 2, "the refused discover and the one call");
+    assert!(!wire.methods().contains(&"notifications/cancelled".to_owned()), "it was answered");
+    assert!(!client.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_timeout_cancels_on_the_wire_and_the_late_answer_is_ignored() {
     let (client, wire) = stdio_client(|_, _| {}).await;
     let error = client.call(tool("slow"), LIMIT).await.unwrap_err();

@@ -13,6 +13,7 @@ use crate::answer::Answer;
 use crate::call::Deadline;
 use crate::client::{Client, send_notification};
 use crate::core::negotiate::{Negotiation, Next, Observed, Probe};
+use crate::core::tried;
 use crate::envelope::{Envelope, mirror};
 use crate::error::{CallError, ConnectError};
 use crate::exchange::{Cancel, Event, Exchange, Prepared};
@@ -151,7 +152,7 @@ impl<'a> Attempt<'a> {
     }
 
     fn failed_to_open(self, kind: TransportKind, error: CallError) -> ConnectError {
-        let opening = format!("open {kind}: {error}");
+        let opening = tried::entry(&format_args!("open {kind}"), &error);
         let mut failed = self.failed(error, None);
         failed.tried.push(opening);
         failed

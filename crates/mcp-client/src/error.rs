@@ -108,6 +108,6 @@ pub struct ConnectError {
     /// Set when the server accepted `initialize` but `notifications/initialized` could not be sent
     /// (contract §3.1 step 8).
     pub profile: Option<Arc<ServerProfile>>,
-    /// What was tried, in order, each with its outcome; for people.
+    /// What was tried, in order, each with its outcome; for people. About 500 characters each at most.
     pub tried: Vec<String>,
 }

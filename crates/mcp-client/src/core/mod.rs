@@ -2,3 +2,4 @@
 
 pub(crate) mod negotiate;
 pub(crate) mod pending;
+pub(crate) mod tried;

@@ -12,6 +12,7 @@ use mcp_protocol::{Era, EraPolicy, ErrorCode, JsonKind, ProtocolVersion, RawJson
 use mcp_transport::{TransportErrorKind, TransportKind};
 
 use crate::answer::Answer;
+use crate::core::tried;
 use crate::error::CallError;
 use crate::profile::ServerProfile;
 
@@ -365,7 +366,7 @@ impl Negotiation {
     }
 
     fn note(&mut self, probe: Probe, outcome: &dyn fmt::Display) {
-        self.tried.push(format!("{probe}: {outcome}"));
+        self.tried.push(tried::entry(&probe, outcome));
     }
 }
 

@@ -324,3 +324,15 @@ fn a_runtime_that_ends_leaves_no_failed_transport_behind() {
         assert!(server.wire().is_dropped(), "{kind}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_tried_stays_readable_whatever_the_server_writes() {
+    let server = Server::new(TransportKind::Http, |out: &mcp_transport::Outbound, _: &Wire| {
+        let (id, long) = (id(out), "ä".repeat(1_000_000));
+        own([format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32603,"message":"{long}"}}}}"#)])
+    });
+    let failed = server.connect(&ConnectOptions::default()).await.unwrap_err();
+    let lengths: Vec<_> = failed.tried.iter().map(|entry| entry.chars().count()).collect();
+    assert_eq!(lengths, [501, 501]);
+    assert!(failed.tried[1].starts_with("initialize (2025-11-25): rpc error: ää"), "{:?}", failed.tried);
+}

@@ -75,7 +75,7 @@ impl IntoResponse for ApiError {
             Self::ContentType => {
                 detail(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body as application/json".into())
             }
-            Self::BodyTooLarge => detail(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than allowed".into()),
+            Self::BodyTooLarge => detail(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 4 MiB for a call, or 1 MiB for anything else".into()),
             Self::Invalid(error) => (StatusCode::UNPROCESSABLE_ENTITY, Json(error)).into_response(),
             Self::Invocation(error) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Json(invocation_failure(error))).into_response()

@@ -62,7 +62,12 @@ impl Tool {
     }
 
     fn destroys(mut self) -> Self {
-        self.annotations = json!({ "readOnlyHint": false, "destructiveHint": true, "openWorldHint": false });
+        self.annotations = json!({
+            "readOnlyHint": false,
+            "destructiveHint": true,
+            "idempotentHint": false,
+            "openWorldHint": false,
+        });
         self
     }
 

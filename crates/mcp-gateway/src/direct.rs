@@ -13,6 +13,8 @@ use mcp_manager::Manager;
 use mcp_registry::{Definition, Policy};
 use mcp_transport::{Endpoint, HttpEndpoint, StdioEndpoint};
 
+use crate::signals::Signals;
+
 /// Name of the only server where the command line names it by its address.
 const ONLY: &str = "server";
 
@@ -27,18 +29,15 @@ impl Direct for InProcess {
     ) -> BoxFuture<'a, Result<InvocationResult, DirectError>> {
         Box::pin(async move {
             let manager = open(target)?;
-            let outcome = call(&manager, request).await;
-            manager.shutdown(Duration::ZERO).await;
-            outcome
+            attended(&manager, call(&manager, request)).await
         })
     }
 
     fn tools<'a>(&'a self, target: &'a DirectTarget) -> BoxFuture<'a, Result<ServerTools, DirectError>> {
         Box::pin(async move {
             let manager = open(target)?;
-            let records = manager.refresh_all_tools().await;
-            let tools = mcp_api::server_tools(&manager);
-            manager.shutdown(Duration::ZERO).await;
+            let listed = async { Ok((manager.refresh_all_tools().await, mcp_api::server_tools(&manager))) };
+            let (records, tools) = attended(&manager, listed).await?;
             let failures: Vec<_> = records
                 .iter()
                 .filter_map(|record| Some(format!("{}: {}", record.name(), record.last_error.as_ref()?)))
@@ -50,6 +49,22 @@ impl Direct for InProcess {
             Ok(tools)
         })
     }
+}
+
+/// Does the work, unless a signal asks for the end; either way no server is left behind.
+async fn attended<T>(
+    manager: &Manager,
+    work: impl Future<Output = Result<T, DirectError>>,
+) -> Result<T, DirectError> {
+    let outcome = match Signals::listen() {
+        Ok(mut signals) => tokio::select! {
+            outcome = work => outcome,
+            signal = signals.next() => Err(DirectError::Connect(format!("interrupted by {signal}"))),
+        },
+        Err(error) => Err(DirectError::Connect(format!("signals cannot be watched: {error}"))),
+    };
+    manager.shutdown(Duration::ZERO).await;
+    outcome
 }
 
 async fn call(manager: &Manager, request: InvokeTool) -> Result<InvocationResult, DirectError> {
@@ -81,7 +96,7 @@ fn open(target: &DirectTarget) -> Result<Manager, DirectError> {
     let (policy, definitions) = match target {
         DirectTarget::Config(path) => {
             let config = Config::load(path, &mcp_config::process_env)
-                .map_err(|error| DirectError::Config(error.to_string()))?;
+                .map_err(|error| DirectError::Config(crate::with_causes(&error)))?;
             (config.policy, config.servers)
         }
         DirectTarget::Command { program, args } => {

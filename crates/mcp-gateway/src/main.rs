@@ -48,6 +48,17 @@ impl Failed {
     fn new(exit: Exit, message: impl std::fmt::Display) -> Self {
         Self { exit, message: message.to_string() }
     }
+
+    /// An error with what lies behind it.
+    fn because(exit: Exit, error: &dyn std::error::Error) -> Self {
+        Self { exit, message: with_causes(error) }
+    }
+}
+
+/// An error and its causes in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 async fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failed> {

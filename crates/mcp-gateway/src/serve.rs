@@ -36,7 +36,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
     let manager = manager(config.policy)?;
     let demo = match config.source {
         Some(_) => None,
-        None => Some(DemoServers::start().await.map_err(|error| Failed::new(Exit::Failed, error))?),
+        None => Some(DemoServers::start().await.map_err(|error| Failed::because(Exit::Failed, &error))?),
     };
     let definitions = demo.as_ref().map_or(config.servers, |demo| demo.definitions.clone());
     for definition in definitions {
@@ -100,7 +100,7 @@ fn load(args: &ServeArgs) -> Result<Config, Failed> {
         return Ok(Config::default());
     };
     let config = Config::load(&path, &mcp_config::process_env)
-        .map_err(|error| Failed::new(Exit::InvalidConfig, error))?;
+        .map_err(|error| Failed::because(Exit::InvalidConfig, &error))?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -110,7 +110,7 @@ fn load(args: &ServeArgs) -> Result<Config, Failed> {
 
 /// A manager over every transport.
 pub(crate) fn manager(policy: Policy) -> Result<Manager, Failed> {
-    let connector = AnyConnector::new(&policy).map_err(|error| Failed::new(Exit::Failed, error))?;
+    let connector = AnyConnector::new(&policy).map_err(|error| Failed::because(Exit::Failed, &error))?;
     Ok(Manager::new(Setup {
         policy,
         client_info: ClientInfo::new("mcp-gateway", env!("CARGO_PKG_VERSION")),

@@ -10,7 +10,7 @@ use crate::category::{ErrorCategory, Failure};
 use crate::name::ServerName;
 use crate::policy::{AmbiguousFailover, Policy, RpcErrorPolicy};
 use crate::record::ServerRecord;
-use crate::routing::Candidates;
+use crate::routing::{Candidates, Selection};
 
 /// The part of an attempt that an entry of the trace is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -277,8 +277,12 @@ impl Plan {
 
 /// Why there was no candidate at all.
 fn nobody(candidates: &Candidates) -> (FailureCode, String) {
-    if candidates.tool_is_offered_nowhere() {
-        return (FailureCode::NoServerOffersTool, "no server that could be asked offers the tool".into());
+    let Selection { preferred, preferred_only, group, tool } = candidates.selection();
+    if let Some(tool) = tool.as_ref().filter(|_| candidates.tool_is_offered_nowhere()) {
+        return (
+            FailureCode::NoServerOffersTool,
+            format!("no server that could be asked offers the tool {tool:?}"),
+        );
     }
     let message = match candidates.first_retry() {
         Some((first, at)) => format!(
@@ -286,7 +290,11 @@ fn nobody(candidates: &Candidates) -> (FailureCode, String) {
             first.name(),
             at.since(candidates.chosen_at())
         ),
-        None => "no server is reachable: none is registered and enabled for this call".into(),
+        None => {
+            let group = group.as_ref().map(|group| format!(" in the group {group:?}")).unwrap_or_default();
+            let only = if *preferred_only { format!(" among {preferred:?}") } else { String::new() };
+            format!("no server is reachable: none is registered and enabled{group}{only}")
+        }
     };
     (FailureCode::NoCandidates, message)
 }

@@ -171,6 +171,12 @@ impl Candidates {
         waiting.min_by_key(|&(_, at)| at)
     }
 
+    /// What was asked for.
+    #[must_use]
+    pub fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
     /// The moment the candidates were chosen at.
     #[must_use]
     pub fn chosen_at(&self) -> Timestamp {

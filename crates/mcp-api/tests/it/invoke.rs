@@ -162,7 +162,10 @@ async fn s35_bodies_are_bounded() {
     let world = World::new(&["a"], |_| {});
     for (path, limit) in [(TOOL, 4 << 20), ("/api/v1/mcp/servers", 1 << 20)] {
         let (status, body) = world.post(path, &" ".repeat(limit + 1)).await;
-        assert_eq!((status, body), (413, json!({"detail": "the body is larger than allowed"})));
+        assert_eq!(
+            (status, body),
+            (413, json!({"detail": "the body is larger than 4 MiB for a call, or 1 MiB for anything else"}))
+        );
         assert_eq!(world.post(path, &" ".repeat(limit)).await.0, 422);
     }
     assert_eq!(world.get("/api/v1/mcp/events").await.1["items"], Value::Array(vec![]));

@@ -39,8 +39,8 @@ struct CallParams {
 }
 
 #[derive(Deserialize)]
-struct Text {
-    text: String,
+struct Echo {
+    message: String,
 }
 
 #[derive(Deserialize)]
@@ -125,7 +125,7 @@ impl DemoServer {
             });
         }
         let answer = match params.name.as_str() {
-            "echo" => Answer::text(read::<Text>(arguments)?.text),
+            "echo" => Answer::text(read::<Echo>(arguments)?.message),
             "add" => {
                 let Addends { a, b } = read(arguments)?;
                 let sum = add(&a, &b).ok_or_else(|| BadArguments("the sum is too large".into()))?;

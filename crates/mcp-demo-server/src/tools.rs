@@ -89,7 +89,7 @@ pub(crate) fn built_in(allow_crash: bool) -> Vec<Tool> {
 }
 
 fn basic() -> Vec<Tool> {
-    let text = json!({ "text": { "type": "string" } });
+    let message = json!({ "message": { "type": "string" } });
     let numbers = json!({ "a": { "type": "number" }, "b": { "type": "number" } });
     let code = json!({ "code": { "type": "integer" }, "message": { "type": "string" } });
     let time = json!({
@@ -105,7 +105,7 @@ fn basic() -> Vec<Tool> {
         "revision": { "type": "string" },
     });
     vec![
-        tool("echo", "Echo", "Says back what it is given.", text, &["text"]).reads(),
+        tool("echo", "Echo", "Says back what it is given.", message, &["message"]).reads(),
         tool("add", "Add", "Adds two numbers.", numbers, &["a", "b"])
             .reads()
             .returns(json!({ "sum": { "type": "number" } }), &["sum"]),

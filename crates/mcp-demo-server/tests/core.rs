@@ -169,7 +169,7 @@ fn stateless_results_say_who_answers_and_how_long_they_are_good() {
         ("tools/list", json!({}), true),
         ("resources/read", json!({ "uri": "demo://counter" }), true),
         ("prompts/get", json!({ "name": "greeting" }), false),
-        ("tools/call", json!({ "name": "echo", "arguments": { "text": "" } }), false),
+        ("tools/call", json!({ "name": "echo", "arguments": { "message": "" } }), false),
     ] {
         let result = &talk.ask(method, params)["result"];
         assert_eq!(result["resultType"], "complete", "{method}");
@@ -188,11 +188,11 @@ fn simple_tools_answer_at_once() {
     for version in ProtocolVersion::ALL {
         let mut talk = Talk::new(version);
         for (name, arguments, text, is_error) in [
-            ("echo", json!({ "text": "héllo\n\"" }), "héllo\n\"", false),
-            ("echo", json!({}), "invalid arguments: missing field `text`", true),
+            ("echo", json!({ "message": "héllo\n\"" }), "héllo\n\"", false),
+            ("echo", json!({}), "invalid arguments: missing field `message`", true),
             (
                 "echo",
-                json!({ "text": 7 }),
+                json!({ "message": 7 }),
                 "invalid arguments: invalid type: integer `7`, expected a string",
                 true,
             ),
@@ -641,5 +641,5 @@ fn calls_in_flight_are_bounded() {
         assert!(talk.start("tools/call", json!({ "name": "slow" })).1.is_empty());
     }
     assert_eq!(talk.call("slow", json!({}))["error"]["code"], -32603);
-    assert!(talk.call("echo", json!({ "text": "still here" }))["error"].is_null());
+    assert!(talk.call("echo", json!({ "message": "still here" }))["error"].is_null());
 }

@@ -112,7 +112,8 @@ async fn events(response: Response, most: usize) -> Vec<Value> {
 #[tokio::test]
 async fn stateless_requests_climb_the_ladder() {
     let site = Site::auto().await;
-    let call = || request(MODERN, 1, "tools/call", json!({ "name": "echo", "arguments": { "text": "x" } }));
+    let call =
+        || request(MODERN, 1, "tools/call", json!({ "name": "echo", "arguments": { "message": "x" } }));
     let version = ("mcp-protocol-version", "2026-07-28");
     let method = ("mcp-method", "tools/call");
     let name = ("mcp-name", "echo");

@@ -42,7 +42,7 @@ async fn what_answers_elsewhere_is_no_gateway() {
     home.run(&["status", "--url", url.as_str()]).await.exits(3).says(&["is not an mcp-gateway"]);
     server.kill().await;
     for args in
-        [&["status"][..], &["tools"], &["call", "echo", "text=hi"], &["events"], &["servers", "check"]]
+        [&["status"][..], &["tools"], &["call", "echo", "message=hi"], &["events"], &["servers", "check"]]
     {
         let args = [args, &["--url", url.as_str()]].concat();
         let outcome = home.run(&args).await.exits(3).says(&["no gateway at", "mcp-gateway serve"]);
@@ -55,7 +55,7 @@ async fn what_answers_elsewhere_is_no_gateway() {
 async fn servers_are_registered_checked_and_removed() {
     let gateway = Gateway::configured(&Configuration::new("")).await;
     gateway.cli(&["status"]).await.exits(0).prints(&["0 servers"]);
-    gateway.cli(&["call", "echo", "text=hi"]).await.exits(1).says(&["no server is reachable"]);
+    gateway.cli(&["call", "echo", "message=hi"]).await.exits(1).says(&["no server is reachable"]);
     let server = demo_over_http(&["--name", "late"]).await;
     let url = server.url();
     gateway.cli(&["servers", "add", "late", url.as_str(), "group=search", "priority=70"]).await.exits(0);
@@ -118,7 +118,7 @@ async fn a_call_needs_no_gateway_but_may_have_a_file() {
     let called = home.run(&["call", "whoami", "--config", "servers.toml", "--json"]).await.exits(0);
     let result: mcp_api_types::InvocationResult = called.json();
     assert_eq!(result.server, "demo");
-    home.run(&["call", "echo", "message=hi", "text=hi", "--config", "servers.toml"])
+    home.run(&["call", "echo", "message=hi", "--config", "servers.toml"])
         .await
         .exits(0)
         .prints(&["Echo: hi"]);

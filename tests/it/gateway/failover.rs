@@ -60,7 +60,7 @@ impl Echoes {
         let preferred = [self.first.0, self.second.0];
         // What the built-in server calls `text` is `message` elsewhere.
         let call = json!({
-            "tool_name": "echo", "arguments": {"message": "grüße 🦀", "text": "grüße 🦀"},
+            "tool_name": "echo", "arguments": {"message": "grüße 🦀"},
             "preferred_servers": preferred,
         });
         let result = gateway.invoke(call.clone()).await.unwrap();
@@ -99,7 +99,7 @@ impl Echoes {
             assert!(!attempt.success && attempt.error.is_some(), "{attempt:?}");
             assert!(failure.message.contains(name), "{failure:?}");
         }
-        let failed = gateway.cli(&["call", "echo", "message=hi", "text=hi"]).await.exits(1);
+        let failed = gateway.cli(&["call", "echo", "message=hi"]).await.exits(1);
         assert_eq!(failed.says(&["every server that could be tried failed"]).stdout, "");
     }
 }
@@ -201,7 +201,8 @@ async fn a_server_that_cannot_be_started_does_not_hold_up_the_others() {
         .stdio("missing", &Program::at("/nowhere/mcp-server"), "priority = 90")
         .stdio("there", &demo(&[]), "");
     let gateway = Gateway::configured(&configuration).await;
-    let result = gateway.invoke(json!({ "tool_name": "echo", "arguments": {"text": "hi"} })).await.unwrap();
+    let result =
+        gateway.invoke(json!({ "tool_name": "echo", "arguments": {"message": "hi"} })).await.unwrap();
     assert_eq!((result.server.as_str(), text(&result).as_str()), ("there", "hi"));
     let missing = gateway.until("missing", "found missing", |server| server.last_error.is_some()).await;
     assert!(missing.last_error.as_deref().unwrap().contains("/nowhere/mcp-server"), "{missing:?}");

@@ -27,7 +27,7 @@ async fn a_call_moves_on_from_a_server_that_hangs() {
         let process = Process::of(pid);
         process.stop().await;
         let call = json!({
-            "tool_name": "echo", "arguments": {"text": "still here"},
+            "tool_name": "echo", "arguments": {"message": "still here"},
             "preferred_servers": [first, second], "timeout_ms": limit,
         });
         let result = gateway.invoke(call).await.unwrap();
@@ -64,7 +64,7 @@ async fn a_call_that_may_have_been_executed_is_not_repeated_against_the_callers_
     let process = Process::of(http.pid());
     process.stop().await;
     let call = json!({
-        "tool_name": "echo", "arguments": {"text": "once"}, "preferred_servers": ["first"],
+        "tool_name": "echo", "arguments": {"message": "once"}, "preferred_servers": ["first"],
         "timeout_ms": 200, "idempotent": false,
     });
     let failure = gateway.invoke(call).await.unwrap_err().detail;

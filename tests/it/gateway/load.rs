@@ -29,7 +29,7 @@ async fn no_call_is_lost_or_mixed_up_when_the_preferred_server_is_killed() {
     let caller = async |caller: usize| {
         for round in 0.. {
             let unique = format!("caller {caller}, round {round}");
-            let call = json!({ "tool_name": "echo", "arguments": {"text": unique} });
+            let call = json!({ "tool_name": "echo", "arguments": {"message": unique} });
             let result = gateway.invoke(call).await.unwrap_or_else(|failure| panic!("{unique}: {failure:?}"));
             assert_eq!(text(&result), unique, "{result:?}");
             let attempts = trace(&result.attempts);

@@ -10,9 +10,12 @@ pub(crate) fn from_output(output: &str) -> BTreeSet<String> {
     output.lines().filter_map(|line| line.trim_end().strip_prefix(MARK)).map(str::to_owned).collect()
 }
 
-/// The skipped tests that a JUnit report holds in its `system-out` elements.
+/// The skipped tests that a JUnit report holds in its `system-out` and `system-err` elements.
 pub(crate) fn from_junit(report: &str) -> BTreeSet<String> {
-    let texts = report.split("<system-out>").skip(1).filter_map(|rest| rest.split("</system-out>").next());
+    let elements = [("<system-out>", "</system-out>"), ("<system-err>", "</system-err>")];
+    let texts = elements
+        .into_iter()
+        .flat_map(|(start, end)| report.split(start).skip(1).filter_map(move |rest| rest.split(end).next()));
     texts.flat_map(|text| from_output(&unescape(text))).collect()
 }
 
@@ -41,8 +44,9 @@ mod tests {
     fn a_report_is_searched_in_test_output_only_and_decoded() {
         let report = "<testcase name=\"SKIPPED: no\">\n<system-out>\nrunning 1 test\n\
                       SKIPPED: a: &lt;b&gt; &amp;lt; &quot;c&quot;\n</system-out>\nSKIPPED: outside\n\
-                      <system-out>SKIPPED: d: e</system-out></testcase>";
+                      <system-out>SKIPPED: d: e</system-out>\n<system-err>\nSKIPPED: f: g\n</system-err>\n\
+                      SKIPPED: outside, too</testcase>";
         let found: Vec<_> = from_junit(report).into_iter().collect();
-        assert_eq!(found, ["a: <b> &lt; \"c\"", "d: e"]);
+        assert_eq!(found, ["a: <b> &lt; \"c\"", "d: e", "f: g"]);
     }
 }

@@ -1,8 +1,9 @@
 //! `cargo xtask test` and `cargo xtask ci`.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use crate::checkout::Checkout;
 use crate::steps::{Outcome, Steps};
@@ -103,23 +104,46 @@ fn nextest(checkout: &Checkout, mut command: Command, skipped: &mut BTreeSet<Str
     result
 }
 
-/// Runs `cargo test` and passes its output on while reading along.
+/// Runs `cargo test` and passes on what it writes to either stream while reading along.
 fn plain(command: &mut Command, skipped: &mut BTreeSet<String>) -> Result<(), String> {
+    watch(command, (io::stdout(), io::stderr()), skipped)
+}
+
+/// Runs `command`, copies its two streams to `to` and finds the skipped tests that either reports.
+fn watch(
+    command: &mut Command,
+    to: (impl Write, impl Write + Send),
+    skipped: &mut BTreeSet<String>,
+) -> Result<(), String> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| format!("cannot start cargo: {error}"))?;
-    if let Some(stdout) = child.stdout.take() {
-        for line in BufReader::new(stdout).split(b'\n') {
-            let line = line.map_err(|error| format!("cannot read the output of the tests: {error}"))?;
-            let line = String::from_utf8_lossy(&line);
-            println!("{line}");
-            skipped.extend(skipped::from_output(&line));
-        }
-    }
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (from_stdout, from_stderr) = thread::scope(|scope| {
+        // At the same time, because a stream that nobody reads blocks the tests once it is full.
+        let from_stderr = scope.spawn(|| read_along(stderr, to.1));
+        (read_along(stdout, to.0), from_stderr.join())
+    });
     let status = child.wait().map_err(|error| format!("cannot wait for the tests: {error}"))?;
+    skipped.extend(from_stdout?);
+    skipped.extend(from_stderr.map_err(|_| "the reader of standard error panicked")??);
     if status.success() { Ok(()) } else { Err(format!("`cargo test` ended with {status}")) }
+}
+
+/// Copies `from` to `to` line by line and returns the skipped tests it reports.
+fn read_along(from: Option<impl Read>, mut to: impl Write) -> Result<BTreeSet<String>, String> {
+    let fail = |error| format!("cannot pass on the output of the tests: {error}");
+    let mut skipped = BTreeSet::new();
+    for line in from.into_iter().flat_map(|from| BufReader::new(from).split(b'\n')) {
+        let mut line = line.map_err(fail)?;
+        skipped.extend(skipped::from_output(&String::from_utf8_lossy(&line)));
+        line.push(b'\n');
+        to.write_all(&line).map_err(fail)?;
+    }
+    Ok(skipped)
 }
 
 #[cfg(test)]
@@ -130,5 +154,26 @@ mod tests {
     fn a_missing_tool_is_a_failure_only_in_strict_mode() {
         assert_eq!(Mode::Lenient.missing("install npm"), Outcome::Skipped("install npm".into()));
         assert_eq!(Mode::Strict.missing("install npm"), Outcome::Failed("install npm".into()));
+    }
+
+    #[test]
+    fn output_is_passed_on_unchanged_and_searched() {
+        let output = b"running 1 test\n\xff\nSKIPPED: memory: install npm\n";
+        let mut passed_on = Vec::new();
+        let skipped = read_along(Some(&output[..]), &mut passed_on).unwrap();
+        assert_eq!(passed_on, output);
+        assert_eq!(Vec::from_iter(skipped), ["memory: install npm"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn both_streams_of_the_tests_are_searched() {
+        let mut skipped = BTreeSet::new();
+        let script = "echo 'SKIPPED: a: b'; echo 'SKIPPED: c: d' >&2; exit 3";
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let result = watch(Command::new("sh").args(["-c", script]), (&mut stdout, &mut stderr), &mut skipped);
+        assert!(result.is_err_and(|error| error.contains('3')), "the tests failed");
+        assert_eq!((&*stdout, &*stderr), (&b"SKIPPED: a: b\n"[..], &b"SKIPPED: c: d\n"[..]));
+        assert_eq!(Vec::from_iter(skipped), ["a: b", "c: d"]);
     }
 }

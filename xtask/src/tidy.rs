@@ -62,5 +62,19 @@ pub(crate) fn run(checkout: &Checkout) -> Result<(), String> {
     for violation in &violations {
         println!("{violation}");
     }
-    Err(format!("tidy: {} violations", violations.len()))
+    Err(count(violations.len()))
+}
+
+fn count(violations: usize) -> String {
+    format!("{violations} {}", if violations == 1 { "violation" } else { "violations" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_violation_is_not_plural() {
+        assert_eq!([count(1), count(2)], ["1 violation", "2 violations"]);
+    }
 }

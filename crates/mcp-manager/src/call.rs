@@ -71,7 +71,7 @@ impl Manager {
     ///
     /// # Errors
     /// [`InvocationError`] with the trace of every attempt.
-    pub async fn call(&self, call: RoutedCall) -> Result<Invocation, InvocationError> {
+    pub async fn call(&self, mut call: RoutedCall) -> Result<Invocation, InvocationError> {
         let inner = &self.0;
         let plan = Plan::new(inner.policy.clone(), call.method.clone());
         // Counted before the flag is read: shutdown sets the flag and then waits for the count.
@@ -81,7 +81,8 @@ impl Manager {
         }
         let request_id: CorrelationId = uuid::Uuid::new_v4().to_string().into();
         let now = inner.now();
-        let candidates = Candidates::new(inner.snapshot().table.clone(), call.selection.clone(), now);
+        let selection = std::mem::take(&mut call.selection);
+        let candidates = Candidates::new(inner.snapshot().table.clone(), selection, now);
         let run = Run {
             inner,
             call: &call,
@@ -159,7 +160,7 @@ impl Run<'_> {
                     tracing::warn!(server = %name, request_id = %self.request_id, error = %failure.failure.text,
                         delivery = failure.delivery.as_str(), "call failed");
                     phase.fail(failure.failure.clone());
-                    let tool = self.call.selection.tool.as_deref();
+                    let tool = candidates.selection().tool.as_deref();
                     let safety = CallSafety::of(&self.call.method, self.call.idempotent, tool, &record);
                     let verdict = plan.failed(name, failure.clone(), safety, duration);
                     match fault {

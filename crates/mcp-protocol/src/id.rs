@@ -43,15 +43,18 @@ impl RequestId {
 /// Whether a JSON number literal denotes an integer, whatever its spelling and size.
 fn is_integral(number: &str) -> bool {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
-    let fraction = mantissa.split_once('.').map_or("", |(_, fraction)| fraction).trim_end_matches('0');
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let fraction = fraction.trim_end_matches('0');
     let Ok(exponent) = exponent.parse::<i64>() else { return false };
+    // The smallest exponent has no positive counterpart in its own type.
+    let size = exponent.unsigned_abs();
     if exponent >= 0 {
-        return fraction.len() as i64 <= exponent;
+        return fraction.len() as u64 <= size;
     }
-    // A negative exponent needs as many trailing zeros before the point.
-    let digits = mantissa.split('.').next().unwrap_or("");
-    let zeros = digits.len() - digits.trim_end_matches('0').len();
-    fraction.is_empty() && zeros as i64 >= -exponent
+    // A negative exponent needs as many trailing zeros before the point; zero has as many as one likes.
+    let significant = whole.trim_start_matches('-').trim_end_matches('0');
+    let zeros = whole.len() - whole.trim_end_matches('0').len();
+    fraction.is_empty() && (significant.is_empty() || zeros as u64 >= size)
 }
 
 impl From<i64> for RequestId {
@@ -102,9 +105,21 @@ mod tests {
 
     #[test]
     fn ids_keep_type_and_spelling() {
-        for text in
-            ["1", "-7", "1.0", "1e3", "100e-2", "-0", "9223372036854775808", r#""1""#, r#""a\"b""#, r#""""#]
-        {
+        for text in [
+            "1",
+            "-7",
+            "1.0",
+            "1e3",
+            "100e-2",
+            "-0",
+            "-0e-5",
+            "0.00e-9223372036854775808",
+            "1e9223372036854775807",
+            "9223372036854775808",
+            r#""1""#,
+            r#""a\"b""#,
+            r#""""#,
+        ] {
             let id = RequestId::from_json(text).unwrap_or_else(|| panic!("{text} is a valid id"));
             assert_eq!(id.to_string(), text);
             assert_eq!(serde_json::to_string(&id).unwrap(), text);
@@ -115,7 +130,22 @@ mod tests {
 
     #[test]
     fn what_is_no_string_or_integer_is_no_id() {
-        for text in ["null", "1.5", "15e-1", "1e-1", "true", "{}", "[1]", ""] {
+        for text in [
+            "null",
+            "1.5",
+            "15e-1",
+            "1e-1",
+            "1e-9223372036854775807",
+            "1e-9223372036854775808",
+            "-10e-9223372036854775808",
+            "1e-9223372036854775809",
+            "1.5e-9223372036854775808",
+            "1e9223372036854775808",
+            "true",
+            "{}",
+            "[1]",
+            "",
+        ] {
             assert_eq!(RequestId::from_json(text), None, "{text}");
         }
     }

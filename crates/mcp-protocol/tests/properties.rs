@@ -39,6 +39,20 @@ fn number() -> impl Strategy<Value = String> {
     "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?"
 }
 
+/// The same with exponents of any size, those at the ends of `i64` among them.
+fn wild_number() -> impl Strategy<Value = String> {
+    let exponent = prop_oneof![
+        Just(String::new()),
+        any::<i8>().prop_map(|exponent| format!("e{exponent}")),
+        any::<i64>().prop_map(|exponent| format!("E{exponent}")),
+        Just(format!("e{}", i64::MIN)),
+        Just(format!("e+{}", i64::MAX)),
+        "[eE][+-]?[0-9]{1,25}",
+    ];
+    ("-?(0|[1-9][0-9]{0,9}0{0,20})(\\.[0-9]{1,9}0{0,9})?", exponent)
+        .prop_map(|(number, exponent)| number + &exponent)
+}
+
 /// The text of any JSON value.
 fn json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![Just("null".to_owned()), Just("true".to_owned()), number(), string()];
@@ -290,6 +304,16 @@ proptest! {
             drop(value.members());
         }
         drop(decode_value(&bytes));
+    }
+
+    #[test]
+    fn any_number_is_an_id_or_refused(number in wild_number()) {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{number},"method":"ping"}}"#);
+        match Message::parse(&Bytes::from(text), &Limits::default()) {
+            Ok(Message::Request(request)) => prop_assert_eq!(request.id.to_string(), number),
+            Ok(other) => prop_assert!(false, "{other:?}"),
+            Err(_) => prop_assert_eq!(serde_json::from_str::<Number>(&number).unwrap().as_i64(), None),
+        }
     }
 
     #[test]

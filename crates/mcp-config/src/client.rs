@@ -80,6 +80,9 @@ impl Rewrite<'_> {
                 }
                 "serverUrl" | "httpUrl" if !stdio => entry.key = "url".into(),
                 "command" | "enabled" | "description" => {}
+                // The two keys a warning asks for: what a client does without them, we refuse.
+                "allow_env" if stdio => {}
+                "allow_insecure_http" if !stdio => {}
                 "args" | "env" if stdio => with_texts(&mut entry.node.value),
                 "cwd" if stdio => {}
                 "url" if !stdio && !other_url => {}

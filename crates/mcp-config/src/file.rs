@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mcp_registry::{Definition, Policy};
-use mcp_transport::Endpoint;
 use serde::de::DeserializeOwned;
-use url::Host;
 
 use crate::client;
 use crate::diagnostic::{ConfigError, Diagnostic, Finding, positioned};
@@ -156,6 +154,8 @@ struct Reader {
     warnings: Vec<Finding>,
     /// Values are not checked when variables are missing: they would be wrong for that reason alone.
     values_unknown: bool,
+    /// The document is a client's: a server that cannot be reached as it is must not spoil the others.
+    lenient: bool,
 }
 
 impl Reader {
@@ -179,6 +179,7 @@ impl Reader {
         }
         self.warn_about_arguments(&document, client.unwrap_or("servers"));
         self.warn_about_idle_keys(&document, client.unwrap_or("servers"));
+        self.lenient = client.is_some();
         let dialect = if client.is_some() { Dialect::Client } else { Dialect::Own };
         self.findings.extend(substitute(&mut document, text, dialect, env));
         self.values_unknown = !self.findings.is_empty();
@@ -252,10 +253,7 @@ impl Reader {
     }
 
     fn values(&mut self, section: &[&str], entry: &Entry, wrong: Vec<InvalidField>) {
-        for field in wrong {
-            let at = entry.node.locate(&field.path).unwrap_or(entry.key_at);
-            self.findings.push(Finding::at(at, dotted(section, &field)));
-        }
+        self.findings.extend(placed(section, entry, wrong));
     }
 
     fn servers(&mut self, document: &mut Node, section: &str, policy: &Policy) -> Vec<Definition> {
@@ -282,7 +280,10 @@ impl Reader {
             }
             let spec = self.structure::<ServerSpec>(&mut entry.node, &path);
             let (Ok(name), Some(spec)) = (name, spec) else { continue };
-            match spec.into_definition(name, policy) {
+            let (definition, refused) = spec.judge(name, policy);
+            let kind = if self.lenient { &mut self.warnings } else { &mut self.findings };
+            kind.extend(placed(&path, &entry, refused));
+            match definition {
                 Ok(definition) => {
                     self.check_among_others(&definition, &entry, &path, &names);
                     definitions.push(definition);
@@ -293,7 +294,7 @@ impl Reader {
         definitions
     }
 
-    /// What shows only beside the other servers, and what is allowed and yet will not work.
+    /// What shows only beside the other servers.
     fn check_among_others(
         &mut self,
         definition: &Definition,
@@ -304,19 +305,13 @@ impl Reader {
         if definition.group.as_ref().is_some_and(|group| names.contains(group.as_str())) {
             self.values(path, entry, vec![InvalidField::new(["group"], GROUP_IS_SERVER)]);
         }
-        let Endpoint::Http(http) = &definition.endpoint else { return };
-        let local = match http.url.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        };
-        if http.url.scheme() == "http" && !local && !http.allow_insecure_http {
-            let reason = "plain http to another machine is refused when connecting; \
-                          use https, or set `allow_insecure_http = true`";
-            let field = InvalidField::new(["url"], reason);
-            let at = entry.node.locate(&field.path).unwrap_or(entry.key_at);
-            self.warnings.push(Finding::at(at, dotted(path, &field)));
-        }
     }
+}
+
+/// Findings at the values they are about.
+fn placed(section: &[&str], entry: &Entry, wrong: Vec<InvalidField>) -> impl Iterator<Item = Finding> {
+    wrong.into_iter().map(|field| {
+        let at = entry.node.locate(&field.path).unwrap_or(entry.key_at);
+        Finding::at(at, dotted(section, &field))
+    })
 }

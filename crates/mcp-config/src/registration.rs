@@ -104,7 +104,7 @@ mod tests {
         for name in RESERVED_NAMES {
             let expected =
                 format!("`name`: the name `{name}` is reserved: the REST API has a path of that name");
-            assert_eq!(errors(&format!(r#"{{"name": "{name}", "url": "http://a"}}"#)), [expected]);
+            assert_eq!(errors(&format!(r#"{{"name": "{name}", "url": "https://a"}}"#)), [expected]);
         }
     }
 
@@ -114,10 +114,10 @@ mod tests {
             ("", &["not valid JSON: EOF while parsing a value"][..]),
             ("[]", &["must be a JSON object"]),
             ("{/* x */}", &["not valid JSON: key must be a string"]),
-            (r#"{"url": "http://a"}"#, &["`name`: is missing"]),
-            (r#"{"name": 3, "url": "http://a"}"#, &["`name`: must be a string"]),
+            (r#"{"url": "https://a"}"#, &["`name`: is missing"]),
+            (r#"{"name": 3, "url": "https://a"}"#, &["`name`: must be a string"]),
             (
-                r#"{"name": "a__b", "ulr": "http://a", "priority": "high", "env": {"A": 1}}"#,
+                r#"{"name": "a__b", "ulr": "https://a", "priority": "high", "env": {"A": 1}}"#,
                 &[
                     "`name`: a server name holds no \"__\" and does not end in '_'",
                     "`ulr`: unknown key; did you mean `url`?",
@@ -132,6 +132,11 @@ mod tests {
                     "`priority`: must be 1 to 100",
                     "`tools.1`: must not be empty",
                 ],
+            ),
+            (
+                r#"{"name": "a", "url": "http://10.0.0.7/mcp"}"#,
+                &["`url`: plain http to another machine is refused when connecting; \
+                   use https, or set `allow_insecure_http = true`"],
             ),
             (r#"{"name": "a"}"#, &["needs a `command` (a program to start) or a `url`"]),
         ] {

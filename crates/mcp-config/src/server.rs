@@ -65,9 +65,15 @@ pub struct ServerSpec {
     pub env: Option<BTreeMap<String, SecretString>>,
     /// stdio: names of further variables it inherits.
     pub inherit_env: Option<Vec<String>>,
+    /// stdio: names that `env` and `inherit_env` may hold although such a variable makes programs load foreign
+    /// code.
+    pub allow_env: Option<Vec<String>>,
     /// stdio: its working directory.
     pub cwd: Option<PathBuf>,
 }
+
+/// The definition or every field that is wrong, and the fields for which the transport would refuse the server.
+pub(crate) type Judgement = (Result<Definition, Vec<InvalidField>>, Vec<InvalidField>);
 
 /// Most names in `tools`.
 const MAX_TOOLS: usize = 10_000;
@@ -90,8 +96,31 @@ impl ServerSpec {
     ///
     /// # Errors
     ///
-    /// Every field that is wrong.
+    /// Every field that is wrong, and every one for which the transport would refuse the server.
     pub fn into_definition(self, name: ServerName, policy: &Policy) -> Result<Definition, Vec<InvalidField>> {
+        match self.judge(name, policy) {
+            (Ok(definition), refused) if refused.is_empty() => Ok(definition),
+            (Ok(_), refused) => Err(refused),
+            (Err(mut wrong), refused) => {
+                wrong.extend(refused);
+                Err(wrong)
+            }
+        }
+    }
+
+    /// The same, with what the transport would refuse told apart: it spoils the server, not the file.
+    pub(crate) fn judge(self, name: ServerName, policy: &Policy) -> Judgement {
+        let mut refused = Checks::default();
+        let definition = self.define(name, policy, &mut refused);
+        (definition, refused.into_faults())
+    }
+
+    fn define(
+        self,
+        name: ServerName,
+        policy: &Policy,
+        refused: &mut Checks,
+    ) -> Result<Definition, Vec<InvalidField>> {
         let mut checks = Checks::default();
         let group = self.check_group(&name, &mut checks);
         let priority = checks.within("priority", self.priority, 1..=100);
@@ -103,7 +132,7 @@ impl ServerSpec {
         self.check_health_path(&mut checks);
         self.check_tools(&mut checks);
         let faults = checks.into_faults();
-        let endpoint = match endpoint::endpoint(&self) {
+        let endpoint = match endpoint::endpoint(&self, refused) {
             Ok(endpoint) if faults.is_empty() => endpoint,
             Ok(_) => return Err(faults),
             Err(mut all) => {

@@ -202,6 +202,33 @@ fn cline_roo_and_gemini() {
 }
 
 #[test]
+fn what_the_gateway_refuses_is_a_warning() {
+    let (servers, warnings) = parse(
+        r#"{
+          "mcpServers": {
+            "a": {"command": "node", "env": {"NODE_OPTIONS": "--max-old-space-size=512"}},
+            "b": {"command": "node", "env": {"NODE_OPTIONS": "-r x"}, "allow_env": ["NODE_OPTIONS"]},
+            "c": {"url": "http://10.0.0.7/mcp"},
+            "d": {"url": "http://10.0.0.7/mcp", "allow_insecure_http": true}
+          }
+        }"#,
+    );
+    assert_eq!(names(&servers), ["a", "b", "c", "d"]);
+    assert!(stdio(&servers[0]).env.contains_key("NODE_OPTIONS"), "the transport says what it refuses");
+    assert_eq!(stdio(&servers[1]).allow_env, ["NODE_OPTIONS"]);
+    assert!(http(&servers[3]).allow_insecure_http);
+    assert_eq!(
+        warnings,
+        [
+            "mcp.json:3:62: `mcpServers.a.env.NODE_OPTIONS`: this variable makes programs load foreign code, \
+             so the server is not started; leave it out, or name it in `allow_env` as well",
+            "mcp.json:5:26: `mcpServers.c.url`: plain http to another machine is refused when connecting; \
+             use https, or set `allow_insecure_http = true`",
+        ]
+    );
+}
+
+#[test]
 fn our_sections_may_stand_beside_the_servers_of_a_client() {
     let text = r#"{"gateway": {"listen": "[::1]:1"}, "policy": {"request_timeout": 7}, "mcpServers": {"a": {"command": "x"}}}"#;
     let config = Config::parse(text, Format::Json, "f", &env).unwrap();

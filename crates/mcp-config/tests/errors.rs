@@ -243,21 +243,21 @@ fn values_of_servers() {
                 ],
             ),
             (
-                "[servers.a]\n\n[servers.b]\ncommand = \"x\"\nurl = \"http://x\"\n",
+                "[servers.a]\n\n[servers.b]\ncommand = \"x\"\nurl = \"https://x\"\n",
                 &[
                     "f:1:10: `servers.a`: needs a `command` (a program to start) or a `url`",
                     "f:3:10: `servers.b`: has both `command` and `url`; keep one",
                 ],
             ),
             (
-                "[servers.a]\ntransport = \"sse\"\nurl = \"http://x\"\n\n[servers.b]\ntransport = \"ws\"\nurl = \"http://x\"\n",
+                "[servers.a]\ntransport = \"sse\"\nurl = \"https://x\"\n\n[servers.b]\ntransport = \"ws\"\nurl = \"https://x\"\n",
                 &[
                     "f:2:13: `servers.a.transport`: `sse` is not available in this version; supported: `stdio`, `http`",
                     "f:6:13: `servers.b.transport`: unknown transport; supported: `stdio`, `http`",
                 ],
             ),
             (
-                "[servers.a]\ntransport = \"stdio\"\nurl = \"http://x\"\n\n[servers.b]\ntransport = \"http\"\n\n[servers.c]\ntransport = \"stdio\"\n",
+                "[servers.a]\ntransport = \"stdio\"\nurl = \"https://x\"\n\n[servers.b]\ntransport = \"http\"\n\n[servers.c]\ntransport = \"stdio\"\n",
                 &[
                     "f:3:7: `servers.a.url`: is for servers of transport `http`, this one is `stdio`",
                     "f:5:10: `servers.b`: `url` is missing",
@@ -265,7 +265,7 @@ fn values_of_servers() {
                 ],
             ),
             (
-                "[servers.a]\nurl = \"http://x\"\nargs = []\nenv = {}\ncwd = \"/\"\n\n[servers.b]\ncommand = \"x\"\nheaders = {}\nallow_insecure_http = true\n",
+                "[servers.a]\nurl = \"https://x\"\nargs = []\nenv = {}\ncwd = \"/\"\n\n[servers.b]\ncommand = \"x\"\nheaders = {}\nallow_insecure_http = true\n",
                 &[
                     "f:3:8: `servers.a.args`: is for servers of transport `stdio`, this one is `http`",
                     "f:4:7: `servers.a.env`: is for servers of transport `stdio`, this one is `http`",
@@ -286,7 +286,7 @@ fn values_of_servers() {
                 ],
             ),
             (
-                "[servers.a]\nurl = \"https://me:pw@x/\"\n[servers.b]\nurl = \"x/mcp\"\n[servers.c]\nurl = \"ftp://x\"\n[servers.d]\nurl = \"http://x#f\"\n[servers.e]\nurl = \"http://\"\n",
+                "[servers.a]\nurl = \"https://me:pw@x/\"\n[servers.b]\nurl = \"x/mcp\"\n[servers.c]\nurl = \"ftp://x\"\n[servers.d]\nurl = \"https://x#f\"\n[servers.e]\nurl = \"http://\"\n",
                 &[
                     "f:2:7: `servers.a.url`: must not hold a user name or password; send them in `headers`",
                     "f:4:7: `servers.b.url`: must be an absolute `http` or `https` URL",
@@ -316,6 +316,16 @@ fn values_of_servers() {
                     "f:9:12: `servers.a.protocol`: must be one of `auto`, `legacy`, `modern`",
                     "f:10:10: `servers.a.tools.0`: must not be empty",
                     "f:11:9: `servers.a.group`: a server name holds no \"__\" and does not end in '_'",
+                ],
+            ),
+            (
+                "[servers.a]\ncommand = \"x\"\nenv = { NODE_OPTIONS = \"x\" }\ninherit_env = [\"A\", \"LD_PRELOAD\", \"BASH_ENV\"]\nallow_env = [\"BASH_ENV\", \"\"]\n[servers.b]\nurl = \"http://10.0.0.7/mcp\"\nheaders = { hOST = \"x\" }\n[servers.c]\nurl = \"http://localhost\"\n",
+                &[
+                    "f:3:24: `servers.a.env.NODE_OPTIONS`: this variable makes programs load foreign code, so the server is not started; leave it out, or name it in `allow_env` as well",
+                    "f:4:21: `servers.a.inherit_env.1`: this variable makes programs load foreign code, so the server is not started; leave it out, or name it in `allow_env` as well",
+                    "f:5:26: `servers.a.allow_env.1`: is no name of an environment variable",
+                    "f:7:7: `servers.b.url`: plain http to another machine is refused when connecting; use https, or set `allow_insecure_http = true`",
+                    "f:8:20: `servers.b.headers.hOST`: must not be set: it is derived from the URL and the request",
                 ],
             ),
             (

@@ -260,15 +260,14 @@ fn only_a_url_without_a_path_gets_one() {
 }
 
 #[test]
-fn plain_http_to_another_machine_is_worth_a_warning() {
-    let config =
-        toml("[servers.a]\nurl = \"http://10.0.0.7/mcp\"\n[servers.b]\nurl = \"http://localhost\"\n");
-    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        warnings,
-        ["f:2:7: `servers.a.url`: plain http to another machine is refused when connecting; \
-          use https, or set `allow_insecure_http = true`"]
+fn variables_that_load_code_pass_if_allowed() {
+    let config = toml(
+        "[servers.a]\ncommand = \"x\"\nenv = { NODE_OPTIONS = \"-r y\" }\ninherit_env = [\"LD_LIBRARY_PATH\"]\n\
+         allow_env = [\"NODE_OPTIONS\", \"LD_LIBRARY_PATH\"]\n",
     );
+    let Endpoint::Stdio(stdio) = &config.servers[0].endpoint else { panic!("a program") };
+    assert_eq!(stdio.allow_env, ["NODE_OPTIONS", "LD_LIBRARY_PATH"]);
+    assert!(config.warnings.is_empty());
 }
 
 #[test]

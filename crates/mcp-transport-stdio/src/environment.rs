@@ -46,15 +46,16 @@ const INJECTION: &[&str] = &[
     "RUBYOPT",
 ];
 
-/// Whether a variable makes programs load foreign code, so that a server's `env` and `inherit_env` may
-/// name it only if [`StdioOptions::allow_env`](crate::StdioOptions::allow_env) does as well.
+/// Whether a server's `env` and `inherit_env` may not name a variable: it makes programs load foreign code
+/// and is not among the allowed ones. Those are [`StdioEndpoint::allow_env`] and
+/// [`StdioOptions::allow_env`](crate::StdioOptions::allow_env).
 ///
 /// These are the settings of dynamic loaders (`LD_*`, `DYLD_*`), shells (`BASH_ENV`, `ENV`, …) and
 /// interpreters (`NODE_OPTIONS`, `PYTHONSTARTUP`, `JAVA_TOOL_OPTIONS`, …). Module search paths such as
 /// `PYTHONPATH` are not among them. Source: contract §7.8.
 #[must_use]
-pub fn is_injection(name: &str) -> bool {
-    listed(INJECTION, name)
+pub fn is_refused(name: &str, allowed: &[String]) -> bool {
+    listed(INJECTION, name) && !allowed.iter().any(|allowed| same_variable(allowed, name))
 }
 
 /// The whole environment of the server: allow-listed, then `inherit_env`, then `env`.
@@ -75,10 +76,10 @@ pub(crate) fn environment(
         if name.is_empty() || name.contains(['=', '\0', '\n']) {
             return Err(format!("{setting} names {name:?}, which cannot be the name of a variable"));
         }
-        if is_injection(name) && !allowed.iter().any(|allowed| same_variable(allowed, name)) {
+        if is_refused(name, allowed) && is_refused(name, &endpoint.allow_env) {
             return Err(format!(
-                "{setting} names {name}, which makes programs load foreign code; remove it, or allow it \
-                 explicitly"
+                "{setting} names {name}, which makes programs load foreign code; remove it, or name it in \
+                 allow_env as well"
             ));
         }
     }
@@ -168,6 +169,8 @@ mod tests {
             let refused = environment(ours(), &endpoint, &[]).unwrap_err();
             assert!(refused.starts_with(&format!("env names {name}, ")), "{refused}");
             assert!(environment(ours(), &endpoint, &[name.to_owned()]).is_ok(), "{name}");
+            endpoint.allow_env.push(name.into());
+            assert!(environment(ours(), &endpoint, &[]).is_ok(), "{name}");
 
             let mut endpoint = StdioEndpoint::new("x", [""; 0]);
             endpoint.inherit_env.push(name.into());
@@ -175,7 +178,7 @@ mod tests {
             assert!(refused.starts_with(&format!("inherit_env names {name}, ")), "{refused}");
         }
         for name in ["LANG", "PYTHONPATH", "ENVIRONMENT", "GOLD_PRICE"] {
-            assert!(!is_injection(name), "{name}");
+            assert!(!is_refused(name, &[]), "{name}");
         }
     }
 

@@ -17,6 +17,6 @@ mod transport;
 mod writer;
 
 pub use connector::StdioConnector;
-pub use environment::is_injection;
+pub use environment::is_refused;
 pub use options::StdioOptions;
 pub use transport::StdioTransport;

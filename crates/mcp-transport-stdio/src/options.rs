@@ -33,10 +33,10 @@ pub struct StdioOptions {
     pub terminate: Duration,
     /// Stopping, third step: how long to wait for the killed processes to be gone. Default: 1 s.
     pub reap: Duration,
-    /// Variables that may be set although they make a program load foreign code ([`is_injection`]).
-    /// Default: none.
+    /// Variables that every server may be given although they make a program load foreign code
+    /// ([`is_refused`]). Default: none.
     ///
-    /// [`is_injection`]: crate::is_injection
+    /// [`is_refused`]: crate::is_refused
     pub allow_env: Vec<String>,
 }
 

@@ -68,6 +68,8 @@ pub struct StdioEndpoint {
     pub env: BTreeMap<String, SecretString>,
     /// Names of further variables of our own environment that the child inherits.
     pub inherit_env: Vec<String>,
+    /// Names that `env` and `inherit_env` may hold although such a variable makes programs load foreign code.
+    pub allow_env: Vec<String>,
     /// Working directory; it must exist. `None`: ours.
     pub cwd: Option<PathBuf>,
 }
@@ -81,6 +83,7 @@ impl StdioEndpoint {
             args: args.into_iter().map(Into::into).collect(),
             env: BTreeMap::new(),
             inherit_env: Vec::new(),
+            allow_env: Vec::new(),
             cwd: None,
         }
     }

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, HashSet};
 
 use mcp_transport::{Endpoint, HttpEndpoint, StdioEndpoint, TransportKind};
+use mcp_transport_stdio::is_refused;
 use secrecy::{ExposeSecret, SecretString};
-use url::Url;
+use url::{Host, Url};
 
 use super::ServerSpec;
 use crate::checks::Checks;
 use crate::invalid::InvalidField;
 
-/// The endpoint a definition names.
-pub(super) fn endpoint(spec: &ServerSpec) -> Result<Endpoint, Vec<InvalidField>> {
+/// The endpoint a definition names. `refused` gets what is written well and yet refused by the transport.
+pub(super) fn endpoint(spec: &ServerSpec, refused: &mut Checks) -> Result<Endpoint, Vec<InvalidField>> {
     let kind = kind(spec).map_err(|fault| vec![fault])?;
     let mut checks = Checks::default();
     for (field, belongs_to, given) in [
@@ -22,6 +23,7 @@ pub(super) fn endpoint(spec: &ServerSpec) -> Result<Endpoint, Vec<InvalidField>>
         ("args", TransportKind::Stdio, spec.args.is_some()),
         ("env", TransportKind::Stdio, spec.env.is_some()),
         ("inherit_env", TransportKind::Stdio, spec.inherit_env.is_some()),
+        ("allow_env", TransportKind::Stdio, spec.allow_env.is_some()),
         ("cwd", TransportKind::Stdio, spec.cwd.is_some()),
     ] {
         if given && belongs_to != kind {
@@ -29,8 +31,8 @@ pub(super) fn endpoint(spec: &ServerSpec) -> Result<Endpoint, Vec<InvalidField>>
         }
     }
     let endpoint = match kind {
-        TransportKind::Stdio => stdio(spec, &mut checks).map(Endpoint::Stdio),
-        _ => http(spec, &mut checks).map(Endpoint::Http),
+        TransportKind::Stdio => stdio(spec, &mut checks, refused).map(Endpoint::Stdio),
+        _ => http(spec, &mut checks, refused).map(Endpoint::Http),
     };
     match (endpoint, checks.into_faults()) {
         (Some(endpoint), faults) if faults.is_empty() => Ok(endpoint),
@@ -66,7 +68,7 @@ fn kind(spec: &ServerSpec) -> Result<TransportKind, InvalidField> {
     }
 }
 
-fn stdio(spec: &ServerSpec, checks: &mut Checks) -> Option<StdioEndpoint> {
+fn stdio(spec: &ServerSpec, checks: &mut Checks, refused: &mut Checks) -> Option<StdioEndpoint> {
     let command = spec.command.clone()?;
     checks.ensure(!command.is_empty(), ["command"], "must not be empty");
     checks.ensure(is_one_line(&command), ["command"], NOT_ONE_LINE);
@@ -74,24 +76,36 @@ fn stdio(spec: &ServerSpec, checks: &mut Checks) -> Option<StdioEndpoint> {
     for (index, arg) in args.iter().enumerate() {
         checks.ensure(is_one_line(arg), ["args", &index.to_string()], NOT_ONE_LINE);
     }
+    let allow_env = spec.allow_env.clone().unwrap_or_default();
+    for (index, name) in allow_env.iter().enumerate() {
+        checks.ensure(is_variable(name), ["allow_env", &index.to_string()], NOT_A_VARIABLE);
+    }
     let env = spec.env.clone().unwrap_or_default();
     for (name, value) in &env {
         checks.ensure(is_variable(name), ["env", name], NOT_A_VARIABLE);
+        refused.ensure(!is_refused(name, &allow_env), ["env", name], LOADS_CODE);
         let whole = !value.expose_secret().contains('\0');
         checks.ensure(whole, ["env", name], "must not hold a NUL character");
     }
     let inherit_env = spec.inherit_env.clone().unwrap_or_default();
     for (index, name) in inherit_env.iter().enumerate() {
-        checks.ensure(is_variable(name), ["inherit_env", &index.to_string()], NOT_A_VARIABLE);
+        let path = ["inherit_env", &index.to_string()];
+        checks.ensure(is_variable(name), path, NOT_A_VARIABLE);
+        refused.ensure(!is_refused(name, &allow_env), path, LOADS_CODE);
     }
     let cwd = spec.cwd.clone();
     let empty = cwd.as_ref().is_some_and(|cwd| cwd.as_os_str().is_empty());
     checks.ensure(!empty, ["cwd"], "must not be empty");
-    Some(StdioEndpoint { command, args, env, inherit_env, cwd })
+    Some(StdioEndpoint { command, args, env, inherit_env, allow_env, cwd })
 }
 
 const NOT_ONE_LINE: &str = "must not hold a NUL character or a line break";
 const NOT_A_VARIABLE: &str = "is no name of an environment variable";
+const LOADS_CODE: &str = "this variable makes programs load foreign code, so the server is not started; \
+                          leave it out, or name it in `allow_env` as well";
+const PLAIN_HTTP: &str = "plain http to another machine is refused when connecting; \
+                          use https, or set `allow_insecure_http = true`";
+const FRAMES: &str = "must not be set: it is derived from the URL and the request";
 
 fn is_one_line(text: &str) -> bool {
     !text.contains(['\0', '\n', '\r'])
@@ -101,7 +115,7 @@ fn is_variable(name: &str) -> bool {
     !name.is_empty() && !name.contains(['=', '\0'])
 }
 
-fn http(spec: &ServerSpec, checks: &mut Checks) -> Option<HttpEndpoint> {
+fn http(spec: &ServerSpec, checks: &mut Checks, refused: &mut Checks) -> Option<HttpEndpoint> {
     let url = match url(spec.url.as_deref()?) {
         Ok(url) => Some(url),
         Err(reason) => {
@@ -114,6 +128,8 @@ fn http(spec: &ServerSpec, checks: &mut Checks) -> Option<HttpEndpoint> {
     let mut endpoint = HttpEndpoint::new(url?);
     endpoint.headers = headers.into_iter().collect();
     endpoint.allow_insecure_http = spec.allow_insecure_http.unwrap_or(false);
+    let safe = endpoint.url.scheme() == "https" || is_loopback(&endpoint.url);
+    refused.ensure(safe || endpoint.allow_insecure_http, ["url"], PLAIN_HTTP);
     Some(endpoint)
 }
 
@@ -138,11 +154,26 @@ fn url(text: &str) -> Result<Url, &'static str> {
     Ok(url)
 }
 
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// Headers that frame a request; no transport lets a configuration set them.
+const FRAMING: [&str; 7] =
+    ["connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"];
+
 fn check_headers(headers: &BTreeMap<String, SecretString>, checks: &mut Checks) {
     let mut seen = HashSet::new();
     for (name, value) in headers {
         checks.ensure(is_header_name(name), ["headers", name], "is no name of an HTTP header");
-        let new = seen.insert(name.to_ascii_lowercase());
+        let folded = name.to_ascii_lowercase();
+        checks.ensure(!FRAMING.contains(&&*folded), ["headers", name], FRAMES);
+        let new = seen.insert(folded);
         checks.ensure(new, ["headers", name], "stands twice; case does not matter here");
         let visible = value.expose_secret().bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
         checks.ensure(visible, ["headers", name], "must hold visible ASCII characters only");

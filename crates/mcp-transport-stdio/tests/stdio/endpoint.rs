@@ -77,8 +77,8 @@ async fn every_reason_has_a_text_of_its_own() {
         (in_directory("cat", &plain), format!("working directory {plain} is not a directory")),
         (
             with_env("LD_PRELOAD", "evil.so"),
-            "env names LD_PRELOAD, which makes programs load foreign code; remove it, or allow it \
-             explicitly"
+            "env names LD_PRELOAD, which makes programs load foreign code; remove it, or name it in \
+             allow_env as well"
                 .to_owned(),
         ),
         (with_env("A", "b\0"), "the value of A in env holds a NUL".to_owned()),

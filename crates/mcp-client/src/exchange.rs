@@ -61,6 +61,7 @@ pub(crate) struct Exchange {
     ticket: Ticket,
     result_types: Option<&'static [ResultType]>,
     method: Method,
+    version: Option<ProtocolVersion>,
 }
 
 enum Source {
@@ -125,7 +126,7 @@ impl Exchange {
                 return Err(TransportError::new(kind, Delivery::Unknown).into());
             }
         };
-        Ok(Self { source, ticket, result_types: prepared.result_types, method })
+        Ok(Self { source, ticket, result_types: prepared.result_types, method, version })
     }
 
     /// The next event. After [`Event::Done`] or an error nothing follows. Cancel safe.
@@ -133,7 +134,8 @@ impl Exchange {
         let event = match &mut self.source {
             Source::Shared { events, answer } => next_shared(events, answer).await,
             Source::Own { inbox, complaint } => {
-                next_own(self.ticket.connection.link(), self.ticket.id, &self.method, inbox, complaint).await
+                let ours = (self.ticket.id, &self.method, self.version);
+                next_own(self.ticket.connection.link(), ours, inbox, complaint).await
             }
         };
         match event {
@@ -198,8 +200,7 @@ async fn next_shared(
 
 async fn next_own(
     link: &Arc<Link>,
-    id: i64,
-    method: &Method,
+    (id, method, version): (i64, &Method, Option<ProtocolVersion>),
     inbox: &mut Inbox,
     complaint: &mut Option<CallError>,
 ) -> Result<Event, CallError> {
@@ -241,7 +242,7 @@ async fn next_own(
                 count(&link.counters.unknown_answers);
                 *complaint = Some(CallError::unusable("the answer carries another id", frame));
             }
-            Message::Request(request) => link.answer_request(request),
+            Message::Request(request) => link.answer_request(request, version),
             Message::Notification(notification) if is_of_call(method, &notification.method) => {
                 return Ok(Event::Notification(notification));
             }

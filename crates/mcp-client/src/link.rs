@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use mcp_protocol::cancel::CancelledParams;
 use mcp_protocol::{
-    ErrorCode, Failure, Message, Method, Notification, ProtocolVersion, RawJson, Request, RequestId,
+    Era, ErrorCode, Failure, Message, Method, Notification, ProtocolVersion, RawJson, Request, RequestId,
     Response, RpcError,
 };
 use mcp_transport::{
@@ -153,6 +153,10 @@ impl Link {
         *self.version.write().unwrap_or_else(PoisonError::into_inner) = Some(version);
     }
 
+    fn version(&self) -> Option<ProtocolVersion> {
+        *self.version.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Notification> {
         self.notifications.subscribe()
     }
@@ -198,8 +202,15 @@ impl Link {
     }
 
     /// Answers a request of the server: `ping`, or that we offer nothing else.
-    pub(crate) fn answer_request(self: &Arc<Self>, request: Request) {
+    ///
+    /// `version` is that of the request of ours it came along with, if it did. In the stateless era only
+    /// clients send requests and only servers answer (wire reference §1.1 and §4.3): there it is ignored.
+    pub(crate) fn answer_request(self: &Arc<Self>, request: Request, version: Option<ProtocolVersion>) {
         let Request { id, method, .. } = request;
+        if version.or(self.version()).is_some_and(|version| version.era() == Era::Stateless) {
+            tracing::debug!(%method, "ignored a request of a stateless server");
+            return count(&self.counters.requests_ignored);
+        }
         let answer = if method == Method::Ping {
             Message::Response(Response { id, result: RawJson::empty_object() })
         } else {
@@ -215,8 +226,7 @@ impl Link {
         if self.ended.get().is_some() {
             return;
         }
-        let version = *self.version.read().unwrap_or_else(PoisonError::into_inner);
-        let out = Outbound { version, ..Outbound::new(message) };
+        let out = Outbound { version: self.version(), ..Outbound::new(message) };
         let link = self.clone();
         self.in_background(async move {
             if let Err(error) = link.transport.send(out).await {
@@ -281,7 +291,7 @@ impl Link {
                 self.deliver(&id, Err(CallError::Rpc { error, frame }));
             }
             Message::Failure(Failure { id: None, error }) => self.deliver_anonymous(error, frame),
-            Message::Request(request) => self.answer_request(request),
+            Message::Request(request) => self.answer_request(request, None),
             Message::Notification(notification) => self.route(notification),
         }
     }

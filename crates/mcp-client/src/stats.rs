@@ -27,6 +27,8 @@ pub struct ClientStats {
     pub unknown_answers: u64,
     /// Messages that were no usable JSON-RPC.
     pub bad_messages: u64,
+    /// Requests of a stateless server, which must not send any: neither served nor answered.
+    pub requests_ignored: u64,
     /// Answers and cancellations of ours not sent because too many were under way.
     pub replies_dropped: u64,
 }
@@ -44,6 +46,7 @@ pub(crate) struct Counters {
     pub(crate) late_answers: AtomicU64,
     pub(crate) unknown_answers: AtomicU64,
     pub(crate) bad_messages: AtomicU64,
+    pub(crate) requests_ignored: AtomicU64,
     pub(crate) replies_dropped: AtomicU64,
 }
 
@@ -60,6 +63,7 @@ impl Counters {
             late_answers: AtomicU64::new(0),
             unknown_answers: AtomicU64::new(0),
             bad_messages: AtomicU64::new(0),
+            requests_ignored: AtomicU64::new(0),
             replies_dropped: AtomicU64::new(0),
         }
     }
@@ -88,6 +92,7 @@ impl Counters {
             late_answers: self.late_answers.load(Relaxed),
             unknown_answers: self.unknown_answers.load(Relaxed),
             bad_messages: self.bad_messages.load(Relaxed),
+            requests_ignored: self.requests_ignored.load(Relaxed),
             replies_dropped: self.replies_dropped.load(Relaxed),
         }
     }

@@ -144,3 +144,36 @@ async fn tools_with_broken_header_annotations_are_left_out_over_http_only() {
     let over_stdio = server.connect(&options()).await.unwrap();
     assert_eq!(over_stdio.list(Method::ToolsList, LIMIT).await.unwrap().len(), 2);
 }
+
+/// Wire reference §1.1 and §4.3: over HTTP as well as over stdio only the server answers.
+#[tokio::test(start_paused = true)]
+async fn requests_of_the_server_are_ignored_and_counted() {
+    let theirs = |method| format!(r#"{{"jsonrpc":"2.0","id":"theirs","method":"{method}"}}"#);
+    for kind in [TransportKind::Http, TransportKind::Stdio] {
+        let frames = move |out: &Outbound, answer: &str| {
+            [theirs("ping"), theirs("roots/list"), theirs("sampling/createMessage"), result(out, answer)]
+        };
+        let server = match kind {
+            TransportKind::Http => {
+                Server::new(kind, move |out: &Outbound, _: &Wire| match method(out) {
+                    // In the answer to the probe as well, before a version is agreed on.
+                    Some(Method::ServerDiscover) => own(frames(out, DISCOVERED)),
+                    _ => own(frames(out, "{}")),
+                })
+            }
+            _ => Server::new(
+                kind,
+                stdio(Era::Stateless, move |out, wire| {
+                    frames(out, "{}").into_iter().for_each(|frame| wire.push(frame));
+                }),
+            ),
+        };
+        let client = server.connect(&options()).await.unwrap();
+        client.call(Outgoing::new(Method::ToolsCall, None), LIMIT).await.unwrap();
+        settle().await;
+        assert_eq!(server.wire().methods(), ["server/discover", "tools/call"], "{kind}");
+        let expected = if kind == TransportKind::Http { 6 } else { 3 };
+        assert_eq!(client.stats().requests_ignored, expected, "{kind}");
+        assert_eq!(client.stats().bad_messages, 0, "{kind}");
+    }
+}

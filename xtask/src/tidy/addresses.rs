@@ -30,6 +30,9 @@ const RESERVED: &[&str] =
 /// Folders in which operating systems keep what belongs to one user.
 const HOMES: &[&str] = &["/home/", "/Users/", "/root/", "C:\\Users\\", "C:/Users/"];
 
+/// Manifests and lock files. They are held to more: no absolute path at all.
+const BUILD_FILES: &[&str] = &["Cargo.toml", "Cargo.lock", "package.json", "package-lock.json"];
+
 /// Names of nobody in particular, which samples of configuration files may use.
 const NOBODY: &[&str] = &["me", "user", "username", "you"];
 
@@ -38,7 +41,9 @@ pub(super) fn check(sources: &[Source], root: &str) -> Vec<Violation> {
     let mut violations = Vec::new();
     for source in sources {
         for (number, line) in source.lines() {
-            let found = download_address(source, line).or_else(|| machine_path(line, root));
+            let found = download_address(source, line)
+                .or_else(|| machine_path(line, root))
+                .or_else(|| outside_checkout(source, line));
             violations.extend(found.map(|what| Violation::new(&source.path, number, what)));
         }
     }
@@ -104,6 +109,35 @@ fn machine_path(line: &str, root: &str) -> Option<String> {
     })
 }
 
+/// The absolute path or `file:` address that stands in a file that says what the checkout is built from.
+fn outside_checkout(source: &Source, line: &str) -> Option<String> {
+    let texts: Vec<&str> = match source.name() {
+        name if BUILD_FILES.contains(&name) => {
+            let quoted = |mark| line.split(mark).skip(1).step_by(2);
+            quoted('"').chain(quoted('\'')).collect()
+        }
+        name if name.starts_with("requirements") => {
+            line.split(|c: char| c.is_whitespace() || c == '=').collect()
+        }
+        _ => return None,
+    };
+    // Cargo writes an index or a package on a disk as `registry+file:///…` or `git+file:///…`.
+    let is_outside = |text: &&str| is_absolute(text) || text.starts_with("file:") || text.contains("+file:");
+    texts.into_iter().find(is_outside).map(|text| {
+        format!(
+            "{text} is a place on one machine; name a released package, or a relative path in the checkout"
+        )
+    })
+}
+
+/// Whether `text` is an absolute path, as Unix or as Windows writes it.
+fn is_absolute(text: &str) -> bool {
+    let drive = text.as_bytes().first().is_some_and(u8::is_ascii_alphabetic);
+    text.starts_with('/')
+        || text.starts_with("\\\\")
+        || drive && [":/", ":\\"].contains(&text.get(1..3).unwrap_or_default())
+}
+
 /// Whether `line` has a path that starts with `home`, as opposed to one that has it in the middle.
 fn has_path_under(line: &str, home: &str) -> bool {
     line.match_indices(home).any(|(at, _)| {
@@ -162,6 +196,42 @@ mod tests {
             "built in /builds/ci/checkout/target".to_owned(),
         ] {
             assert_eq!(violations("docs/x.md", &line), 1, "{line}");
+        }
+    }
+
+    #[test]
+    fn absolute_paths_and_file_addresses_in_manifests_and_lock_files_are_found() {
+        for (path, line) in [
+            ("Cargo.toml", r#"mcp-protocol = { path = "/srv/mcp-protocol" }"#),
+            ("crates/a/Cargo.toml", "path = '/srv/a'"),
+            ("crates/a/Cargo.toml", r#"path="C:/src/a""#),
+            ("Cargo.toml", r#"[patch."file:///srv/index"]"#),
+            ("Cargo.toml", r#"a = { git = "file:///srv/a.git" }"#),
+            ("Cargo.lock", r#"source = "path+file:///srv/a""#),
+            ("Cargo.lock", r#"source = "registry+file:///srv/index""#),
+            ("tests/peers/package-lock.json", r#"    "/srv/peer": {"#),
+            ("tests/peers/package-lock.json", r#"      "version": "file:../peer","#),
+            ("tests/peers/package.json", r#"    "peer": "file:peer","#),
+            ("tests/peers/package.json", r#"    "peer": "D:\peer","#),
+            ("tests/peers/requirements.txt", "peer @ file:///srv/peer"),
+            ("tests/peers/requirements.txt", "/srv/peer"),
+            ("tests/peers/requirements.txt", "-e file:peer"),
+        ] {
+            assert_eq!(violations(path, line), 1, "{path}: {line}");
+        }
+    }
+
+    #[test]
+    fn relative_paths_in_manifests_and_absolute_ones_elsewhere_pass() {
+        for (path, line) in [
+            ("Cargo.toml", r#"mcp-protocol = { path = "crates/mcp-protocol", features = ["a/b"] }"#),
+            ("Cargo.toml", r#"path = "../a" # not "a" or "b""#),
+            ("tests/peers/package-lock.json", r#"    "node_modules/@a/b": { "bin": "dist/file:x" }"#),
+            ("tests/peers/package-lock.json", r#"    "integrity": "sha512-/a+file/b==","#),
+            ("tests/peers/requirements.txt", "peer==1.0 # via client/server"),
+            ("crates/a/src/lib.rs", r#"let roots = ["/srv/data", "file:///srv/data"];"#),
+        ] {
+            assert_eq!(violations(path, line), 0, "{path}: {line}");
         }
     }
 

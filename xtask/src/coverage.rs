@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::checkout::Checkout;
+use crate::peers::Problem;
 use crate::{peers, tool};
 
 /// Releases of LLVM whose tools, as distributions name them, read what this compiler writes; newest first.
@@ -20,8 +21,10 @@ pub(crate) fn run(checkout: &Checkout) -> Result<(), String> {
         command.args(args).envs(tools.iter().map(|(name, value)| (name, value)));
         tool::run(&mut command)
     };
-    if let Err(why) = peers::install(checkout) {
-        println!("the interop tests are skipped: {why}");
+    match peers::install(checkout) {
+        Ok(()) => {}
+        Err(Problem::Missing(what)) => println!("the interop tests are skipped: {what}"),
+        Err(Problem::Failed(why)) => return Err(why),
     }
     llvm_cov(&["--no-report", "--workspace"])?;
     llvm_cov(&["report", "--lcov", "--output-path", "lcov.info"])?;

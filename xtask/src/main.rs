@@ -49,7 +49,7 @@ fn run(command: &str, rest: &[String]) -> Result<(), String> {
     let checkout = Checkout::find()?;
     match command {
         "tidy" => tidy::run(&checkout),
-        "peers" => peers::install(&checkout),
+        "peers" => peers::install(&checkout).map_err(|problem| problem.to_string()),
         "test" => test::run(&checkout, Mode::from_environment()),
         "ci" => test::run(&checkout, Mode::Strict),
         "bench" => bench::run(&checkout, rest),

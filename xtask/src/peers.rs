@@ -3,6 +3,7 @@
 //! They are named with their versions in `tests/peers` and installed into `target/peers`, each set in a
 //! folder of its own with a stamp that says what it was made from.
 
+use std::fmt;
 use std::path::Path;
 use std::process::Command;
 
@@ -26,23 +27,61 @@ mod names {
     pub(super) const VENV_PYTHON: &str = "bin/python";
 }
 
-/// Installs what is missing or out of date. An error says what to install first; what does not depend on
-/// it has been installed all the same.
-pub(crate) fn install(checkout: &Checkout) -> Result<(), String> {
+/// Why a set of servers is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Problem {
+    /// A tool that the installation needs is not on this machine; says what to install.
+    Missing(String),
+    /// The tools are there, but the installation did not succeed; says what went wrong.
+    Failed(String),
+}
+
+impl Problem {
+    /// All problems as one, or `Ok` if there are none: with a failure among them, a failure.
+    fn join(problems: &[Self]) -> Result<(), Self> {
+        let text = problems.iter().map(Self::to_string).collect::<Vec<_>>().join("; ");
+        if problems.is_empty() {
+            Ok(())
+        } else if problems.iter().any(|problem| matches!(problem, Self::Failed(_))) {
+            Err(Self::Failed(text))
+        } else {
+            Err(Self::Missing(text))
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(what) => f.write_str(what),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What the helpers here and the tools they start tell of: the tools are there, so it is a failure.
+impl From<String> for Problem {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
+/// Installs what is missing or out of date. What does not depend on what is missing or failed has been
+/// installed all the same.
+pub(crate) fn install(checkout: &Checkout) -> Result<(), Problem> {
     let lists = checkout.root().join("tests/peers");
     let results = [
         node_servers(&lists, &checkout.peers().join("node")),
         python_servers(&lists, &checkout.peers().join("python")),
     ];
-    let problems: Vec<String> = results.into_iter().filter_map(Result::err).collect();
-    if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+    Problem::join(&results.into_iter().filter_map(Result::err).collect::<Vec<_>>())
 }
 
-fn node_servers(lists: &Path, folder: &Path) -> Result<(), String> {
+fn node_servers(lists: &Path, folder: &Path) -> Result<(), Problem> {
     let node = tool::read(Command::new("node").arg("--version"))
-        .map_err(|_| "install Node.js 20 or later with npm (`apt-get install nodejs npm`)".to_owned())?;
+        .map_err(|_| missing("install Node.js 20 or later with npm (`apt-get install nodejs npm`)"))?;
     if !tool::is_there(Command::new(names::NPM).arg("--version")) {
-        return Err("install npm (`apt-get install npm`)".into());
+        return Err(missing("install npm (`apt-get install npm`)"));
     }
     let (package, lock) = (read(&lists.join("package.json"))?, read(&lists.join("package-lock.json"))?);
     let stamp = Stamp::new(folder, &[&node, &package, &lock]);
@@ -56,12 +95,12 @@ fn node_servers(lists: &Path, folder: &Path) -> Result<(), String> {
     // Install scripts of packages are foreign code that nothing here needs.
     let options = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
     tool::run(Command::new(names::NPM).args(options).current_dir(folder))?;
-    stamp.set()
+    Ok(stamp.set()?)
 }
 
-fn python_servers(lists: &Path, folder: &Path) -> Result<(), String> {
+fn python_servers(lists: &Path, folder: &Path) -> Result<(), Problem> {
     let python = tool::read(Command::new(names::PYTHON).arg("--version"))
-        .map_err(|_| "install Python 3.10 or later (`apt-get install python3 python3-venv`)".to_owned())?;
+        .map_err(|_| missing("install Python 3.10 or later (`apt-get install python3 python3-venv`)"))?;
     let requirements = lists.join("requirements.txt");
     let stamp = Stamp::new(folder, &[&python, &read(&requirements)?]);
     let venv_python = folder.join(names::VENV_PYTHON);
@@ -70,12 +109,19 @@ fn python_servers(lists: &Path, folder: &Path) -> Result<(), String> {
         println!("target/peers/python is up to date");
         return Ok(());
     }
+    // What `venv` needs; Debian keeps it in a package of its own.
+    if !tool::is_there(Command::new(names::PYTHON).args(["-c", "import ensurepip, venv"])) {
+        return Err(missing("install what Python makes environments with (`apt-get install python3-venv`)"));
+    }
     stamp.start_over()?;
-    tool::run(Command::new(names::PYTHON).args(["-m", "venv"]).arg(folder))
-        .map_err(|error| format!("{error}; on Debian, `apt-get install python3-venv`"))?;
+    tool::run(Command::new(names::PYTHON).args(["-m", "venv"]).arg(folder))?;
     let options = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
     tool::run(Command::new(&venv_python).args(options).arg(&requirements))?;
-    stamp.set()
+    Ok(stamp.set()?)
+}
+
+fn missing(what: &str) -> Problem {
+    Problem::Missing(what.to_owned())
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -84,4 +130,18 @@ fn read(path: &Path) -> Result<String, String> {
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
     std::fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_outweighs_a_missing_tool_and_hides_nothing() {
+        let (npm, pip) = (missing("install npm"), Problem::Failed("`pip` ended with 1".into()));
+        assert_eq!(Problem::join(&[]), Ok(()));
+        assert_eq!(Problem::join(&[missing("install npm")]), Err(missing("install npm")));
+        let both = Problem::Failed("install npm; `pip` ended with 1".into());
+        assert_eq!(Problem::join(&[npm, pip]), Err(both));
+    }
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use crate::checkout::Checkout;
+use crate::peers::Problem;
 use crate::steps::{Outcome, Steps};
 use crate::{peers, skipped, tidy, tool};
 
@@ -29,6 +30,15 @@ impl Mode {
         match self {
             Self::Lenient => Outcome::Skipped(what.to_owned()),
             Self::Strict => Outcome::Failed(what.to_owned()),
+        }
+    }
+
+    /// What comes of installing the peers.
+    fn peers(self, result: Result<(), Problem>) -> Outcome {
+        match result {
+            Ok(()) => Outcome::Passed,
+            Err(Problem::Missing(what)) => self.missing(&what),
+            Err(Problem::Failed(why)) => Outcome::Failed(why),
         }
     }
 }
@@ -56,10 +66,7 @@ pub(crate) fn run(checkout: &Checkout, mode: Mode) -> Result<(), String> {
         outcome(tool::run(doc.env("RUSTDOCFLAGS", "-D warnings")))
     });
     steps.run("doc tests", |_| outcome(tool::run(&mut cargo(&["test", "--workspace", "--doc"]))));
-    steps.run("peers", |_| match peers::install(checkout) {
-        Ok(()) => Outcome::Passed,
-        Err(why) => mode.missing(&why),
-    });
+    steps.run("peers", |_| mode.peers(peers::install(checkout)));
     steps.run("tests", |skipped| {
         if tool::is_there(&mut checkout.cargo(&["nextest", "--version"])) {
             outcome(nextest(
@@ -154,6 +161,15 @@ mod tests {
     fn a_missing_tool_is_a_failure_only_in_strict_mode() {
         assert_eq!(Mode::Lenient.missing("install npm"), Outcome::Skipped("install npm".into()));
         assert_eq!(Mode::Strict.missing("install npm"), Outcome::Failed("install npm".into()));
+    }
+
+    #[test]
+    fn peers_that_cannot_be_installed_are_a_failure_in_either_mode() {
+        for mode in [Mode::Lenient, Mode::Strict] {
+            let failed = Outcome::Failed("`npm ci` ended with 1".into());
+            assert_eq!(mode.peers(Err(Problem::Failed("`npm ci` ended with 1".into()))), failed);
+            assert_eq!(mode.peers(Err(Problem::Missing("install npm".into()))), mode.missing("install npm"));
+        }
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Client {
     pub async fn handshake(&self, timeout: Duration) -> Result<Arc<ServerProfile>, ConnectError> {
         let (negotiation, first) =
             Negotiation::new(EraPolicy::Only(self.profile().era), None, self.link().kind);
-        let mut attempt = Attempt::new(negotiation, &self.0.envelope, None, timeout);
+        let mut attempt = Attempt::new(negotiation, &self.0.envelope, None, Deadline::after(timeout));
         match attempt.run(&self.0.connection, first).await {
             Verdict::Settled(profile) => {
                 *self.0.profile.write().unwrap_or_else(PoisonError::into_inner) = profile.clone();

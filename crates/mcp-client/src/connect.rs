@@ -21,7 +21,8 @@ use crate::link::Connection;
 use crate::options::ConnectOptions;
 use crate::profile::ServerProfile;
 
-/// Connects to a server and finds out which era it speaks, stateless first unless told otherwise.
+/// Connects to a server and finds out which era it speaks, stateless first unless told otherwise. Takes no
+/// longer than [`handshake_timeout`](ConnectOptions::handshake_timeout).
 ///
 /// # Errors
 /// [`ConnectError`], with everything that was tried. The transport is then closed in the background, as long
@@ -35,9 +36,10 @@ pub async fn connect(
     let envelope = Envelope::new(options).map_err(not_even_tried)?;
     let (negotiation, mut first) = Negotiation::new(options.policy, options.hint, kind);
     let silence = negotiation.has_fallback().then_some(options.probe_timeout);
-    let mut attempt = Attempt::new(negotiation, &envelope, silence, options.handshake_timeout);
+    let deadline = Deadline::after(options.handshake_timeout);
+    let mut attempt = Attempt::new(negotiation, &envelope, silence, deadline);
     loop {
-        let connection = match open(connector, endpoint, options.handshake_timeout).await {
+        let connection = match open(connector, endpoint, deadline).await {
             Ok(connection) => connection,
             Err(error) => return Err(attempt.failed_to_open(kind, error)),
         };
@@ -49,7 +51,9 @@ pub async fn connect(
             Verdict::Reopen { probe, error } => {
                 tracing::warn!(transport = %kind, %error, next = %probe, "the server ended, starting it again");
                 // Two processes of one server could get in each other's way.
-                close(&connection).await;
+                if let Err(error) = deadline.bound(close(&connection)).await {
+                    return Err(attempt.failed(error, None));
+                }
                 first = probe;
             }
             // A process may take seconds to end: dropping the connection closes it without waiting.
@@ -61,18 +65,19 @@ pub async fn connect(
 async fn open(
     connector: &dyn Connector,
     endpoint: &Endpoint,
-    limit: Duration,
+    Deadline { at, limit }: Deadline,
 ) -> Result<Arc<Connection>, CallError> {
-    match tokio::time::timeout(limit, connector.connect(endpoint)).await {
+    match tokio::time::timeout_at(at, connector.connect(endpoint)).await {
         Ok(Ok(transport)) => Ok(Connection::new(transport, endpoint.kind())),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(TransportError::new(TransportErrorKind::Timeout { limit }, Delivery::NotSent).into()),
     }
 }
 
-async fn close(connection: &Connection) {
+async fn close(connection: &Connection) -> Result<(), CallError> {
     connection.link().shut();
     connection.link().transport.close().await;
+    Ok(())
 }
 
 fn not_even_tried(error: CallError) -> ConnectError {
@@ -95,8 +100,8 @@ pub(crate) struct Attempt<'a> {
     envelope: &'a Envelope,
     /// How long the first probe may be silent; `None` once that is decided.
     silence: Option<Duration>,
-    /// Time for everything after that.
-    limit: Duration,
+    /// When everything has to be over, on whatever connection.
+    deadline: Deadline,
 }
 
 type Outcome = (Probe, Result<Answer, CallError>);
@@ -106,9 +111,9 @@ impl<'a> Attempt<'a> {
         negotiation: Negotiation,
         envelope: &'a Envelope,
         silence: Option<Duration>,
-        limit: Duration,
+        deadline: Deadline,
     ) -> Self {
-        Self { negotiation, envelope, silence, limit }
+        Self { negotiation, envelope, silence, deadline }
     }
 
     /// Negotiates on a connection, beginning with `first`.
@@ -116,19 +121,19 @@ impl<'a> Attempt<'a> {
         // Both probes may be out at once: whichever answers first decides.
         let mut probes: FuturesUnordered<BoxFuture<'static, Outcome>> = FuturesUnordered::new();
         probes.push(send(connection.clone(), self.request(connection, first)));
-        let mut deadline = Deadline::after(self.silence.unwrap_or(self.limit));
+        let mut silence =
+            self.silence.take().map(Deadline::after).filter(|silence| silence.at < self.deadline.at);
         loop {
             let observed = tokio::select! {
                 biased;
                 Some((probe, outcome)) = probes.next() => Observed::Outcome(probe, outcome),
-                () = tokio::time::sleep_until(deadline.at) => match self.silence {
-                    Some(limit) => Observed::Silence(limit),
-                    None => Observed::Deadline(self.limit),
+                () = tokio::time::sleep_until(silence.unwrap_or(self.deadline).at) => match silence {
+                    Some(silence) => Observed::Silence(silence.limit),
+                    None => Observed::Deadline(self.deadline.limit),
                 },
             };
-            if self.silence.take().is_some() {
-                deadline = Deadline::after(self.limit);
-            }
+            // Whatever it was, the first probe is not what is waited for alone any more.
+            silence = None;
             if let Observed::Outcome(probe, Err(error)) = &observed {
                 tracing::debug!(%probe, %error, "probe failed");
             }
@@ -138,7 +143,7 @@ impl<'a> Attempt<'a> {
                 }
                 Next::Wait => {}
                 Next::Reopen { probe, error } => return Verdict::Reopen { probe, error },
-                Next::Settled(profile) => return self.settle(connection, (*profile).into(), deadline).await,
+                Next::Settled(profile) => return self.settle(connection, (*profile).into()).await,
                 Next::GiveUp(error) => return Verdict::Failed { error, profile: None },
             }
         }
@@ -159,16 +164,11 @@ impl<'a> Attempt<'a> {
     }
 
     /// Completes the handshake, where there is one.
-    async fn settle(
-        &self,
-        connection: &Arc<Connection>,
-        profile: Arc<ServerProfile>,
-        deadline: Deadline,
-    ) -> Verdict {
+    async fn settle(&self, connection: &Arc<Connection>, profile: Arc<ServerProfile>) -> Verdict {
         let link = connection.link();
         if profile.era == Era::Handshake {
             let sending = send_notification(link, Method::Initialized, None, profile.version);
-            if let Err(error) = deadline.bound(sending).await {
+            if let Err(error) = self.deadline.bound(sending).await {
                 return Verdict::Failed { error, profile: Some(profile) };
             }
         }

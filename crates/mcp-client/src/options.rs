@@ -41,21 +41,23 @@ pub struct ConnectOptions {
     /// The era this server had last time: tried first; if it does not work any more, the other follows.
     pub hint: Option<Era>,
     /// How long the first request (`server/discover`, unless the hint says otherwise) may stay
-    /// unanswered before the other era is tried as well.
+    /// unanswered before the other era is tried as well. Only of use if it ends before
+    /// `handshake_timeout`, of which it is a part.
     pub probe_timeout: Duration,
-    /// Time for the rest of the negotiation, and for opening the transport.
+    /// Time for the whole of [`connect`](crate::connect): opening the transport, the first request, a
+    /// second start of the server where one is needed, and the handshake.
     pub handshake_timeout: Duration,
 }
 
 impl Default for ConnectOptions {
-    /// This crate's name, no capabilities, both eras, 10 s for the probe and 10 s for the handshake.
+    /// This crate's name, no capabilities, both eras, and 10 s, half of them for the probe.
     fn default() -> Self {
         Self {
             client_info: ClientInfo::default(),
             capabilities: RawJson::empty_object(),
             policy: EraPolicy::Auto,
             hint: None,
-            probe_timeout: Duration::from_secs(10),
+            probe_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(10),
         }
     }

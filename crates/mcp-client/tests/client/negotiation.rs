@@ -108,17 +108,20 @@ async fn after_a_silent_probe_both_are_out_and_the_first_answer_wins() {
         let before = tokio::time::Instant::now();
         let client = server.connect(&ConnectOptions::default()).await.unwrap();
         assert_eq!(client.profile().era, late);
-        assert_eq!(before.elapsed(), Duration::from_secs(10), "the probe timeout");
+        assert_eq!(before.elapsed(), Duration::from_secs(5), "the probe timeout");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_never_answers_costs_both_limits() {
-    for (kind, policy, limit, tried) in [
-        (TransportKind::Stdio, EraPolicy::Auto, 13, 3),
-        (TransportKind::Http, EraPolicy::Auto, 13, 3),
-        (TransportKind::Stdio, EraPolicy::Only(Era::Handshake), 9, 1),
-        (TransportKind::Http, EraPolicy::Only(Era::Stateless), 9, 1),
+async fn a_server_that_never_answers_costs_the_whole_limit() {
+    for (kind, policy, probe, tried) in [
+        (TransportKind::Stdio, EraPolicy::Auto, 4, 3),
+        (TransportKind::Http, EraPolicy::Auto, 4, 3),
+        // A probe that may take all the time leaves none for anything else.
+        (TransportKind::Stdio, EraPolicy::Auto, 9, 1),
+        (TransportKind::Http, EraPolicy::Auto, 20, 1),
+        (TransportKind::Stdio, EraPolicy::Only(Era::Handshake), 4, 1),
+        (TransportKind::Http, EraPolicy::Only(Era::Stateless), 4, 1),
     ] {
         let silent = move |_: &_, _: &Wire| match kind {
             TransportKind::Stdio => Ok(Reply::Inbox),
@@ -127,7 +130,7 @@ async fn a_server_that_never_answers_costs_both_limits() {
         let server = Server::new(kind, silent);
         let options = ConnectOptions {
             policy,
-            probe_timeout: Duration::from_secs(4),
+            probe_timeout: Duration::from_secs(probe),
             handshake_timeout: Duration::from_secs(9),
             ..ConnectOptions::default()
         };
@@ -135,9 +138,48 @@ async fn a_server_that_never_answers_costs_both_limits() {
         let failed = server.connect(&options).await.unwrap_err();
         assert!(failed.error.is_timeout());
         assert_eq!(failed.to_string(), "timed out after 9s");
-        assert_eq!(before.elapsed(), Duration::from_secs(limit));
+        assert_eq!(before.elapsed(), Duration::from_secs(9));
         assert_eq!(failed.tried.len(), tried, "{:?}", failed.tried);
         server.wire().closed().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn opening_and_starting_again_count_as_well() {
+    let secs = Duration::from_secs;
+    let end = |_: &_, wire: &Wire| {
+        wire.fail(TransportErrorKind::Exited("exit status: 1".into()));
+        Ok(Reply::Inbox)
+    };
+    let silent = |_: &_, _: &Wire| Ok(Reply::Inbox);
+    let ended = "server/discover (2026-07-28): server process ended: exit status: 1";
+    let unanswered = "(2026-07-28): no answer within 5s";
+    for (opening, closing, scripts, tried) in [
+        (11, 0, vec![], vec!["open stdio: timed out after 10s"]),
+        (6, 0, vec![end.into()], vec![ended, "open stdio: timed out after 10s"]),
+        (1, 11, vec![end.into()], vec![ended]),
+        (1, 4, vec![end.into(), silent.into()], vec![ended, "initialize (2025-11-25): timed out after 10s"]),
+        // Too late for the other era.
+        (6, 0, vec![silent.into()], vec!["server/discover (2026-07-28): timed out after 10s"]),
+        (
+            4,
+            0,
+            vec![silent.into()],
+            vec![
+                &*format!("server/discover {unanswered}"),
+                "server/discover (2026-07-28): timed out after 10s",
+                "initialize (2025-11-25): timed out after 10s",
+            ],
+        ),
+    ] {
+        let server = Server::starts(TransportKind::Stdio, scripts)
+            .opening_within(secs(opening))
+            .closing_within(secs(closing));
+        let before = tokio::time::Instant::now();
+        let failed = server.connect(&ConnectOptions::default()).await.unwrap_err();
+        assert_eq!(before.elapsed(), secs(10), "{opening} {closing}");
+        assert_eq!(failed.to_string(), "timed out after 10s");
+        assert_eq!(failed.tried, tried, "{opening} {closing}");
     }
 }
 

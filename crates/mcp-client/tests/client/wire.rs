@@ -168,6 +168,7 @@ pub(crate) struct Server {
     kind: TransportKind,
     scripts: Mutex<VecDeque<Result<Handler, TransportError>>>,
     wires: Mutex<Vec<Wire>>,
+    open_takes: Duration,
     close_takes: Duration,
 }
 
@@ -179,7 +180,18 @@ impl Server {
     /// A server whose every start follows the next script.
     pub(crate) fn starts(kind: TransportKind, scripts: Vec<Script>) -> Self {
         let scripts = scripts.into_iter().map(|script| script.0).collect();
-        Self { kind, scripts: Mutex::new(scripts), wires: Mutex::default(), close_takes: Duration::ZERO }
+        Self {
+            kind,
+            scripts: Mutex::new(scripts),
+            wires: Mutex::default(),
+            open_takes: Duration::ZERO,
+            close_takes: Duration::ZERO,
+        }
+    }
+
+    /// The same, but slow to start.
+    pub(crate) fn opening_within(self, open_takes: Duration) -> Self {
+        Self { open_takes, ..self }
     }
 
     /// The same, but slow to end.
@@ -212,6 +224,9 @@ impl Server {
 impl Connector for Server {
     fn connect<'a>(&'a self, _: &'a Endpoint) -> BoxFuture<'a, Result<Box<dyn Transport>, TransportError>> {
         Box::pin(async move {
+            if !self.open_takes.is_zero() {
+                tokio::time::sleep(self.open_takes).await;
+            }
             let script = self.scripts.lock().unwrap().pop_front();
             let handler = script.expect("a script for this start")?;
             let (sender, receiver) = mpsc::channel(4096);

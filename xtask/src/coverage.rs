@@ -7,10 +7,16 @@ use crate::checkout::Checkout;
 use crate::peers::Problem;
 use crate::{peers, tool};
 
+mod lines;
+
 /// Releases of LLVM whose tools, as distributions name them, read what this compiler writes; newest first.
 const LLVM_RELEASES: &[&str] = &["22", "21", "20", "19"];
 
-/// Line coverage of the workspace's tests: a table on standard output, and `lcov.info` in the root.
+/// What runs to measure or to check, not to be used: no tests need to reach it.
+const LEFT_OUT: &[&str] = &["--exclude", "mcp-benches", "--exclude", "xtask"];
+
+/// Line coverage by the workspace's tests: a table of the crates on standard output, and `lcov.info` in
+/// the root with every line.
 pub(crate) fn run(checkout: &Checkout) -> Result<(), String> {
     if !tool::is_there(&mut checkout.cargo(&["llvm-cov", "--version"])) {
         return Err("cargo-llvm-cov is missing; run `cargo install cargo-llvm-cov`".into());
@@ -19,16 +25,20 @@ pub(crate) fn run(checkout: &Checkout) -> Result<(), String> {
     let llvm_cov = |args: &[&str]| {
         let mut command = checkout.cargo(&["llvm-cov"]);
         command.args(args).envs(tools.iter().map(|(name, value)| (name, value)));
-        tool::run(&mut command)
+        command
     };
     match peers::install(checkout) {
         Ok(()) => {}
         Err(Problem::Missing(what)) => println!("the interop tests are skipped: {what}"),
         Err(Problem::Failed(why)) => return Err(why),
     }
-    llvm_cov(&["--no-report", "--workspace"])?;
-    llvm_cov(&["report", "--lcov", "--output-path", "lcov.info"])?;
-    llvm_cov(&["report", "--summary-only"])
+    // Programs and counts of an earlier run would be in the report, too.
+    tool::run(&mut llvm_cov(&["clean", "--workspace"]))?;
+    tool::run(llvm_cov(&["--no-report", "--workspace"]).args(LEFT_OUT))?;
+    tool::run(&mut llvm_cov(&["report", "--lcov", "--output-path", "lcov.info"]))?;
+    let report = tool::read(&mut llvm_cov(&["report", "--json", "--summary-only"]))?;
+    print!("{}", lines::table(&report, &checkout.root().to_string_lossy())?);
+    Ok(())
 }
 
 /// The variables that tell `cargo llvm-cov` which tools to use, if it would not find any by itself.

@@ -27,7 +27,7 @@ commands:
   test       everything that must pass; says at the end what was skipped and what to install
   ci         the same, and a missing tool is a failure
   bench      run the benchmarks, or one: `bench parse`, `bench gateway` (further arguments go to it)
-  coverage   line coverage of the workspace";
+  coverage   line coverage of each crate by the tests";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);

@@ -207,7 +207,7 @@ impl Client {
             headers,
             cancel: if silent { Cancel::Silently } else { Cancel::ByNotification },
             progress: request.progress,
-            takes_anonymous: false,
+            probe: false,
             result_types: stateless.map(|_| self.0.envelope.result_types()),
             deadline,
         };

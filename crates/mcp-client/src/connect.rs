@@ -202,7 +202,7 @@ impl<'a> Attempt<'a> {
             // `initialize` must not be cancelled, and a probe that was outrun needs not be.
             cancel: Cancel::Silently,
             progress: false,
-            takes_anonymous: true,
+            probe: true,
             result_types: None,
             deadline: None,
         });

@@ -61,6 +61,12 @@ impl CallError {
         Self::Transport(TransportError::new(TransportErrorKind::Timeout { limit }, Delivery::Unknown))
     }
 
+    /// A peer that sends a request of ours back to us, as `cat` does.
+    pub(crate) fn echo() -> Self {
+        let kind = TransportErrorKind::Endpoint("not an MCP server: it sends back what it is sent".into());
+        Self::Transport(TransportError::new(kind, Delivery::Rejected))
+    }
+
     /// A lost or closed connection.
     pub(crate) fn closed(reason: &str, delivery: Delivery) -> Self {
         Self::Transport(TransportError::new(TransportErrorKind::Closed(reason.into()), delivery))

@@ -32,8 +32,9 @@ pub(crate) struct Prepared {
     pub(crate) cancel: Cancel,
     /// Whether the parameters carry a [`progress_token`].
     pub(crate) progress: bool,
-    /// Whether an error without id may be the answer, as while nothing else can be under way.
-    pub(crate) takes_anonymous: bool,
+    /// Whether it asks what is at the other end, while nothing else can be under way. An error without id
+    /// may then be the answer, and something that is no server may send the request itself back.
+    pub(crate) probe: bool,
     /// The values `resultType` may have; `None` in the handshake era, which has no such member.
     pub(crate) result_types: Option<&'static [ResultType]>,
     pub(crate) deadline: Option<Deadline>,
@@ -62,6 +63,7 @@ pub(crate) struct Exchange {
     result_types: Option<&'static [ResultType]>,
     method: Method,
     version: Option<ProtocolVersion>,
+    probe: bool,
 }
 
 enum Source {
@@ -83,7 +85,7 @@ impl Exchange {
             Message::Request(Request { id: RequestId::Integer(id), method: method.clone(), params });
 
         // Registered before sending: the answer can arrive before `send` returns.
-        let shared = link.register(id, prepared.progress, prepared.takes_anonymous)?;
+        let shared = link.register(id, prepared.progress, prepared.probe.then(|| method.clone()))?;
         count(&link.counters.requests_sent);
         link.counters.active();
         let mut ticket = Ticket {
@@ -126,7 +128,14 @@ impl Exchange {
                 return Err(TransportError::new(kind, Delivery::Unknown).into());
             }
         };
-        Ok(Self { source, ticket, result_types: prepared.result_types, method, version })
+        Ok(Self {
+            source,
+            ticket,
+            result_types: prepared.result_types,
+            method,
+            version,
+            probe: prepared.probe,
+        })
     }
 
     /// The next event. After [`Event::Done`] or an error nothing follows. Cancel safe.
@@ -134,7 +143,12 @@ impl Exchange {
         let event = match &mut self.source {
             Source::Shared { events, answer } => next_shared(events, answer).await,
             Source::Own { inbox, complaint } => {
-                let ours = (self.ticket.id, &self.method, self.version);
+                let ours = Ours {
+                    id: self.ticket.id,
+                    method: &self.method,
+                    version: self.version,
+                    probe: self.probe,
+                };
                 next_own(self.ticket.connection.link(), ours, inbox, complaint).await
             }
         };
@@ -198,9 +212,17 @@ async fn next_shared(
     }
 }
 
+/// The request a stream of its own belongs to.
+struct Ours<'a> {
+    id: i64,
+    method: &'a Method,
+    version: Option<ProtocolVersion>,
+    probe: bool,
+}
+
 async fn next_own(
     link: &Arc<Link>,
-    (id, method, version): (i64, &Method, Option<ProtocolVersion>),
+    Ours { id, method, version, probe }: Ours<'_>,
     inbox: &mut Inbox,
     complaint: &mut Option<CallError>,
 ) -> Result<Event, CallError> {
@@ -241,6 +263,11 @@ async fn next_own(
             Message::Response(_) | Message::Failure(_) => {
                 count(&link.counters.unknown_answers);
                 *complaint = Some(CallError::unusable("the answer carries another id", frame));
+            }
+            Message::Request(request)
+                if probe && request.id == RequestId::Integer(id) && request.method == *method =>
+            {
+                return Err(CallError::echo());
             }
             Message::Request(request) => link.answer_request(request, version),
             Message::Notification(notification) if is_of_call(method, &notification.method) => {
@@ -325,10 +352,10 @@ impl Drop for Ticket {
 }
 
 /// The sending ends of a waiting request.
-pub(crate) fn channels(wants_progress: bool, takes_anonymous: bool) -> (Waiter, Shared) {
+pub(crate) fn channels(wants_progress: bool, probe: Option<Method>) -> (Waiter, Shared) {
     let (answer, answer_end) = oneshot::channel();
     let (events, events_end) = wants_progress.then(|| mpsc::channel(EVENTS)).unzip();
-    (Waiter { answer, events, takes_anonymous }, (events_end, answer_end))
+    (Waiter { answer, events, probe }, (events_end, answer_end))
 }
 
 /// The receiving ends.

@@ -40,8 +40,9 @@ pub(crate) struct Waiter {
     pub(crate) answer: oneshot::Sender<Result<Answer, CallError>>,
     /// For progress, if it was asked for.
     pub(crate) events: Option<mpsc::Sender<Notification>>,
-    /// Whether an error without id may be the answer.
-    pub(crate) takes_anonymous: bool,
+    /// What was asked for, if that was to find out what is at the other end: then an error without id may
+    /// be the answer, and an echo is to be told from a request of the server.
+    pub(crate) probe: Option<Method>,
 }
 
 /// Owns a [`Link`]; dropping the last reference closes it.
@@ -117,7 +118,7 @@ impl Link {
         &self,
         id: i64,
         wants_progress: bool,
-        takes_anonymous: bool,
+        probe: Option<Method>,
     ) -> Result<Option<Shared>, CallError> {
         if !self.has_inbox {
             return self.check_open().map(|()| None);
@@ -125,7 +126,7 @@ impl Link {
         let mut pending = self.pending();
         // Under the lock: `end` raises the signal before it takes the lock to drain.
         self.check_open()?;
-        let (waiter, shared) = channels(wants_progress, takes_anonymous);
+        let (waiter, shared) = channels(wants_progress, probe);
         pending.insert(id, waiter);
         Ok(Some(shared))
     }
@@ -291,9 +292,18 @@ impl Link {
                 self.deliver(&id, Err(CallError::Rpc { error, frame }));
             }
             Message::Failure(Failure { id: None, error }) => self.deliver_anonymous(error, frame),
+            Message::Request(request) if self.is_echo(&request) => {
+                self.deliver(&request.id, Err(CallError::echo()));
+            }
             Message::Request(request) => self.answer_request(request, None),
             Message::Notification(notification) => self.route(notification),
         }
+    }
+
+    /// Whether this is a probe of ours come back, and not a request of the server with an id like it.
+    fn is_echo(&self, request: &Request) -> bool {
+        let RequestId::Integer(id) = request.id else { return false };
+        self.pending().get(id).is_some_and(|waiter| waiter.probe.as_ref() == Some(&request.method))
     }
 
     fn deliver(&self, id: &RequestId, outcome: Result<Answer, CallError>) {
@@ -312,7 +322,7 @@ impl Link {
     /// Some servers answer what they cannot read without its id. While only one request is under way,
     /// as during negotiation, it is clear which one is meant.
     fn deliver_anonymous(&self, error: RpcError, frame: Bytes) {
-        match self.pending().take_only(|waiter| waiter.takes_anonymous) {
+        match self.pending().take_only(|waiter| waiter.probe.is_some()) {
             Some(waiter) => {
                 let _ = waiter.answer.send(Err(CallError::Rpc { error, frame }));
             }

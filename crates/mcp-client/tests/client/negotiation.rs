@@ -145,6 +145,53 @@ async fn a_server_that_never_answers_costs_the_whole_limit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_echo_is_no_server() {
+    for (kind, policy) in [
+        (TransportKind::Stdio, EraPolicy::Auto),
+        (TransportKind::Stdio, EraPolicy::Only(Era::Handshake)),
+        (TransportKind::Http, EraPolicy::Auto),
+        (TransportKind::Http, EraPolicy::Only(Era::Handshake)),
+    ] {
+        let echo = move |out: &mcp_transport::Outbound, wire: &Wire| {
+            let frame = String::from_utf8(out.message.encode().to_vec()).unwrap();
+            match kind {
+                TransportKind::Http => own([frame]),
+                _ => {
+                    wire.push(frame);
+                    Ok(Reply::Inbox)
+                }
+            }
+        };
+        let server = Server::new(kind, echo);
+        let options = ConnectOptions { policy, ..ConnectOptions::default() };
+        let failed = server.connect(&options).await.unwrap_err();
+        assert_eq!(failed.to_string(), "not an MCP server: it sends back what it is sent");
+        let CallError::Transport(error) = failed.error else { panic!("{:?}", failed.error) };
+        assert!(matches!(error.kind, TransportErrorKind::Endpoint(_)));
+        settle().await;
+        assert_eq!(server.wire().sent().len(), 1, "nothing is answered: {kind} {policy:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_of_the_server_may_have_the_id_of_a_probe() {
+    let server = Server::new(TransportKind::Stdio, |out: &mcp_transport::Outbound, wire: &Wire| {
+        match method(out) {
+            Some(Method::Initialize) => {
+                wire.push(format!(r#"{{"jsonrpc":"2.0","id":{},"method":"ping"}}"#, id(out)));
+                wire.push(result(out, INITIALIZED));
+            }
+            Some(Method::ServerDiscover) => wire.push(error(out, -32601, "")),
+            _ => {}
+        }
+        Ok(Reply::Inbox)
+    });
+    let client = server.connect(&ConnectOptions::default()).await.unwrap();
+    server.wire().wait_for(|out| matches!(out.message, Message::Response(_))).await;
+    assert!(!client.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn opening_and_starting_again_count_as_well() {
     let secs = Duration::from_secs;
     let end = |_: &_, wire: &Wire| {

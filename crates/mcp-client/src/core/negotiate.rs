@@ -150,7 +150,7 @@ impl Negotiation {
                 self.note(probe, &error);
                 match &error {
                     CallError::Rpc { error: rpc, .. } => match probe {
-                        Probe::Discover(_) => self.on_discover_refused(rpc.clone(), error),
+                        Probe::Discover(offered) => self.on_discover_refused(offered, rpc.clone(), error),
                         Probe::Initialize(offered) => self.on_initialize_refused(offered, rpc.clone(), error),
                     },
                     _ => self.on_failed(probe, error),
@@ -180,11 +180,12 @@ impl Negotiation {
         self.initialize_with(&versions, error)
     }
 
-    fn on_discover_refused(&mut self, rpc: RpcError, error: CallError) -> Next {
+    fn on_discover_refused(&mut self, offered: ProtocolVersion, rpc: RpcError, error: CallError) -> Next {
         match rpc.code() {
             Some(ErrorCode::UNSUPPORTED_PROTOCOL_VERSION) => {
                 let versions = supported(&rpc).unwrap_or_default();
-                match newest(&versions, Era::Stateless) {
+                // A server that names what it has just refused would refuse it again.
+                match newest(&versions, Era::Stateless).filter(|version| *version != offered) {
                     Some(version) if self.discover.sent < MAX_SENT => self.send(Probe::Discover(version)),
                     _ => self.initialize_with(&versions, error),
                 }

@@ -1,7 +1,9 @@
 //! `call` and `tools` without a running gateway: a manager of our own, for one command.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::BoxFuture;
 use mcp_api_types::{
     FailureCode, InvocationError, InvocationFailure, InvocationResult, InvokeTool, ServerTools,
@@ -10,13 +12,16 @@ use mcp_api_types::{
 use mcp_cli::{Direct, DirectError, DirectTarget};
 use mcp_config::Config;
 use mcp_manager::Manager;
-use mcp_registry::{Definition, Policy};
+use mcp_registry::{Definition, Policy, Selection, ServerName, ServerRecord};
 use mcp_transport::{Endpoint, HttpEndpoint, StdioEndpoint};
 
 use crate::signals::Signals;
 
 /// Name of the only server where the command line names it by its address.
 const ONLY: &str = "server";
+
+/// Servers asked for their tools at the same time.
+const AT_ONCE: usize = 16;
 
 /// Does the work in this process.
 pub(crate) struct InProcess;
@@ -69,9 +74,13 @@ async fn attended<T>(
 
 async fn call(manager: &Manager, request: InvokeTool) -> Result<InvocationResult, DirectError> {
     let routed = mcp_api::tool_call(request).map_err(|error| DirectError::Target(summary(&error)))?;
+    let table = manager.table();
+    if let Some(name) = routed.selection.preferred.iter().find(|name| table.get(name).is_none()) {
+        return Err(DirectError::Target(format!("no server is named {name:?}")));
+    }
     // With several servers it matters which of them offers the tool.
-    if manager.table().servers().len() > 1 {
-        manager.refresh_all_tools().await;
+    if table.servers().len() > 1 {
+        learn_tools(manager, &routed.selection).await;
     }
     let invocation =
         manager.call(routed).await.map_err(|error| DirectError::Call(mcp_api::invocation_failure(error)))?;
@@ -85,6 +94,34 @@ async fn call(manager: &Manager, request: InvokeTool) -> Result<InvocationResult
             },
         })
     })
+}
+
+/// Asks the servers that can come into question for their tools. The named ones come first, and if one of them
+/// offers the tool nobody waits for the others.
+async fn learn_tools(manager: &Manager, selection: &Selection) {
+    let eligible = manager.table().servers().to_vec().into_iter().filter(|record| {
+        let group = record.definition.group.as_ref().map(ServerName::as_str);
+        record.definition.enabled && (selection.group.is_none() || selection.group.as_deref() == group)
+    });
+    let (named, others): (Vec<_>, Vec<_>) =
+        eligible.partition(|record| selection.preferred.iter().any(|name| name == record.name().as_str()));
+    let offered = ask_for_tools(manager, named, selection.tool.as_deref()).await;
+    if !offered && !selection.preferred_only {
+        ask_for_tools(manager, others, None).await;
+    }
+}
+
+/// Whether one of the servers, all asked at once, offers the tool.
+async fn ask_for_tools(manager: &Manager, servers: Vec<Arc<ServerRecord>>, tool: Option<&str>) -> bool {
+    let asked = servers.into_iter().map(|record| {
+        let manager = manager.clone();
+        async move { manager.refresh_tools(record.name().as_str()).await }
+    });
+    let records: Vec<_> = futures::stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
+    let offers = |record: &ServerRecord| {
+        record.tools.as_ref().zip(tool).is_some_and(|(tools, tool)| tools.contains_key(tool))
+    };
+    records.iter().flatten().any(|record| offers(record))
 }
 
 fn summary(error: &ValidationError) -> String {

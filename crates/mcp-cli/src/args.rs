@@ -26,6 +26,12 @@ pub struct GlobalArgs {
 }
 
 impl GlobalArgs {
+    /// Whether `--url` was written on the command line, as far as its value tells.
+    pub(crate) fn names_gateway(&self) -> bool {
+        let otherwise = std::env::var("MCP_GATEWAY_URL").unwrap_or_else(|_| DEFAULT_URL.to_owned());
+        self.url != otherwise
+    }
+
     /// Whether colours are wanted where they can be shown: neither `--no-color` nor a non-empty `NO_COLOR`.
     pub fn color(&self) -> bool {
         !self.no_color && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
@@ -89,7 +95,7 @@ pub enum Command {
     #[command(after_help = INVOCATIONS_EXAMPLES)]
     Invocations(InvocationsArgs),
     /// Work on a configuration file
-    #[command(subcommand)]
+    #[command(subcommand, after_help = CONFIG_EXAMPLES)]
     Config(ConfigCommand),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
@@ -108,13 +114,13 @@ pub struct CallArgs {
     #[arg(value_name = "JSON|KEY=VALUE")]
     pub arguments: Vec<String>,
     /// A server to try first; repeat it for an order of preference
-    #[arg(long, value_name = "NAME", conflicts_with = "direct")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ONE_SERVER)]
     pub server: Vec<String>,
     /// Try no other servers than those given with --server
     #[arg(long, requires = "server")]
     pub only: bool,
     /// Try only servers of this group
-    #[arg(long, value_name = "NAME", conflicts_with = "direct")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ONE_SERVER)]
     pub group: Option<String>,
     /// Limit of one attempt in milliseconds
     #[arg(long, value_name = "MS")]
@@ -126,6 +132,9 @@ pub struct CallArgs {
     #[command(flatten)]
     pub direct: DirectArgs,
 }
+
+/// Options after which there is one server only, and nothing to choose.
+const ONE_SERVER: [&str; 2] = ["server_command", "server_url"];
 
 /// Arguments of `tools`.
 #[derive(Debug, Clone, Args)]
@@ -168,7 +177,7 @@ pub enum ServersCommand {
         name: String,
     },
     /// Register a server, or replace the one of that name
-    #[command(after_help = ADD_EXAMPLES)]
+    #[command(override_usage = ADD_USAGE, after_help = ADD_EXAMPLES)]
     Add(AddArgs),
     /// Remove a server
     #[command(after_help = "Examples:\n  mcp-gateway servers remove search-a")]
@@ -294,6 +303,7 @@ const CALL_EXAMPLES: &str = r#"Examples:
   mcp-gateway call search query=rust --server search-b --server search-a
   mcp-gateway call lookup code='"007"'             a string that looks like a number
   mcp-gateway call charge amount=5 --idempotent false --timeout 2000
+  mcp-gateway call search query=rust --config mcp-gateway.toml --server search-b --only
   mcp-gateway call echo message=hi --server-command 'npx -y @modelcontextprotocol/server-everything'
   mcp-gateway call echo message=hi --server-url http://127.0.0.1:3001/mcp
 
@@ -312,6 +322,10 @@ const SERVERS_EXAMPLES: &str = "Examples:
   mcp-gateway servers add search-b https://search-b.example.com/mcp group=search priority=50
   mcp-gateway servers check search-b
   mcp-gateway servers remove search-b";
+
+/// Written out because the generated line asks for `--url` where MCP_GATEWAY_URL is set.
+const ADD_USAGE: &str = "mcp-gateway servers add [OPTIONS] <NAME> <URL> [KEY=VALUE]...
+       mcp-gateway servers add [OPTIONS] <NAME> --command <COMMAND> [KEY=VALUE]...";
 
 const ADD_EXAMPLES: &str = r#"Examples:
   mcp-gateway servers add search-b https://search-b.example.com/mcp
@@ -333,6 +347,10 @@ const INVOCATIONS_EXAMPLES: &str = "Examples:
   mcp-gateway invocations --limit 20
   mcp-gateway invocations --follow --method tools/call
   mcp-gateway invocations --request-id 5c1f3c0e-0d7c-4a53-9f0b-7a2f4b7f7f10";
+
+const CONFIG_EXAMPLES: &str = "Examples:
+  mcp-gateway config check
+  mcp-gateway config check ./mcp-gateway.toml";
 
 const CHECK_EXAMPLES: &str = "Examples:
   mcp-gateway config check

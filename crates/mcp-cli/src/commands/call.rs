@@ -1,6 +1,6 @@
 //! `call`: one tool, through a gateway or without one.
 
-use mcp_api_types::{InvocationFailure, InvocationResult, InvokeTool};
+use mcp_api_types::{InvocationFailure, InvocationResult, InvokeTool, ServerList};
 
 use crate::{
     args::{CallArgs, GlobalArgs},
@@ -10,7 +10,7 @@ use crate::{
     exit::{Error, Exit},
     output::Output,
     render,
-    text::Span,
+    text::{Span, Style},
 };
 
 /// What came back, and the JSON text of it.
@@ -24,23 +24,46 @@ pub(crate) async fn run(
 ) -> Result<Exit, Error> {
     let request = request(args)?;
     let what = format!("calling {}", args.tool);
-    let outcome = match args.direct.target()? {
+    let (outcome, client) = match args.direct.target()? {
         Some(target) => {
             let done = output.wait(&what, direct.call(&target, request)).await;
-            from_direct(done)?
+            (from_direct(done)?, None)
         }
         None => {
             let client = Client::new(global)?;
-            match output.wait(&what, client.invoke(&request)).await? {
+            let outcome = match output.wait(&what, client.invoke(&request)).await? {
                 Ok(answer) => Ok((answer.body, answer.text)),
                 Err(answer) => Err((answer.body, answer.text)),
-            }
+            };
+            (outcome, Some(client))
         }
     };
+    if let Some(client) = client
+        && !args.server.is_empty()
+        && outcome.as_ref().map_or(true, |(result, _)| !args.server.contains(&result.server))
+    {
+        warn_of_unknown(&args.server, &client, output).await?;
+    }
     match outcome {
         Ok((result, json)) => served(&result, &json, global.json, output),
         Err((failure, json)) => failed(&failure, &json, global.json, output),
     }
+}
+
+/// Says which names the gateway does not know: it skips them in a ranking. Asked only when none of them served
+/// the call; without an answer nothing is said, since the call itself is done.
+async fn warn_of_unknown(names: &[String], client: &Client, output: &mut Output) -> Result<(), Error> {
+    let known = output.wait("asking for servers", client.get::<ServerList>(&["servers"], &[])).await;
+    let Ok(known) = known else { return Ok(()) };
+    for name in names {
+        if !known.body.items.iter().any(|server| server.name == *name) {
+            output.note(&[
+                Span::new(Style::Doubtful, "warning: "),
+                Span::plain(format!("no server is named {name:?}")),
+            ])?;
+        }
+    }
+    Ok(())
 }
 
 fn request(args: &CallArgs) -> Result<InvokeTool, Error> {

@@ -33,7 +33,7 @@ pub(crate) async fn run(
             Ok(Exit::Ok)
         }
         ServersCommand::Add(args) => {
-            let request = registration(&args)?;
+            let request = registration(&args, global)?;
             let answer = output.wait("registering", client.post(&["servers"], &request)).await?;
             show_one(&answer, global, output)?;
             Ok(Exit::Ok)
@@ -93,14 +93,20 @@ async fn act(
     Ok(if all_good { Exit::Ok } else { Exit::Failed })
 }
 
-fn registration(args: &AddArgs) -> Result<RegisterServer, Error> {
+fn registration(args: &AddArgs, global: &GlobalArgs) -> Result<RegisterServer, Error> {
+    // `--url` is what many would write here for the server's own.
+    let hint = if global.names_gateway() {
+        format!("\n--url is the gateway's address; write: servers add {} URL", args.name)
+    } else {
+        String::new()
+    };
     let (url, settings) = match (&args.command, args.words.split_first()) {
         (Some(_), _) => (None, &args.words[..]),
         (None, Some((url, settings))) if url.contains("://") => (Some(url.clone()), settings),
         (None, Some((word, _))) => {
-            return Err(Error::Usage(format!("{word:?} is no URL; a server needs one, or --command")));
+            return Err(Error::Usage(format!("{word:?} is no URL; a server needs one, or --command{hint}")));
         }
-        (None, None) => return Err(Error::Usage("a URL or --command is needed".to_owned())),
+        (None, None) => return Err(Error::Usage(format!("a URL or --command is needed{hint}"))),
     };
     let settings = arguments::parse(settings).map_err(Error::Usage)?;
     let mut rest: Map<String, Value> =
@@ -218,6 +224,7 @@ fn details(answer: &Answer<Server>) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::DEFAULT_URL;
     use crate::table::text;
 
     fn add(command: Option<&str>, words: &[&str]) -> AddArgs {
@@ -225,6 +232,24 @@ mod tests {
             name: "a".into(),
             words: words.iter().map(|&word| word.into()).collect(),
             command: command.map(Into::into),
+        }
+    }
+
+    fn global() -> GlobalArgs {
+        GlobalArgs { url: DEFAULT_URL.to_owned(), api_key: None, json: false, no_color: true }
+    }
+
+    #[test]
+    fn a_url_given_as_the_address_of_the_gateway_is_explained() {
+        let global = GlobalArgs { url: "http://127.0.0.1:9/mcp".to_owned(), ..global() };
+        for (args, told) in [
+            (add(None, &[]), "a URL or --command is needed\n"),
+            (add(None, &["group=g"]), "\"group=g\" is no URL; a server needs one, or --command\n"),
+        ] {
+            assert_eq!(
+                registration(&args, &global).unwrap_err().to_string(),
+                format!("{told}--url is the gateway's address; write: servers add a URL")
+            );
         }
     }
 
@@ -241,7 +266,7 @@ mod tests {
                 r#"{"name":"a","args":["mcp-server-time"],"command":"uvx","timeout_ms":5}"#,
             ),
         ] {
-            assert_eq!(serde_json::to_string(&registration(&args).unwrap()).unwrap(), json);
+            assert_eq!(serde_json::to_string(&registration(&args, &global()).unwrap()).unwrap(), json);
         }
         for wrong in [
             add(None, &[]),
@@ -253,7 +278,7 @@ mod tests {
             add(Some("npx"), &["args=[]"]),
             add(Some("npx"), &["http://h/mcp"]),
         ] {
-            assert!(matches!(registration(&wrong), Err(Error::Usage(_))), "{wrong:?}");
+            assert!(matches!(registration(&wrong, &global()), Err(Error::Usage(_))), "{wrong:?}");
         }
     }
 

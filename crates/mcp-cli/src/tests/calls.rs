@@ -57,6 +57,47 @@ async fn a_failover_shows_its_trace() {
 }
 
 #[tokio::test]
+async fn a_name_nobody_has_is_told_when_it_did_not_serve() {
+    let gateway = Gateway::default();
+    let servers = format!(r#"{{"items":[{}],"adapter_controls_available":false}}"#, json(&server("backup")));
+    gateway.answer("GET /api/v1/mcp/servers", 200, servers);
+    gateway.answer(INVOKE, 200, result(r#"{"content":[]}"#, ""));
+    let (code, _, err) = ask("call add --server nope --server primary", &gateway).await;
+    assert_eq!(
+        (code, err.as_str()),
+        (
+            0,
+            "warning: no server is named \"nope\"\nwarning: no server is named \"primary\"\n\
+             answered by backup, request id-1\n"
+        )
+    );
+    assert_eq!(gateway.seen().len(), 2);
+    let (_, _, err) = ask("call add --server nope --server backup", &gateway).await;
+    assert_eq!(err, "answered by backup, request id-1\n");
+    assert_eq!(gateway.seen().len(), 3, "the list is not asked for when a named server answers");
+
+    let gateway = Gateway::default();
+    gateway.answer(INVOKE, 503, FAILURE);
+    let (code, _, err) = ask("call add --server primary --json", &gateway).await;
+    assert_eq!((code, err.as_str()), (1, ""), "no list, no warning");
+}
+
+#[tokio::test]
+async fn the_servers_of_a_file_can_be_chosen_from() {
+    let served: InvocationResult = serde_json::from_str(&result(r#"{"content":[]}"#, "")).unwrap();
+    let direct = Scripted { call: Some(Ok(served)), ..Scripted::default() };
+    assert_eq!(run("call echo --config a.toml --server a --only --group g", &direct).await.0, 0);
+    assert_eq!(
+        direct.asked.lock().unwrap()[0],
+        (
+            DirectTarget::Config("a.toml".into()),
+            r#"{"tool_name":"echo","arguments":{},"preferred_servers":["a"],"preferred_only":true,"group":"g"}"#
+                .into()
+        )
+    );
+}
+
+#[tokio::test]
 async fn an_error_of_the_tool_is_shown_and_fails_the_command() {
     let gateway = Gateway::default();
     let body = result(r#"{"content":[{"type":"text","text":"no such city"}],"isError":true}"#, "");

@@ -81,7 +81,7 @@ async fn close(connection: &Connection) -> Result<(), CallError> {
 }
 
 fn not_even_tried(error: CallError) -> ConnectError {
-    ConnectError { error, profile: None, tried: Vec::new() }
+    ConnectError { error, profile: None, hint: None, tried: Vec::new() }
 }
 
 /// How an attempt on one connection ended.
@@ -151,9 +151,11 @@ impl<'a> Attempt<'a> {
 
     /// The error of a failed attempt.
     pub(crate) fn failed(self, error: CallError, profile: Option<Arc<ServerProfile>>) -> ConnectError {
+        // Whoever completed the handshake has the right address.
+        let hint = self.negotiation.hint(&error).filter(|_| profile.is_none());
         let tried = self.negotiation.into_tried();
         tracing::debug!(%error, ?tried, "no connection");
-        ConnectError { error, profile, tried }
+        ConnectError { error, profile, hint, tried }
     }
 
     fn failed_to_open(self, kind: TransportKind, error: CallError) -> ConnectError {

@@ -105,8 +105,11 @@ impl From<TransportError> for CallError {
 }
 
 /// A connection that could not be opened, or a handshake that failed on a live one.
+///
+/// Shows as the failure that decided, with the hint in brackets where there is one:
+/// `http status 401 (credentials are needed: set a header)`.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{error}")]
+#[error("{error}{}", in_brackets(*hint))]
 #[non_exhaustive]
 pub struct ConnectError {
     /// The failure that decided.
@@ -114,6 +117,12 @@ pub struct ConnectError {
     /// Set when the server accepted `initialize` but `notifications/initialized` could not be sent
     /// (contract §3.1 step 8).
     pub profile: Option<Arc<ServerProfile>>,
+    /// What to do about an HTTP status, when nothing but such came back: such a URL is often no MCP endpoint.
+    pub hint: Option<&'static str>,
     /// What was tried, in order, each with its outcome; for people. About 500 characters each at most.
     pub tried: Vec<String>,
+}
+
+fn in_brackets(hint: Option<&str>) -> String {
+    hint.map_or_else(String::new, |hint| format!(" ({hint})"))
 }

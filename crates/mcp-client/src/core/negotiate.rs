@@ -9,10 +9,10 @@ use std::time::Duration;
 use mcp_protocol::discover::newest;
 use mcp_protocol::result::{Envelope, ResultType};
 use mcp_protocol::{Era, EraPolicy, ErrorCode, JsonKind, ProtocolVersion, RawJson, RpcError};
-use mcp_transport::{TransportErrorKind, TransportKind};
+use mcp_transport::{TransportError, TransportErrorKind, TransportKind};
 
 use crate::answer::Answer;
-use crate::core::tried;
+use crate::core::{hint, tried};
 use crate::error::CallError;
 use crate::profile::ServerProfile;
 
@@ -92,11 +92,12 @@ pub(crate) struct Negotiation {
     tried: Vec<String>,
 }
 
-/// How often a probe was sent and whether its answer is out.
+/// How often a probe was sent, whether its answer is out, and whether the last was an HTTP status.
 #[derive(Debug, Default)]
 struct Progress {
     sent: u8,
     waiting: bool,
+    refused: bool,
 }
 
 /// Each probe is sent at most this often: once, and once more with another version.
@@ -135,18 +136,34 @@ impl Negotiation {
         self.tried
     }
 
+    /// What to do about `error`, with which this ended, if every probe that was sent was refused by an HTTP
+    /// status.
+    pub(crate) fn hint(&self, error: &CallError) -> Option<&'static str> {
+        let refused = match (&self.discover, &self.initialize) {
+            (Progress { refused: true, .. }, Progress { sent: 0, .. }) => hint::Refused::Discover,
+            (Progress { sent: 0, .. }, Progress { refused: true, .. }) => hint::Refused::Initialize,
+            (Progress { refused: true, .. }, Progress { refused: true, .. }) => hint::Refused::Both,
+            _ => return None,
+        };
+        hint::of_status(status(error)?, refused)
+    }
+
     /// Takes what happened. Not called any more after [`Next::Settled`] or [`Next::GiveUp`].
     pub(crate) fn on(&mut self, observed: Observed) -> Next {
         match observed {
             Observed::Outcome(probe, Ok(answer)) => {
-                self.progress(probe.era()).waiting = false;
+                let progress = self.progress(probe.era());
+                progress.waiting = false;
+                progress.refused = false;
                 match probe {
                     Probe::Discover(_) => self.on_discovered(probe, answer),
                     Probe::Initialize(_) => self.on_initialized(probe, answer),
                 }
             }
             Observed::Outcome(probe, Err(error)) => {
-                self.progress(probe.era()).waiting = false;
+                let progress = self.progress(probe.era());
+                progress.waiting = false;
+                progress.refused = status(&error).is_some();
                 self.note(probe, &error);
                 match &error {
                     CallError::Rpc { error: rpc, .. } => match probe {
@@ -368,6 +385,16 @@ impl Negotiation {
 
     fn note(&mut self, probe: Probe, outcome: &dyn fmt::Display) {
         self.tried.push(tried::entry(&probe, outcome));
+    }
+}
+
+/// The HTTP status, if the error is nothing more than that.
+fn status(error: &CallError) -> Option<u16> {
+    match error {
+        CallError::Transport(TransportError { kind: TransportErrorKind::Status { status, .. }, .. }) => {
+            Some(*status)
+        }
+        _ => None,
     }
 }
 

@@ -145,6 +145,17 @@ async fn a_server_that_never_answers_costs_the_whole_limit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_url_that_is_no_endpoint_is_told_so() {
+    let server = Server::new(TransportKind::Http, |_: &_, _: &Wire| Err(status(404)));
+    let failed = server.connect(&ConnectOptions::default()).await.unwrap_err();
+    assert_eq!(failed.error.to_string(), "http status 404", "the hint is no part of the failure itself");
+    assert_eq!(
+        failed.to_string(),
+        "http status 404 (server/discover and initialize were both refused: is this the URL of an MCP endpoint?)"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_echo_is_no_server() {
     for (kind, policy) in [
         (TransportKind::Stdio, EraPolicy::Auto),
@@ -232,8 +243,10 @@ async fn opening_and_starting_again_count_as_well() {
 
 #[tokio::test(start_paused = true)]
 async fn over_http_a_plain_refusal_is_no_verdict() {
-    for (refusal, era) in
-        [(401, None), (403, None), (400, Some(())), (404, Some(())), (405, Some(())), (500, Some(()))]
+    let credentials = "credentials are needed: set a header";
+    let denied = "access is denied: check the credentials and what they allow";
+    for (refusal, hint) in
+        [(401, Some(credentials)), (403, Some(denied)), (400, None), (404, None), (405, None), (500, None)]
     {
         let handshake_server = http(Era::Handshake, |_| own_silent());
         let server =
@@ -244,9 +257,10 @@ async fn over_http_a_plain_refusal_is_no_verdict() {
                 _ => handshake_server(out, wire),
             });
         let outcome = server.connect(&ConnectOptions::default()).await;
-        assert_eq!(outcome.is_ok(), era.is_some(), "{refusal}");
+        assert_eq!(outcome.is_err(), hint.is_some(), "{refusal}");
         if let Err(failed) = outcome {
-            assert_eq!(failed.to_string(), format!("http status {refusal}"));
+            assert_eq!(failed.hint, hint);
+            assert_eq!(failed.to_string(), format!("http status {refusal} ({})", hint.unwrap()));
             assert_eq!(server.wire().methods(), ["server/discover"]);
         }
     }

@@ -3,7 +3,7 @@ use super::*;
 use TransportKind::{Http, Stdio};
 use bytes::Bytes;
 use mcp_protocol::{Limits, Message};
-use mcp_transport::{Delivery, TransportError};
+use mcp_transport::Delivery;
 
 const MODERN: ProtocolVersion = ProtocolVersion::V2026_07_28;
 const LATEST: ProtocolVersion = ProtocolVersion::V2025_11_25;
@@ -389,4 +389,59 @@ fn what_was_tried_is_told_in_order() {
             "initialize (2025-11-25): http status 404",
         ]
     );
+}
+
+#[test]
+fn a_url_that_is_no_endpoint_gets_a_hint() {
+    let both = "server/discover and initialize were both refused: is this the URL of an MCP endpoint?";
+    let redirect = "redirects are not followed: use the URL they lead to";
+    let credentials = "credentials are needed: set a header";
+    let denied = "access is denied: check the credentials and what they allow";
+    let rows: Vec<(EraPolicy, Vec<Observed>, Option<&str>)> = vec![
+        (EraPolicy::Auto, vec![outcome(DISCOVER, status(401))], Some(credentials)),
+        (EraPolicy::Auto, vec![outcome(DISCOVER, status(403))], Some(denied)),
+        (EraPolicy::Auto, refusals(404, 404), Some(both)),
+        (EraPolicy::Auto, refusals(404, 405), Some(both)),
+        (EraPolicy::Auto, refusals(400, 401), Some(credentials)),
+        (EraPolicy::Auto, refusals(307, 307), Some(redirect)),
+        (EraPolicy::Auto, refusals(500, 502), None),
+        (EraPolicy::Auto, refusals(429, 429), None),
+        (EraPolicy::Auto, vec![outcome(DISCOVER, rpc(-32601, "")), outcome(INITIALIZE, status(404))], None),
+        (
+            EraPolicy::Auto,
+            vec![Observed::Silence(Duration::from_secs(1)), outcome(INITIALIZE, status(404))],
+            None,
+        ),
+        (EraPolicy::Auto, vec![outcome(DISCOVER, status(404)), outcome(INITIALIZE, rpc(-32601, ""))], None),
+        (
+            EraPolicy::Only(Era::Stateless),
+            vec![outcome(DISCOVER, status(404))],
+            Some("server/discover was refused: is this the URL of an MCP endpoint?"),
+        ),
+        (
+            EraPolicy::Only(Era::Handshake),
+            vec![outcome(INITIALIZE, status(405))],
+            Some("initialize was refused: is this the URL of an MCP endpoint?"),
+        ),
+    ];
+    for (policy, steps, hint) in rows {
+        let (mut negotiation, _) = Negotiation::new(policy, None, Http);
+        let name = format!("{policy:?} {steps:?}");
+        let mut last = Next::Wait;
+        for step in steps {
+            last = negotiation.on(step);
+        }
+        let error = match last {
+            Next::GiveUp(error) => error,
+            _ => match negotiation.on(Observed::Deadline(Duration::from_secs(2))) {
+                Next::GiveUp(error) => error,
+                next => panic!("{next:?}"),
+            },
+        };
+        assert_eq!(negotiation.hint(&error), hint, "{name}");
+    }
+}
+
+fn refusals(discover: u16, initialize: u16) -> Vec<Observed> {
+    vec![outcome(DISCOVER, status(discover)), outcome(INITIALIZE, status(initialize))]
 }

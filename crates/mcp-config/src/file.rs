@@ -247,9 +247,13 @@ impl Reader {
     fn structure<S: DeserializeOwned + Default>(&mut self, node: &mut Node, section: &[&str]) -> Option<S> {
         let (spec, faults) = read(node);
         let sound = faults.is_empty() && !self.values_unknown;
+        self.faults(section, faults);
+        sound.then_some(spec)
+    }
+
+    fn faults(&mut self, section: &[&str], faults: Vec<Fault>) {
         let finding = |Fault { field, at, .. }| Finding { at, message: dotted(section, &field) };
         self.findings.extend(faults.into_iter().map(finding));
-        sound.then_some(spec)
     }
 
     fn values(&mut self, section: &[&str], entry: &Entry, wrong: Vec<InvalidField>) {
@@ -278,9 +282,22 @@ impl Reader {
                 let field = InvalidField::new([], reason);
                 self.findings.push(Finding::at(entry.key_at, dotted(&path, &field)));
             }
-            let spec = self.structure::<ServerSpec>(&mut entry.node, &path);
-            let (Ok(name), Some(spec)) = (name, spec) else { continue };
+            let (spec, faults) = read::<ServerSpec>(&mut entry.node);
+            let sound = faults.is_empty();
+            self.faults(&path, faults);
+            let Ok(name) = name else { continue };
+            if self.values_unknown {
+                continue;
+            }
             let (definition, refused) = spec.judge(name, policy);
+            if !sound {
+                // The keys that could not be read are missing now. What that alone may bring about is left out:
+                // mistakes of the whole (no `command`) and refusals (an unread `allow_env`).
+                let mut wrong = definition.err().unwrap_or_default();
+                wrong.retain(|field| !field.path.is_empty());
+                self.values(&path, &entry, wrong);
+                continue;
+            }
             let kind = if self.lenient { &mut self.warnings } else { &mut self.findings };
             kind.extend(placed(&path, &entry, refused));
             match definition {

@@ -329,6 +329,16 @@ fn values_of_servers() {
                 ],
             ),
             (
+                "[servers.a]\ncomand = \"x\"\npriority = 0\n[servers.b]\ncommand = \"x\"\nenv = { NODE_OPTIONS = \"x\", \"A=B\" = \"\" }\nallow_env = \"NODE_OPTIONS\"\nprobe = \"tcp\"\n",
+                &[
+                    "f:2:1: `servers.a.comand`: unknown key; did you mean `command`?",
+                    "f:3:12: `servers.a.priority`: must be 1 to 100",
+                    "f:6:37: `servers.b.env.\"A=B\"`: is no name of an environment variable",
+                    "f:7:13: `servers.b.allow_env`: must be a list, not a string",
+                    "f:8:9: `servers.b.probe`: must be one of `auto`, `http_get`, `mcp_ping`, `mcp_discover`",
+                ],
+            ),
+            (
                 "[servers.a]\ncommand = \"x\"\ngroup = \"b\"\n\n[servers.b]\ncommand = \"x\"\ngroup = \"b\"\n",
                 &[
                     "f:3:9: `servers.a.group`: must not be the name of a server: servers and groups share one set of names",

@@ -1,6 +1,6 @@
 //! From the client's errors to the registry's categories. Source: contract §4.5.
 
-use mcp_client::CallError;
+use mcp_client::{CallError, ConnectError};
 use mcp_registry::{CallFailure, ErrorCategory, Failure};
 use mcp_transport::{TransportError, TransportErrorKind};
 
@@ -11,6 +11,11 @@ pub(crate) fn of_call(error: &CallError) -> CallFailure {
         _ => None,
     };
     CallFailure { failure: of_error(error), delivery: error.delivery(), rpc_code }
+}
+
+/// Class and text of a connection that could not be made, with what to do about it where that is clear.
+pub(crate) fn of_connect(error: &ConnectError) -> Failure {
+    Failure::new(of_error(&error.error).category, shorten(error.to_string()))
 }
 
 /// Class and text of any failed exchange.

@@ -250,7 +250,7 @@ impl Refused {
 impl From<ConnectError> for Refused {
     fn from(error: ConnectError) -> Self {
         let partial = error.profile.as_deref().map(handshake);
-        Self { failure: failure::of_error(&error.error), partial, tried: error.tried }
+        Self { failure: failure::of_connect(&error), partial, tried: error.tried }
     }
 }
 

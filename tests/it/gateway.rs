@@ -14,3 +14,4 @@ mod files;
 mod first_use;
 mod hang;
 mod load;
+mod reload;

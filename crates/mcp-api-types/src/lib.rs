@@ -13,6 +13,7 @@ mod error;
 mod event;
 mod invoke;
 mod ready;
+mod reload;
 mod server;
 mod session;
 
@@ -26,6 +27,7 @@ pub use invoke::{
     InvokeResource, InvokeTool, Stage,
 };
 pub use ready::{Health, Ready, ReadyState};
+pub use reload::ReloadReport;
 pub use server::{
     CapabilitySnapshot, ConnectionState, ConnectionStats, Era, ForceQuery, HealthView, RegisterServer,
     Server, ServerList, ServerTools, Status, TransportKind,

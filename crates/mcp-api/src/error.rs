@@ -19,6 +19,8 @@ pub(crate) enum ApiError {
     Full(RegistryFull),
     /// 403
     StdioNotAllowed,
+    /// 409
+    NothingToReload,
     /// 415
     ContentType,
     /// 413
@@ -38,6 +40,15 @@ impl ApiError {
             kind: "value_error".into(),
         };
         Self::Invalid(ValidationError { detail: fields.into_iter().map(issue).collect() })
+    }
+}
+
+impl ApiError {
+    /// 422 for the configuration file.
+    pub(crate) fn configuration(mistakes: Vec<String>) -> Self {
+        let issue =
+            |msg| ValidationIssue { loc: vec!["configuration".into()], msg, kind: "value_error".into() };
+        Self::Invalid(ValidationError { detail: mistakes.into_iter().map(issue).collect() })
     }
 }
 
@@ -72,6 +83,9 @@ impl IntoResponse for ApiError {
                  into the configuration file"
                     .into(),
             ),
+            Self::NothingToReload => {
+                detail(StatusCode::CONFLICT, "the gateway was started without a configuration file".into())
+            }
             Self::ContentType => {
                 detail(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body as application/json".into())
             }

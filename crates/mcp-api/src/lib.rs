@@ -7,6 +7,7 @@ mod events;
 mod extract;
 mod health;
 mod invoke;
+mod reload;
 mod router;
 mod servers;
 mod sessions;
@@ -15,6 +16,7 @@ mod tools;
 
 pub use auth::ApiKeys;
 pub use invoke::{invocation_failure, result_body, tool_call};
+pub use reload::{Reload, ReloadError};
 pub use router::router;
 pub use state::{ApiState, Settings};
 pub use tools::server_tools;

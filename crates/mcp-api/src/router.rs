@@ -9,7 +9,7 @@ use mcp_api_types::{BASE_PATH, ErrorDetail};
 
 use crate::auth::require_key;
 use crate::state::ApiState;
-use crate::{events, health, invoke, servers, sessions, tools};
+use crate::{events, health, invoke, reload, servers, sessions, tools};
 
 /// Largest body of an invocation in bytes, of anything else a quarter of it (reliability §6).
 const MAX_BODY: usize = 4 << 20;
@@ -68,6 +68,7 @@ fn admin_routes() -> Vec<(&'static str, MethodRouter<ApiState>)> {
         ("/invocation-events", get(events::invocation)),
         ("/registry-events", get(events::registry)),
         ("/adapter-sessions", get(sessions::list)),
+        ("/reload", post(reload::reload)),
     ]
 }
 

@@ -8,6 +8,7 @@ use mcp_manager::Manager;
 use mcp_registry::Timestamp;
 
 use crate::auth::ApiKeys;
+use crate::reload::Reload;
 
 /// How the API behaves.
 #[derive(Debug, Clone)]
@@ -26,6 +27,7 @@ pub struct ApiState(Arc<Shared>);
 struct Shared {
     manager: Manager,
     settings: Settings,
+    reloader: Option<Arc<dyn Reload>>,
     started_at: Timestamp,
     started: AtomicBool,
 }
@@ -34,8 +36,18 @@ impl ApiState {
     /// An API that is not ready yet.
     #[must_use]
     pub fn new(manager: Manager, settings: Settings) -> Self {
+        Self::build(manager, settings, None)
+    }
+
+    /// The same, with a configuration that can be read again.
+    #[must_use]
+    pub fn with_reload(manager: Manager, settings: Settings, reloader: Arc<dyn Reload>) -> Self {
+        Self::build(manager, settings, Some(reloader))
+    }
+
+    fn build(manager: Manager, settings: Settings, reloader: Option<Arc<dyn Reload>>) -> Self {
         let started_at = manager.now();
-        Self(Arc::new(Shared { manager, settings, started_at, started: AtomicBool::new(false) }))
+        Self(Arc::new(Shared { manager, settings, reloader, started_at, started: AtomicBool::new(false) }))
     }
 
     /// From now on `/readyz` says ready, until the manager shuts down.
@@ -53,6 +65,10 @@ impl ApiState {
 
     pub(crate) fn manager(&self) -> &Manager {
         &self.0.manager
+    }
+
+    pub(crate) fn reloader(&self) -> Option<&Arc<dyn Reload>> {
+        self.0.reloader.as_ref()
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -6,6 +6,7 @@ mod demo;
 mod demo_servers;
 mod direct;
 mod logging;
+mod reload;
 mod serve;
 mod signals;
 

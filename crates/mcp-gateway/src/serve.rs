@@ -17,7 +17,8 @@ use crate::Failed;
 use crate::args::ServeArgs;
 use crate::connector::AnyConnector;
 use crate::demo_servers::DemoServers;
-use crate::signals::Signals;
+use crate::reload::Reloader;
+use crate::signals::{Hangup, Signals};
 
 /// Time that is left to close connections once the second signal has come.
 const HARD_STOP: Duration = Duration::from_secs(2);
@@ -29,6 +30,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
         config.gateway.listen_on(listen).map_err(|error| Failed::new(Exit::InvalidConfig, error))?;
     }
     let mut signals = Signals::listen().map_err(|error| Failed::new(Exit::Failed, error))?;
+    let mut hangup = Hangup::listen().map_err(|error| Failed::new(Exit::Failed, error))?;
     // Before anything is started: a taken port is the usual reason not to start at all.
     let listener = bind(&config.gateway.listen).await?;
     let address = listener.local_addr().map_err(|error| Failed::new(Exit::Failed, error))?;
@@ -39,9 +41,11 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
         None => Some(DemoServers::start().await.map_err(|error| Failed::because(Exit::Failed, &error))?),
     };
     let definitions = demo.as_ref().map_or(config.servers, |demo| demo.definitions.clone());
+    let names = definitions.iter().map(|definition| definition.name.clone()).collect();
     for definition in definitions {
         manager.register(definition).map_err(|error| Failed::new(Exit::InvalidConfig, error))?;
     }
+    let reloader = config.source.map(|path| Reloader::new(path, manager.clone(), names));
     manager.start_monitor();
     // In the background: a server that takes its time delays nobody but its own callers.
     tokio::spawn({
@@ -51,7 +55,10 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
 
     let settings =
         Settings { api_keys: ApiKeys::new(&config.gateway.api_keys), version: env!("CARGO_PKG_VERSION") };
-    let state = ApiState::new(manager.clone(), settings);
+    let state = match &reloader {
+        Some(reloader) => ApiState::with_reload(manager.clone(), settings, reloader.clone()),
+        None => ApiState::new(manager.clone(), settings),
+    };
     let router = mcp_api::router(state.clone()).layer(hosts.layer());
     state.set_ready();
     tracing::info!(servers = manager.table().servers().len(), "listening on http://{address}");
@@ -62,7 +69,19 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
     let serving = tokio::spawn(mcp_serve_http::serve(listener, router, limits, async move {
         let _ = stopped.await; // an error means that `stop` is gone, which is the same
     }));
-    let signal = signals.next().await;
+    let watching = reloader.clone().map(|reloader| tokio::spawn(reloader.watch()));
+    let signal = loop {
+        tokio::select! {
+            signal = signals.next() => break signal,
+            () = hangup.next() => match &reloader {
+                Some(reloader) => reloader.reload_because("SIGHUP").await,
+                None => tracing::info!("SIGHUP: there is no configuration file to read again"),
+            },
+        }
+    };
+    if let Some(watching) = watching {
+        watching.abort();
+    }
     tracing::info!(signal, ?grace, "shutting down; another signal ends it at once");
     drop(stop);
 

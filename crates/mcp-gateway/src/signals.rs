@@ -1,4 +1,4 @@
-//! The signals that end the process.
+//! The signals that end the process, and the one that asks it to read its configuration again.
 
 use std::io;
 
@@ -40,5 +40,29 @@ impl Signals {
     pub(crate) async fn next(&mut self) -> &'static str {
         self.interrupt.recv().await;
         "Ctrl-C"
+    }
+}
+
+/// Waits for the signal that asks for the configuration to be read again.
+pub(crate) struct Hangup {
+    #[cfg(unix)]
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Hangup {
+    /// From now on SIGHUP no longer ends the process.
+    pub(crate) fn listen() -> io::Result<Self> {
+        #[cfg(unix)]
+        return Ok(Self { hangup: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())? });
+        #[cfg(windows)]
+        Ok(Self {})
+    }
+
+    /// Resolves when it comes; never where there is no such signal.
+    pub(crate) async fn next(&mut self) {
+        #[cfg(unix)]
+        self.hangup.recv().await;
+        #[cfg(windows)]
+        std::future::pending::<()>().await;
     }
 }

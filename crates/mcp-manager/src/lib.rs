@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod apply;
 mod call;
 mod diagnostics;
 mod failure;
@@ -13,6 +14,7 @@ mod shutdown;
 mod timer;
 mod tools;
 
+pub use apply::Applied;
 pub use call::{Invocation, RoutedCall};
 pub use diagnostics::{ConnectionReport, Freshness, SessionState};
 pub use manager::{Manager, Setup, UnknownServer};

@@ -160,15 +160,20 @@ impl Manager {
     /// # Errors
     /// [`UnknownServer`].
     pub async fn unregister(&self, name: &str) -> Result<(), UnknownServer> {
+        self.server(name)?;
+        if let Some(session) = self.remove(name) {
+            self.0.end_or_drain(session).await;
+        }
+        Ok(())
+    }
+
+    /// Removes a server, if there is one; returns the session to end.
+    pub(crate) fn remove(&self, name: &str) -> Option<Arc<Session>> {
         let link = self.0.change(|state, now| {
             state.registry.unregister(now, name)?;
             state.links.remove(name)
         });
-        let link = link.ok_or_else(|| self.unknown(name))?;
-        if let Some(session) = link.retire() {
-            self.0.end_or_drain(session).await;
-        }
-        Ok(())
+        link.and_then(|link| link.retire())
     }
 
     /// The record of a server.

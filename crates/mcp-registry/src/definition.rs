@@ -35,7 +35,7 @@ impl ProbeKind {
 }
 
 /// One server as configured. Source: contract §7.4.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Definition {
     /// Key of the registry.

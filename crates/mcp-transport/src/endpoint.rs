@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 /// The transports a server can be reached through.
@@ -28,7 +28,7 @@ impl fmt::Display for TransportKind {
 }
 
 /// Where a server is. Secrets in it do not show in `Debug`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Endpoint {
     /// A program to start.
@@ -105,5 +105,61 @@ impl HttpEndpoint {
     #[must_use]
     pub fn new(url: Url) -> Self {
         Self { url, headers: Vec::new(), allow_insecure_http: false }
+    }
+}
+
+/// Equal if a server reached through one would be reached the same way through the other, secrets included.
+impl PartialEq for StdioEndpoint {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { command, args, env, inherit_env, allow_env, cwd } = self;
+        let secrets = |env: &BTreeMap<String, SecretString>| -> Vec<(String, String)> {
+            env.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect()
+        };
+        (command, args, inherit_env, allow_env, cwd)
+            == (&other.command, &other.args, &other.inherit_env, &other.allow_env, &other.cwd)
+            && secrets(env) == secrets(&other.env)
+    }
+}
+
+impl Eq for StdioEndpoint {}
+
+/// Equal if a server reached through one would be reached the same way through the other, secrets included.
+impl PartialEq for HttpEndpoint {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { url, headers, allow_insecure_http } = self;
+        let same = |((name, value), (other_name, other_value)): (
+            &(String, SecretString),
+            &(String, SecretString),
+        )| { name == other_name && value.expose_secret() == other_value.expose_secret() };
+        (url, allow_insecure_http) == (&other.url, &other.allow_insecure_http)
+            && headers.len() == other.headers.len()
+            && headers.iter().zip(&other.headers).all(same)
+    }
+}
+
+impl Eq for HttpEndpoint {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_differ_by_their_secrets_too() {
+        let stdio = |key: &str| {
+            let mut endpoint = StdioEndpoint::new("server", ["-v"]);
+            endpoint.env.insert("KEY".into(), key.into());
+            Endpoint::Stdio(endpoint)
+        };
+        assert_eq!(stdio("a"), stdio("a"));
+        assert_ne!(stdio("a"), stdio("b"));
+        let http = |key: &str| {
+            let mut endpoint = HttpEndpoint::new("https://a.example/mcp".parse().unwrap());
+            endpoint.headers.push(("Authorization".into(), key.into()));
+            Endpoint::Http(endpoint)
+        };
+        assert_eq!(http("a"), http("a"));
+        assert_ne!(http("a"), http("b"));
+        assert_ne!(http("a"), Endpoint::Http(HttpEndpoint::new("https://a.example/mcp".parse().unwrap())));
+        assert_ne!(stdio("a"), http("a"));
     }
 }

@@ -261,3 +261,13 @@ async fn s05_without_a_key_only_the_public_list_answers() {
         assert_eq!(ask("GET", path, None).await.0, StatusCode::OK, "{path}");
     }
 }
+
+#[tokio::test]
+async fn without_a_configuration_file_there_is_nothing_to_reload() {
+    let world = World::new(&[], |_| {});
+    let (status, body) = world.post("/api/v1/mcp/reload", "").await;
+    assert_eq!(
+        (status, body),
+        (409, json!({"detail": "the gateway was started without a configuration file"}))
+    );
+}

@@ -170,3 +170,31 @@ async fn a_flapping_server_keeps_its_record_consistent() {
         world.advance(10);
     }
 }
+
+#[tokio::test]
+async fn a_new_configuration_leaves_alone_what_did_not_change() {
+    let world = World::new(&["kept", "moved", "gone", "other"], |policy| policy.max_servers = 5);
+    for name in ["kept", "moved", "gone", "other"] {
+        world.manager.initialize(name, false).await.unwrap();
+    }
+    let mut moved = definition("moved");
+    moved.priority = 7;
+    let before: Vec<_> = ["kept", "moved", "gone"].iter().map(|name| name.parse().unwrap()).collect();
+    let desired = vec![definition("kept"), moved, definition("new")];
+    let applied = world.manager.apply(&before, desired).unwrap();
+    let names =
+        |names: &[mcp_registry::ServerName]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(&applied.unchanged), ["kept"]);
+    assert_eq!(names(&applied.changed), ["moved"]);
+    assert_eq!(names(&applied.added), ["new"]);
+    assert_eq!(names(&applied.removed), ["gone"]);
+    let seen: Vec<_> =
+        world.manager.table().servers().iter().map(|record| record.name().to_string()).collect();
+    assert_eq!(seen, ["kept", "moved", "new", "other"]);
+    assert!(world.record("kept").initialized && world.record("other").initialized);
+    assert!(!world.record("moved").initialized);
+
+    let many = ["a", "b", "c", "d", "e"].map(definition).to_vec();
+    assert_eq!(world.manager.apply(&[], many).unwrap_err().limit, 5);
+    assert_eq!(world.manager.table().servers().len(), 4, "nothing has changed");
+}

@@ -23,6 +23,19 @@ pub struct GatewaySettings {
     pub allowed_origins: Vec<String>,
 }
 
+/// Equal if a gateway would serve the same clients the same way, keys included.
+impl PartialEq for GatewaySettings {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { listen, api_keys, allowed_hosts, allowed_origins } = self;
+        let exposed = |keys: &[SecretString]| -> Vec<String> {
+            keys.iter().map(|key| key.expose_secret().to_owned()).collect()
+        };
+        (listen, allowed_hosts, allowed_origins)
+            == (&other.listen, &other.allowed_hosts, &other.allowed_origins)
+            && exposed(api_keys) == exposed(&other.api_keys)
+    }
+}
+
 /// A gateway that others can reach must ask for a key. Source: reliability, S01.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use mcp_api::{Reload, ReloadError};
 use mcp_api_types::ReloadReport;
-use mcp_config::{Config, ConfigError};
+use mcp_config::{Config, ConfigError, GatewaySettings};
 use mcp_manager::Manager;
 use mcp_registry::{Policy, ServerName};
 use tokio::sync::Mutex;
@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct Reloader {
     path: PathBuf,
     manager: Manager,
+    /// What needs a restart to take effect, as the file had it at the start.
+    gateway: GatewaySettings,
     policy: Policy,
     /// The servers that came from the file. Locked while it is read, so that two reloads do not mix.
     servers: Mutex<Vec<ServerName>>,
@@ -28,9 +30,14 @@ pub(crate) struct Reloader {
 
 impl Reloader {
     /// For a configuration whose servers are registered already.
-    pub(crate) fn new(path: PathBuf, manager: Manager, servers: Vec<ServerName>) -> Arc<Self> {
+    pub(crate) fn new(
+        path: PathBuf,
+        manager: Manager,
+        gateway: GatewaySettings,
+        servers: Vec<ServerName>,
+    ) -> Arc<Self> {
         let policy = manager.policy().clone();
-        Arc::new(Self { path, manager, policy, servers: Mutex::new(servers) })
+        Arc::new(Self { path, manager, gateway, policy, servers: Mutex::new(servers) })
     }
 
     /// A valid file is applied without touching servers that did not change, a wrong one not at all.
@@ -38,8 +45,9 @@ impl Reloader {
         let mut servers = self.servers.lock().await;
         let config = Config::load(&self.path, &mcp_config::process_env).map_err(|error| mistakes(&error))?;
         let mut warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
-        if config.policy != self.policy {
-            warnings.push("changes of [policy] take effect at the next start".into());
+        let later = [("policy", config.policy != self.policy), ("gateway", config.gateway != self.gateway)];
+        for (section, _) in later.into_iter().filter(|(_, changed)| *changed) {
+            warnings.push(format!("changes of [{section}] take effect at the next start"));
         }
         let names = config.servers.iter().map(|definition| definition.name.clone()).collect();
         let applied = self

@@ -26,6 +26,7 @@ const HARD_STOP: Duration = Duration::from_secs(2);
 /// Runs until a signal asks for the end.
 pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
     let mut config = load(&args)?;
+    let as_written = config.gateway.clone();
     if let Some(listen) = args.listen {
         config.gateway.listen_on(listen).map_err(|error| Failed::new(Exit::InvalidConfig, error))?;
     }
@@ -45,7 +46,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
     for definition in definitions {
         manager.register(definition).map_err(|error| Failed::new(Exit::InvalidConfig, error))?;
     }
-    let reloader = config.source.map(|path| Reloader::new(path, manager.clone(), names));
+    let reloader = config.source.map(|path| Reloader::new(path, manager.clone(), as_written, names));
     manager.start_monitor();
     // In the background: a server that takes its time delays nobody but its own callers.
     tokio::spawn({

@@ -50,7 +50,17 @@ async fn a_changed_file_touches_only_what_changed_and_a_wrong_one_nothing() {
     assert_eq!(status, 200, "{body}");
     let report: ReloadReport = serde_json::from_str(&body).unwrap();
     assert_eq!(report.unchanged, ["kept", "third"]);
+    assert_eq!(report.warnings, [""; 0]);
     assert_eq!((report.added.len(), report.changed.len(), report.removed.len()), (0, 0, 0));
+
+    // What needs a restart is said.
+    let sections = "[gateway]\nallowed_hosts = [\"gateway.test\"]\n[policy]\nunreachable_after = 7\n";
+    write(&format!("{}{sections}", file(&["kept", "third"]).text()));
+    let (status, body) = answer(gateway.request(Method::POST, "/api/v1/mcp/reload")).await;
+    assert_eq!(status, 200, "{body}");
+    let report: ReloadReport = serde_json::from_str(&body).unwrap();
+    let later = |section| format!("changes of [{section}] take effect at the next start");
+    assert_eq!(report.warnings, [later("policy"), later("gateway")]);
 
     assert_eq!(gateway.server("kept").await.details["pid"], pid, "its process was never touched");
     gateway.stop().await;

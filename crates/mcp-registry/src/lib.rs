@@ -8,6 +8,7 @@ mod journal;
 mod name;
 mod plan;
 mod policy;
+mod random;
 mod record;
 mod registry;
 mod routing;
@@ -24,6 +25,7 @@ pub use journal::Journal;
 pub use name::{InvalidServerName, ServerName};
 pub use plan::{Attempt, CallFailure, CallSafety, FailureCode, InvocationError, Plan, Stage, Verdict};
 pub use policy::{AmbiguousFailover, Policy, ResetRetryOn, RpcErrorPolicy};
+pub use random::{Random, SystemRandom};
 pub use record::{
     CapabilitySnapshot, ConnectionState, Generation, HealthView, KnownTool, KnownTools, ServerKey,
     ServerRecord, Status, ToolHints,

@@ -2,7 +2,9 @@
 
 mod clock;
 mod cluster;
+mod dice;
 mod server;
 
 pub use clock::ManualClock;
 pub use cluster::{Action, ScriptedCluster, Toggle, Traffic, UnknownAction};
+pub use dice::Dice;

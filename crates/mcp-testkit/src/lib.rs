@@ -4,6 +4,7 @@ mod clock;
 mod cluster;
 mod dice;
 mod server;
+pub mod sim;
 
 pub use clock::ManualClock;
 pub use cluster::{Action, ScriptedCluster, Toggle, Traffic, UnknownAction};

@@ -1,0 +1,28 @@
+//! Seeded simulators: random but repeatable days in the life of servers, checked step by step.
+
+use std::time::Duration;
+
+pub mod core;
+
+/// What one seed went through without a broken rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Run {
+    /// Steps taken, each followed by all checks.
+    pub steps: u64,
+    /// Time that passed on the simulated clock.
+    pub simulated: Duration,
+}
+
+/// A rule that did not hold. The same seed breaks it again at the same step.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("seed {seed}, step {step}: {invariant}: {what}; replay with `cargo xtask sim --seed {seed}`")]
+pub struct Broken {
+    /// Which seed.
+    pub seed: u64,
+    /// At which step, from 1.
+    pub step: u64,
+    /// Which rule.
+    pub invariant: &'static str,
+    /// What happened instead.
+    pub what: String,
+}

@@ -23,7 +23,7 @@ const LAYERS: &[Layer] = &[
     Layer { level: 3, name: "mcp-demo-server", uses: &["mcp-protocol", "mcp-serve-http", "mcp-transport-stdio"] },
     Layer { level: 3, name: "mcp-config", uses: &["mcp-protocol", "mcp-registry", "mcp-transport", "mcp-transport-stdio"] },
     Layer { level: 3, name: "mcp-manager", uses: &["mcp-client", "mcp-protocol", "mcp-registry", "mcp-transport"] },
-    Layer { level: 3, name: "mcp-testkit", uses: &["mcp-protocol", "mcp-registry", "mcp-transport"] },
+    Layer { level: 4, name: "mcp-testkit", uses: &["mcp-manager", "mcp-protocol", "mcp-registry", "mcp-transport"] },
     Layer { level: 5, name: "mcp-api", uses: &["mcp-api-types", "mcp-config", "mcp-manager", "mcp-protocol", "mcp-registry", "mcp-transport"] },
     Layer { level: 5, name: "mcp-cli", uses: &["mcp-api-types", "mcp-config"] },
     Layer { level: 6, name: "mcp-gateway", uses: &["mcp-api", "mcp-api-types", "mcp-cli", "mcp-client", "mcp-config", "mcp-demo-server", "mcp-manager",

@@ -3,9 +3,11 @@
 mod clock;
 mod cluster;
 mod dice;
+mod history;
 mod server;
 pub mod sim;
 
 pub use clock::ManualClock;
 pub use cluster::{Action, ScriptedCluster, Toggle, Traffic, UnknownAction};
 pub use dice::Dice;
+pub use history::{History, Invariant, Outcome, Promise, Tally, Violation};

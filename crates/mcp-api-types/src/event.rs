@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ConnectionState, ErrorCategory, Status};
 
-/// The body of the event endpoints: `{"items": […]}`, oldest first (contract §5.5).
+/// `{"items": […]}`: the body of the event endpoints, oldest first (contract §5.5), and of `GET /health`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemList<T> {
-    /// The events that pass the filters.
+    /// The events that pass the filters, or the servers by name.
     pub items: Vec<T>,
 }
 

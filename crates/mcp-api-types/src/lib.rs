@@ -12,6 +12,7 @@
 mod error;
 mod event;
 mod invoke;
+mod manage;
 mod ready;
 mod reload;
 mod server;
@@ -26,6 +27,7 @@ pub use invoke::{
     Attempt, Delivery, ErrorCategory, FailureCode, InvocationError, InvocationFailure, InvocationResult,
     InvokeResource, InvokeTool, Stage,
 };
+pub use manage::{Mark, MarkServer, RegistryStats, ServerHealth};
 pub use ready::{Health, Ready, ReadyState};
 pub use reload::ReloadReport;
 pub use server::{

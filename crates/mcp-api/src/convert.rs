@@ -39,11 +39,7 @@ pub(crate) fn server(manager: &Manager, record: &ServerRecord) -> api::Server {
         adapter_session: session.map(adapter_session),
         transport: transport(record.definition.endpoint.kind()),
         connection_state: connection_state(record.connection_state),
-        health_view: match record.health_view() {
-            HealthView::Unknown => api::HealthView::Unknown,
-            HealthView::Healthy => api::HealthView::Healthy,
-            HealthView::Unhealthy => api::HealthView::Unhealthy,
-        },
+        health_view: health_view(record.health_view()),
         consecutive_failures: record.consecutive_failures,
         response_time_ms: record.response_time.map(millis),
         era: match record.era {
@@ -57,6 +53,26 @@ pub(crate) fn server(manager: &Manager, record: &ServerRecord) -> api::Server {
         priority: Some(record.definition.priority),
         tools: record.tools.as_ref().map(|tools| tools.keys().map(ToString::to_string).collect()),
         details: connection.map(details).unwrap_or_default(),
+    }
+}
+
+/// The part of it that tells of its health.
+pub(crate) fn health(record: &ServerRecord) -> api::ServerHealth {
+    api::ServerHealth {
+        server: record.name().to_string(),
+        health_view: health_view(record.health_view()),
+        last_checked_at: instant(record.last_checked_at()),
+        response_time_ms: record.response_time.map(millis),
+        error_message: record.last_error.as_deref().map(str::to_owned),
+        consecutive_failures: record.consecutive_failures,
+    }
+}
+
+fn health_view(view: HealthView) -> api::HealthView {
+    match view {
+        HealthView::Unknown => api::HealthView::Unknown,
+        HealthView::Healthy => api::HealthView::Healthy,
+        HealthView::Unhealthy => api::HealthView::Unhealthy,
     }
 }
 
@@ -75,7 +91,8 @@ fn details(connection: ConnectionReport) -> BTreeMap<String, String> {
     connection.details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn snapshot(snapshot: &CapabilitySnapshot) -> api::CapabilitySnapshot {
+/// What a server said of itself.
+pub(crate) fn snapshot(snapshot: &CapabilitySnapshot) -> api::CapabilitySnapshot {
     api::CapabilitySnapshot {
         protocol_version: snapshot.protocol_version.clone(),
         server_info: snapshot.server_info.as_ref().and_then(raw),

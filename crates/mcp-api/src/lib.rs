@@ -7,6 +7,7 @@ mod events;
 mod extract;
 mod health;
 mod invoke;
+mod manage;
 mod reload;
 mod router;
 mod servers;

@@ -9,7 +9,7 @@ use mcp_api_types::{BASE_PATH, ErrorDetail};
 
 use crate::auth::require_key;
 use crate::state::ApiState;
-use crate::{events, health, invoke, reload, servers, sessions, tools};
+use crate::{events, health, invoke, manage, reload, servers, sessions, tools};
 
 /// Largest body of an invocation in bytes, of anything else a quarter of it (reliability §6).
 const MAX_BODY: usize = 4 << 20;
@@ -55,15 +55,20 @@ fn admin_routes() -> Vec<(&'static str, MethodRouter<ApiState>)> {
         ("/servers/initialize", post(servers::initialize_all)),
         ("/servers/connect", post(servers::connect_all)),
         ("/servers/refresh-tools", post(tools::refresh_all)),
-        ("/servers/{name}", get(servers::get).delete(servers::delete)),
+        ("/servers/{name}", get(servers::get).put(servers::update).delete(servers::delete)),
         ("/servers/{name}/health-check", post(servers::check)),
         ("/servers/{name}/initialize", post(servers::initialize)),
         ("/servers/{name}/connect", post(servers::connect)),
+        ("/servers/{name}/capabilities", get(manage::capabilities)),
+        ("/servers/{name}/health", get(manage::health)),
+        ("/servers/{name}/mark", post(manage::mark)),
         ("/servers/{name}/tools", get(tools::of_server)),
         ("/servers/{name}/refresh-tools", post(tools::refresh)),
         ("/servers/{name}/adapter/invalidate", post(sessions::invalidate)),
         ("/servers/{name}/adapter/refresh", post(sessions::refresh)),
         ("/server-tools", get(tools::all)),
+        ("/health", get(manage::health_of_all)),
+        ("/stats", get(manage::stats)),
         ("/events", get(events::connection)),
         ("/invocation-events", get(events::invocation)),
         ("/registry-events", get(events::registry)),

@@ -1,11 +1,11 @@
-//! The registry over HTTP: endpoints 1–10 of contract §6.2.
+//! The registry over HTTP: endpoints 1–10 of contract §6.2, and 22 of §6.3.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use mcp_api_types::{ForceQuery, Server, ServerList};
-use mcp_config::Registration;
-use mcp_registry::ServerRecord;
+use mcp_config::{InvalidField, Registration};
+use mcp_registry::{Definition, ServerRecord};
 use mcp_transport::TransportKind;
 use std::sync::Arc;
 
@@ -27,14 +27,36 @@ pub(crate) async fn register(
     JsonText(body): JsonText,
 ) -> Result<(StatusCode, Json<Server>), ApiError> {
     let text = String::from_utf8_lossy(&body);
-    let registration = Registration::from_json(&text).map_err(ApiError::fields)?;
+    let definition = definition(&state, Registration::from_json(&text))?;
+    let record = state.manager().register(definition)?;
+    Ok((StatusCode::CREATED, Json(convert::server(state.manager(), &record))))
+}
+
+/// `PUT /servers/{name}`: replaces the definition of a server that is registered.
+pub(crate) async fn update(
+    State(state): State<ApiState>,
+    ServerPath(name): ServerPath,
+    JsonText(body): JsonText,
+) -> One {
+    let registered = state.manager().server(&name)?;
+    let text = String::from_utf8_lossy(&body);
+    let definition = definition(&state, Registration::replacing(registered.name(), &text))?;
+    one(&state, state.manager().register(definition)?)
+}
+
+/// The definition a body stands for, unless it may not be registered this way.
+fn definition(
+    state: &ApiState,
+    registration: Result<Registration, Vec<InvalidField>>,
+) -> Result<Definition, ApiError> {
     let policy = state.manager().policy();
-    let definition = registration.into_definition(policy).map_err(ApiError::fields)?;
+    let definition = registration
+        .and_then(|registration| registration.into_definition(policy))
+        .map_err(ApiError::fields)?;
     if definition.endpoint.kind() == TransportKind::Stdio && !policy.allow_stdio_registration {
         return Err(ApiError::StdioNotAllowed);
     }
-    let record = state.manager().register(definition)?;
-    Ok((StatusCode::CREATED, Json(convert::server(state.manager(), &record))))
+    Ok(definition)
 }
 
 /// `GET /servers/{name}`

@@ -145,7 +145,7 @@ const IDLE_POLICY_KEYS: &[&str] = &[
 ];
 
 /// Keys of a server that nothing reads yet.
-const IDLE_SERVER_KEYS: &[&str] = &["critical", "forward_user_token", "max_retries", "retry_delay_ms"];
+const IDLE_SERVER_KEYS: &[&str] = &["forward_user_token", "max_retries", "retry_delay_ms"];
 
 /// Reads the sections of a document and collects what is wrong.
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! The body of `POST /servers`.
+//! The bodies of `POST /servers` and `PUT /servers/{name}`.
 
 use mcp_registry::{Definition, Policy, ServerName};
 
@@ -25,16 +25,39 @@ impl Registration {
     /// Every field that is unknown or of the wrong type, without its value; an empty path if this is no
     /// JSON object at all.
     pub fn from_json(body: &str) -> Result<Self, Vec<InvalidField>> {
+        Self::read(body, |name| match name {
+            Some(Value::Text(text)) => server_name(&text),
+            Some(_) => Err("must be a string".into()),
+            None => Err("is missing".into()),
+        })
+    }
+
+    /// The same for a server that is registered already: `name` may be left out, but not differ.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_json`](Self::from_json).
+    pub fn replacing(registered: &ServerName, body: &str) -> Result<Self, Vec<InvalidField>> {
+        Self::read(body, |name| match name {
+            Some(Value::Text(text)) if text != registered.as_str() => {
+                Err("must be that of the path; to rename a server, register it anew and remove the old one"
+                    .into())
+            }
+            Some(Value::Text(_)) | None => Ok(registered.clone()),
+            Some(_) => Err("must be a string".into()),
+        })
+    }
+
+    fn read(
+        body: &str,
+        judge: impl FnOnce(Option<Value>) -> Result<ServerName, String>,
+    ) -> Result<Self, Vec<InvalidField>> {
         let mut node =
             from_json::parse(body).map_err(|finding| vec![InvalidField::new([], finding.message)])?;
         if !matches!(node.value, Value::Table(_)) {
             return Err(vec![InvalidField::new([], "must be a JSON object")]);
         }
-        let name = match node.take("name").map(|entry| entry.node.value) {
-            Some(Value::Text(text)) => server_name(&text),
-            Some(_) => Err("must be a string".into()),
-            None => Err("is missing".into()),
-        };
+        let name = judge(node.take("name").map(|entry| entry.node.value));
         let (spec, faults) = read::read(&mut node);
         let mut fields: Vec<InvalidField> = faults.into_iter().map(|fault| fault.field).collect();
         match name {
@@ -90,6 +113,22 @@ mod tests {
         let definition = registration.into_definition(&policy).unwrap();
         assert_eq!((definition.priority, definition.group), (7, None));
         assert_eq!(definition.request_timeout, policy.request_timeout);
+    }
+
+    #[test]
+    fn a_replacement_keeps_its_name() {
+        let registered: ServerName = "files".parse().unwrap();
+        for (body, name) in [
+            (r#"{"url": "https://a"}"#, Ok("files")),
+            (r#"{"name": "files", "url": "https://a"}"#, Ok("files")),
+            (r#"{"name": "other", "url": "https://a"}"#, Err("name")),
+            (r#"{"name": 3, "url": "https://a"}"#, Err("name")),
+            (r#"{"ulr": "https://a"}"#, Err("ulr")),
+        ] {
+            let read = Registration::replacing(&registered, body);
+            let got = read.as_ref().map(|registration| registration.name().as_str());
+            assert_eq!(got.map_err(|fields| &*fields[0].path[0]), name, "{body}");
+        }
     }
 
     #[test]

@@ -232,14 +232,14 @@ fn json_takes_the_same_keys() {
 
 #[test]
 fn keys_that_nothing_reads_yet_are_warned_about() {
-    let text = "[policy]\ncall_attempts = 2\n[servers.a]\ncommand = \"x\"\ncritical = true\n";
+    let text = "[policy]\ncall_attempts = 2\n[servers.a]\ncommand = \"x\"\nforward_user_token = true\n";
     let config = Config::parse(text, Format::Toml, "f", &nothing).unwrap();
     let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
         [
             "f:2:1: `policy.call_attempts`: has no effect in this version",
-            "f:5:1: `servers.a.critical`: has no effect in this version",
+            "f:5:1: `servers.a.forward_user_token`: has no effect in this version",
         ]
     );
 }

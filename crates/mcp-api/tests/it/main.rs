@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod invoke;
+mod management;
 mod paths;
 mod registry;
 mod support;

@@ -21,7 +21,7 @@ async fn a_wrong_method_is_405_with_the_right_ones() {
     for (method, path, allowed) in [
         ("PATCH", "/api/v1/mcp/servers", "GET,HEAD,POST"),
         ("OPTIONS", "/api/v1/mcp/servers", "GET,HEAD,POST"),
-        ("PUT", "/api/v1/mcp/servers/a", "GET,HEAD,DELETE"),
+        ("PATCH", "/api/v1/mcp/servers/a", "GET,HEAD,PUT,DELETE"),
         ("GET", "/api/v1/mcp/servers/a/connect", "POST"),
         ("GET", "/api/v1/mcp/servers/connect", "POST"),
         ("DELETE", "/api/v1/mcp/servers/connect", "POST"),

@@ -1,0 +1,91 @@
+//! Looking after servers: endpoints 23, 24, 28 and 30 of contract §6.3.
+
+use axum::Json;
+use axum::extract::State;
+use mcp_api_types::{
+    CapabilitySnapshot, ItemList, Mark, MarkServer, RegistryStats, Server, ServerHealth, ValidationError,
+};
+use mcp_registry::{ConnectionState, Status};
+
+use crate::convert;
+use crate::error::ApiError;
+use crate::extract::{Body, ServerPath};
+use crate::servers::one;
+use crate::state::ApiState;
+
+/// Longest reason of a mark in bytes: it is kept with every event it causes.
+const MAX_REASON: usize = 1024;
+
+/// `GET /servers/{name}/capabilities`: what it last said of itself; null before its first handshake.
+pub(crate) async fn capabilities(
+    State(state): State<ApiState>,
+    ServerPath(name): ServerPath,
+) -> Result<Json<Option<CapabilitySnapshot>>, ApiError> {
+    let record = state.manager().server(&name)?;
+    Ok(Json(record.capability_snapshot.as_deref().map(convert::snapshot)))
+}
+
+/// `GET /servers/{name}/health`: as last recorded, without a probe.
+pub(crate) async fn health(
+    State(state): State<ApiState>,
+    ServerPath(name): ServerPath,
+) -> Result<Json<ServerHealth>, ApiError> {
+    Ok(Json(convert::health(&*state.manager().server(&name)?)))
+}
+
+/// `GET /health` under the base path: the same of every server.
+pub(crate) async fn health_of_all(State(state): State<ApiState>) -> Json<ItemList<ServerHealth>> {
+    let table = state.manager().table();
+    Json(ItemList { items: table.servers().iter().map(|record| convert::health(record)).collect() })
+}
+
+/// `POST /servers/{name}/mark`: an operator's word on a server.
+pub(crate) async fn mark(
+    State(state): State<ApiState>,
+    ServerPath(name): ServerPath,
+    Body(MarkServer { mark, reason }): Body<MarkServer>,
+) -> Result<Json<Server>, ApiError> {
+    if reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
+        let msg = format!("must not be longer than {MAX_REASON} bytes");
+        return Err(ApiError::Invalid(ValidationError::one(["body", "reason"], msg, "too_long")));
+    }
+    let (manager, reason) = (state.manager(), reason.as_deref());
+    let record = match mark {
+        Mark::Healthy => manager.mark_healthy(&name),
+        Mark::Degraded => manager.mark_degraded(&name, reason.unwrap_or("marked degraded by an operator")),
+        Mark::Unavailable => {
+            manager.mark_unavailable(&name, reason.unwrap_or("marked unavailable by an operator"))
+        }
+    };
+    one(&state, record?)
+}
+
+/// `GET /stats`: sums over all servers.
+pub(crate) async fn stats(State(state): State<ApiState>) -> Json<RegistryStats> {
+    let manager = state.manager();
+    let table = manager.table();
+    let count = |wanted: ConnectionState| {
+        table.servers().iter().filter(|record| record.connection_state == wanted).count() as u64
+    };
+    let down = table.servers().iter().filter(|record| {
+        let definition = &record.definition;
+        definition.critical && definition.enabled && record.status != Status::Healthy
+    });
+    let mut stats = RegistryStats {
+        total_servers: table.servers().len() as u64,
+        connected_servers: count(ConnectionState::Connected),
+        disconnected_servers: count(ConnectionState::Disconnected),
+        error_servers: count(ConnectionState::Error),
+        critical_servers_down: down.count() as u64,
+        total_requests: 0,
+        total_errors: 0,
+    };
+    for record in table.servers() {
+        // Without a connection, or removed in the meantime: nothing to add.
+        if let Ok(Some(connection)) = manager.connection(record.name().as_str()) {
+            stats.total_requests += connection.stats.requests_sent;
+            stats.total_errors += connection.stats.errors;
+        }
+    }
+    Json(stats)
+}

@@ -268,7 +268,11 @@ impl Run<'_> {
             let text = "the connection was lost before the request was sent";
             return Err(Failed::unsent(Failure::new(ErrorCategory::TransportError, text)));
         };
-        let _counted = session.enter();
+        let Some(_counted) = session.enter() else {
+            let text = "the session was ended before the request was sent";
+            let failed = Failed::unsent(Failure::new(ErrorCategory::TransportError, text));
+            return Err(Failed { gone: Some(session.clone()), ..failed });
+        };
         session.touch(&*self.inner.timer);
         let allowed = link.definition.request_timeout;
         let wanted = self.call.timeout.unwrap_or(allowed);

@@ -3,14 +3,19 @@
 mod apply;
 mod call;
 mod diagnostics;
+mod drain;
 mod failure;
 mod flight;
+#[cfg(test)]
+mod flight_tests;
 mod handshake;
 mod health;
 mod link;
 mod manager;
 mod session;
 mod shutdown;
+mod slot;
+mod sync;
 mod timer;
 mod tools;
 

@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use arc_swap::ArcSwapOption;
 use mcp_registry::{Definition, Failure, ServerKey, StartLimit};
 
 use crate::flight::Flight;
 use crate::handshake::Outcome;
 use crate::session::Session;
+use crate::slot::Slot;
 
 /// Everything that lives as long as one registration. A re-registration gets a new link.
 pub(crate) struct Link {
@@ -18,8 +18,7 @@ pub(crate) struct Link {
     pub(crate) handshakes: Flight<Result<Outcome, Failure>>,
     /// Starts of its process, if it is one.
     pub(crate) starts: Mutex<StartLimit>,
-    session: ArcSwapOption<Session>,
-    retired: AtomicBool,
+    session: Slot<Session>,
     checking: AtomicBool,
     no_health_path: AtomicBool,
 }
@@ -33,8 +32,7 @@ impl std::fmt::Debug for Link {
 /// A manager that goes away without a shutdown still closes its sessions.
 impl Drop for Link {
     fn drop(&mut self) {
-        if let (Some(session), Ok(runtime)) = (self.session.swap(None), tokio::runtime::Handle::try_current())
-        {
+        if let (Some(session), Ok(runtime)) = (self.session.take(), tokio::runtime::Handle::try_current()) {
             runtime.spawn(async move { session.client().close().await });
         }
     }
@@ -47,8 +45,7 @@ impl Link {
             definition,
             handshakes: Flight::new(),
             starts: Mutex::default(),
-            session: ArcSwapOption::empty(),
-            retired: AtomicBool::new(false),
+            session: Slot::new(),
             checking: AtomicBool::new(false),
             no_health_path: AtomicBool::new(false),
         }
@@ -56,44 +53,35 @@ impl Link {
 
     /// The session, if one is open.
     pub(crate) fn session(&self) -> Option<Arc<Session>> {
-        self.session.load_full().filter(|session| !session.client().is_closed())
+        self.session.get().filter(|session| !session.client().is_closed())
     }
 
     /// Puts a new session in place. Returns the one to end: the old one, or the new one itself if the
     /// registration ended meanwhile.
     #[must_use]
     pub(crate) fn install(&self, session: Arc<Session>) -> Option<Arc<Session>> {
-        let old = self.session.swap(Some(session));
-        // Checked after the swap: `retire` sets the flag before it takes the session, so one of the two
-        // sees the other.
-        if self.is_retired() {
-            return self.session.swap(None);
-        }
-        old
+        self.session.install(session)
     }
 
     /// Takes the session away, whichever it is.
     #[must_use]
     pub(crate) fn take(&self) -> Option<Arc<Session>> {
-        self.session.swap(None)
+        self.session.take()
     }
 
     /// Takes the session away if it is still this one; says whether it was.
     pub(crate) fn take_if(&self, session: &Arc<Session>) -> bool {
-        let expected = Some(session.clone());
-        let before = self.session.compare_and_swap(&expected, None);
-        before.as_ref().is_some_and(|held| Arc::ptr_eq(held, session))
+        self.session.take_if(session)
     }
 
     /// Ends the registration: no session will be installed any more.
     #[must_use]
     pub(crate) fn retire(&self) -> Option<Arc<Session>> {
-        self.retired.store(true, Ordering::SeqCst);
-        self.take()
+        self.session.retire()
     }
 
     pub(crate) fn is_retired(&self) -> bool {
-        self.retired.load(Ordering::SeqCst)
+        self.session.is_retired()
     }
 
     /// Begins background work on the server; `None` while other such work is under way.

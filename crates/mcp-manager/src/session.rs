@@ -1,73 +1,61 @@
 //! One open connection to a server, and its orderly end.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use mcp_client::Client;
 use mcp_registry::{Clock, Timestamp};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::drain::{Drain, User};
 
 /// A connection with those who use it. Detached from its link it serves nobody new, and it is closed when
 /// the last call on it has ended (contract §3.3).
 #[derive(Debug)]
 pub(crate) struct Session {
     client: Client,
-    calls: TaskTracker,
-    /// A failure of this connection was recorded: its other calls fail for the same reason.
-    blamed: AtomicBool,
-    /// We ended it: calls that fail on it are nobody's fault.
-    ended_by_us: AtomicBool,
+    calls: Drain,
     last_activity: AtomicI64,
 }
 
 impl Session {
     pub(crate) fn new(client: Client, now: Timestamp) -> Self {
-        Self {
-            client,
-            calls: TaskTracker::new(),
-            blamed: AtomicBool::new(false),
-            ended_by_us: AtomicBool::new(false),
-            last_activity: AtomicI64::new(now.as_micros()),
-        }
+        Self { client, calls: Drain::default(), last_activity: AtomicI64::new(now.as_micros()) }
     }
 
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Counts a call in; the end of the session waits for it.
-    pub(crate) fn enter(&self) -> TaskTrackerToken {
-        self.calls.token()
+    /// Counts a call in; the end of the session waits for it. `None` once we have ended it.
+    pub(crate) fn enter(&self) -> Option<User<'_>> {
+        self.calls.enter()
     }
 
     pub(crate) fn is_unused(&self) -> bool {
-        self.calls.is_empty()
+        self.calls.is_unused()
     }
 
     /// Whether a failure on this session should be recorded: only the first, and none that we caused.
     pub(crate) fn take_blame(&self) -> bool {
-        !self.was_ended() && !self.blamed.swap(true, Ordering::SeqCst)
+        self.calls.take_blame()
     }
 
     /// Whether we ended it.
     pub(crate) fn was_ended(&self) -> bool {
-        self.ended_by_us.load(Ordering::SeqCst)
+        self.calls.is_ended()
     }
 
     /// Waits for the calls on it, up to `patience` and not beyond `cut`, then closes it.
     pub(crate) async fn end(&self, patience: Duration, cut: &CancellationToken) {
-        self.calls.close();
-        // A broken connection has nobody to wait for: its calls are failing by themselves.
-        if !self.client.is_closed() {
-            tokio::select! {
-                () = self.calls.wait() => {}
-                () = tokio::time::sleep(patience) => {}
-                () = cut.cancelled() => {}
+        let cut = async {
+            // A broken connection has nobody to wait for: its calls are failing by themselves.
+            if !self.client.is_closed() {
+                // Out of patience or cut short, which is the same here.
+                let _ = tokio::time::timeout(patience, cut.cancelled()).await;
             }
-        }
-        self.ended_by_us.store(true, Ordering::SeqCst);
+        };
+        self.calls.end(cut).await;
         self.client.close().await;
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroU64, path::PathBuf, str::FromStr};
 
-use clap::{Args, Subcommand, ValueHint};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
 /// Where the gateway is unless told otherwise.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:8300";
@@ -78,7 +78,7 @@ pub enum Command {
     /// List the tools of all servers
     #[command(after_help = TOOLS_EXAMPLES)]
     Tools(ToolsArgs),
-    /// List, register, remove, check and connect servers
+    /// List, register, replace, remove, check, connect and mark servers
     #[command(after_help = SERVERS_EXAMPLES, args_conflicts_with_subcommands = true)]
     Servers {
         /// What to do; the list if missing
@@ -179,6 +179,9 @@ pub enum ServersCommand {
     /// Register a server, or replace the one of that name
     #[command(override_usage = ADD_USAGE, after_help = ADD_EXAMPLES)]
     Add(AddArgs),
+    /// Replace the definition of a registered server; settings that are left out get their defaults
+    #[command(override_usage = UPDATE_USAGE, after_help = UPDATE_EXAMPLES)]
+    Update(AddArgs),
     /// Remove a server
     #[command(after_help = "Examples:\n  mcp-gateway servers remove search-a")]
     Remove {
@@ -193,6 +196,26 @@ pub enum ServersCommand {
         /// Name of the server; all if missing
         name: Option<String>,
     },
+    /// Show the health of one server or all as last recorded, without a probe
+    #[command(
+        after_help = "Examples:\n  mcp-gateway servers health\n  mcp-gateway servers health search-a --json"
+    )]
+    Health {
+        /// Name of the server; all if missing
+        name: Option<String>,
+    },
+    /// Say what a check would: the server is healthy, degraded or unavailable; the next check may say otherwise
+    #[command(after_help = MARK_EXAMPLES)]
+    Mark(MarkArgs),
+    /// Show what a server said of itself in its last handshake
+    #[command(after_help = "Examples:\n  mcp-gateway servers capabilities search-a")]
+    Capabilities {
+        /// Name of the server
+        name: String,
+    },
+    /// Show sums over all servers
+    #[command(after_help = "Examples:\n  mcp-gateway servers stats\n  mcp-gateway servers stats --json")]
+    Stats,
     /// Handshake with one server or all; exit code 1 if one is not initialized
     #[command(after_help = "Examples:\n  mcp-gateway servers initialize search-a --force")]
     Initialize(ForceArgs),
@@ -211,10 +234,10 @@ pub enum ServersCommand {
     },
 }
 
-/// Arguments of `servers add`.
+/// Arguments of `servers add` and `servers update`.
 #[derive(Debug, Clone, Args)]
 pub struct AddArgs {
-    /// Name for the server
+    /// Name of the server
     pub name: String,
     /// Its URL, unless --command is given; then key=value settings as in the configuration file
     #[arg(value_name = "URL|KEY=VALUE")]
@@ -222,6 +245,30 @@ pub struct AddArgs {
     /// A command to start instead of a URL; the gateway must allow it (allow_stdio_registration)
     #[arg(long, value_name = "COMMAND", value_hint = ValueHint::CommandString)]
     pub command: Option<String>,
+}
+
+/// Arguments of `servers mark`.
+#[derive(Debug, Clone, Args)]
+pub struct MarkArgs {
+    /// Name of the server
+    pub name: String,
+    /// What it is
+    #[arg(value_name = "AS")]
+    pub mark: MarkAs,
+    /// Why, shown as its last error
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// What `servers mark` can say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MarkAs {
+    /// Used as before, at once
+    Healthy,
+    /// Used after the healthy ones, once its retry window is over
+    Degraded,
+    /// Used last, once its retry window is over
+    Unavailable,
 }
 
 /// Arguments of `servers initialize` and `servers connect`.
@@ -295,6 +342,12 @@ pub enum ConfigCommand {
         #[arg(value_hint = ValueHint::FilePath)]
         file: Option<PathBuf>,
     },
+    /// Print an example configuration to start from; without NAME the list of them
+    #[command(after_help = PRESET_EXAMPLES)]
+    Preset {
+        /// Name of the example
+        name: Option<String>,
+    },
 }
 
 const CALL_EXAMPLES: &str = r#"Examples:
@@ -321,6 +374,7 @@ const SERVERS_EXAMPLES: &str = "Examples:
   mcp-gateway servers
   mcp-gateway servers add search-b https://search-b.example.com/mcp group=search priority=50
   mcp-gateway servers check search-b
+  mcp-gateway servers mark search-b unavailable --reason 'upgrade until noon'
   mcp-gateway servers remove search-b";
 
 /// Written out because the generated line asks for `--url` where MCP_GATEWAY_URL is set.
@@ -332,6 +386,17 @@ const ADD_EXAMPLES: &str = r#"Examples:
   mcp-gateway servers add search-b https://search-b.example.com/mcp group=search priority=50
   mcp-gateway servers add search-b https://search-b.example.com/mcp 'headers={"X-Team": "blue"}'
   mcp-gateway servers add time --command 'uvx mcp-server-time' timeout_ms=5000"#;
+
+const UPDATE_USAGE: &str = "mcp-gateway servers update [OPTIONS] <NAME> <URL> [KEY=VALUE]...
+       mcp-gateway servers update [OPTIONS] <NAME> --command <COMMAND> [KEY=VALUE]...";
+
+const UPDATE_EXAMPLES: &str = r#"Examples:
+  mcp-gateway servers update search-b https://search-b.example.com/v2/mcp group=search
+  mcp-gateway servers update time --command 'uvx mcp-server-time' timeout_ms=5000"#;
+
+const MARK_EXAMPLES: &str = r#"Examples:
+  mcp-gateway servers mark search-b unavailable --reason 'upgrade until noon'
+  mcp-gateway servers mark search-b healthy"#;
 
 const STATUS_EXAMPLES: &str = "Examples:
   mcp-gateway status
@@ -350,12 +415,17 @@ const INVOCATIONS_EXAMPLES: &str = "Examples:
 
 const CONFIG_EXAMPLES: &str = "Examples:
   mcp-gateway config check
-  mcp-gateway config check ./mcp-gateway.toml";
+  mcp-gateway config check ./mcp-gateway.toml
+  mcp-gateway config preset restaurants > mcp-gateway.toml";
 
 const CHECK_EXAMPLES: &str = "Examples:
   mcp-gateway config check
   mcp-gateway config check ./mcp-gateway.toml
   mcp-gateway config check ~/.config/Claude/claude_desktop_config.json --json";
+
+const PRESET_EXAMPLES: &str = "Examples:
+  mcp-gateway config preset
+  mcp-gateway config preset restaurants > mcp-gateway.toml";
 
 const COMPLETIONS_EXAMPLES: &str = "Examples:
   mcp-gateway completions bash > ~/.local/share/bash-completion/completions/mcp-gateway

@@ -82,11 +82,26 @@ impl Client {
         path: &[&str],
         body: &impl Serialize,
     ) -> Result<Answer<T>, Error> {
+        self.submit(Method::POST, path, body).await
+    }
+
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<Answer<T>, Error> {
+        self.submit(Method::PUT, path, body).await
+    }
+
+    /// A request with a body.
+    async fn submit<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<Answer<T>, Error> {
         let body = encode(body)?;
-        self.exchange(Method::POST, self.api_url(path), Some(body), WORK_LIMIT)
-            .await?
-            .expect_success(self)?
-            .parse()
+        self.exchange(method, self.api_url(path), Some(body), WORK_LIMIT).await?.expect_success(self)?.parse()
     }
 
     pub(crate) async fn delete(&self, path: &[&str]) -> Result<(), Error> {

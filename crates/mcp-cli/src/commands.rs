@@ -5,6 +5,8 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod events;
 mod follow;
+pub(crate) mod manage;
+pub(crate) mod preset;
 pub(crate) mod servers;
 pub(crate) mod status;
 pub(crate) mod tools;

@@ -26,7 +26,7 @@ use std::fmt;
 
 pub use args::{
     AddArgs, ApiKey, CallArgs, Command, ConfigCommand, DEFAULT_URL, DirectArgs, EventsArgs, FollowArgs,
-    ForceArgs, GlobalArgs, InvocationsArgs, ServersCommand, StatusArgs, ToolsArgs,
+    ForceArgs, GlobalArgs, InvocationsArgs, MarkArgs, MarkAs, ServersCommand, StatusArgs, ToolsArgs,
 };
 pub use direct::{Direct, DirectError, DirectTarget};
 pub use exit::Exit;
@@ -64,6 +64,9 @@ pub async fn run(command: Command, setting: Setting<'_>) -> Exit {
         Command::Invocations(args) => commands::events::run_invocations(&args, global, output).await,
         Command::Config(ConfigCommand::Check { file }) => {
             commands::config::check(file.as_deref(), global, output)
+        }
+        Command::Config(ConfigCommand::Preset { name }) => {
+            commands::preset::run(name.as_deref(), global, output)
         }
         Command::Completions { shell } => commands::completions::run(shell, root, output),
     };

@@ -39,11 +39,14 @@ fn every_example_parses() {
         TOOLS_EXAMPLES,
         SERVERS_EXAMPLES,
         ADD_EXAMPLES,
+        UPDATE_EXAMPLES,
+        MARK_EXAMPLES,
         STATUS_EXAMPLES,
         EVENTS_EXAMPLES,
         INVOCATIONS_EXAMPLES,
         CONFIG_EXAMPLES,
         CHECK_EXAMPLES,
+        PRESET_EXAMPLES,
         COMPLETIONS_EXAMPLES,
     ];
     let lines =
@@ -100,6 +103,8 @@ fn what_cannot_be_is_refused() {
         ("events --limit 0", ErrorKind::ValueValidation),
         ("events --limit x", ErrorKind::ValueValidation),
         ("servers get", ErrorKind::MissingRequiredArgument),
+        ("servers mark a", ErrorKind::MissingRequiredArgument),
+        ("servers mark a unreachable", ErrorKind::InvalidValue),
         ("completions tcl", ErrorKind::InvalidValue),
         ("why", ErrorKind::InvalidSubcommand),
         ("status --api-key ''", ErrorKind::ValueValidation),

@@ -1,10 +1,11 @@
 //! `servers`: the registry.
 
-use mcp_api_types::{RegisterServer, Server, ServerList, Status};
+use mcp_api_types::{Mark, MarkServer, RegisterServer, Server, ServerList, Status};
 use serde_json::{Map, Value};
 
+use super::manage;
 use crate::{
-    args::{AddArgs, ForceArgs, GlobalArgs, ServersCommand},
+    args::{AddArgs, ForceArgs, GlobalArgs, MarkArgs, MarkAs, ServersCommand},
     arguments,
     client::{Answer, Client},
     direct::split_command,
@@ -33,8 +34,14 @@ pub(crate) async fn run(
             Ok(Exit::Ok)
         }
         ServersCommand::Add(args) => {
-            let request = registration(&args, global)?;
+            let request = registration("add", &args, global)?;
             let answer = output.wait("registering", client.post(&["servers"], &request)).await?;
+            show_one(&answer, global, output)?;
+            Ok(Exit::Ok)
+        }
+        ServersCommand::Update(args) => {
+            let request = registration("update", &args, global)?;
+            let answer = output.wait("replacing", client.put(&["servers", &args.name], &request)).await?;
             show_one(&answer, global, output)?;
             Ok(Exit::Ok)
         }
@@ -48,6 +55,29 @@ pub(crate) async fn run(
         ServersCommand::Check { name } => {
             let healthy = |server: &Server| server.status == Status::Healthy;
             act(&client, name.as_deref(), "health-check", None, healthy, global, output).await
+        }
+        ServersCommand::Health { name } => {
+            manage::health(name.as_deref(), &client, global, output).await?;
+            Ok(Exit::Ok)
+        }
+        ServersCommand::Mark(MarkArgs { name, mark, reason }) => {
+            let mark = match mark {
+                MarkAs::Healthy => Mark::Healthy,
+                MarkAs::Degraded => Mark::Degraded,
+                MarkAs::Unavailable => Mark::Unavailable,
+            };
+            let (path, body) = (["servers", &name, "mark"], MarkServer { mark, reason });
+            let answer = output.wait("marking", client.post(&path, &body)).await?;
+            show_one(&answer, global, output)?;
+            Ok(Exit::Ok)
+        }
+        ServersCommand::Capabilities { name } => {
+            manage::capabilities(&name, &client, global, output).await?;
+            Ok(Exit::Ok)
+        }
+        ServersCommand::Stats => {
+            manage::stats(&client, global, output).await?;
+            Ok(Exit::Ok)
         }
         ServersCommand::Initialize(ForceArgs { name, force }) => {
             act(&client, name.as_deref(), "initialize", Some(force), |s| s.initialized, global, output).await
@@ -93,10 +123,11 @@ async fn act(
     Ok(if all_good { Exit::Ok } else { Exit::Failed })
 }
 
-fn registration(args: &AddArgs, global: &GlobalArgs) -> Result<RegisterServer, Error> {
+/// What `servers add` and `servers update` send.
+fn registration(verb: &str, args: &AddArgs, global: &GlobalArgs) -> Result<RegisterServer, Error> {
     // `--url` is what many would write here for the server's own.
     let hint = if global.names_gateway() {
-        format!("\n--url is the gateway's address; write: servers add {} URL", args.name)
+        format!("\n--url is the gateway's address; write: servers {verb} {} URL", args.name)
     } else {
         String::new()
     };
@@ -113,7 +144,7 @@ fn registration(args: &AddArgs, global: &GlobalArgs) -> Result<RegisterServer, E
         serde_json::from_str(settings.get()).map_err(|error| Error::Usage(error.to_string()))?;
     if let Some(key) = ["name", "url", "command", "args"].into_iter().find(|key| rest.contains_key(*key)) {
         return Err(Error::Usage(format!(
-            "{key} is no setting here: a server is added as NAME URL, or as NAME with --command"
+            "{key} is no setting here: a server is given as NAME URL, or as NAME with --command"
         )));
     }
     if let Some(command) = &args.command {
@@ -212,13 +243,14 @@ fn details(answer: &Answer<Server>) -> Vec<Line> {
         }
         facts.push(("traffic", Span::plain(traffic)));
     }
-    facts.retain(|(_, fact)| !fact.text().is_empty());
-    let mut lines: Vec<Line> =
-        facts.into_iter().map(|(key, fact)| vec![Span::faint(format!("{key:<16}")), fact]).collect();
-    lines.extend(
-        server.details.iter().map(|(key, fact)| vec![Span::faint(format!("{key:<16}")), Span::plain(fact)]),
-    );
-    lines
+    facts.extend(server.details.iter().map(|(key, fact)| (&**key, Span::plain(fact))));
+    lines_of(facts)
+}
+
+/// One fact a line; those that are empty are left out.
+pub(crate) fn lines_of<'a>(facts: impl IntoIterator<Item = (&'a str, Span)>) -> Vec<Line> {
+    let said = facts.into_iter().filter(|(_, fact)| !fact.text().is_empty());
+    said.map(|(key, fact)| vec![Span::faint(format!("{key:<16}")), fact]).collect()
 }
 
 #[cfg(test)]
@@ -247,7 +279,7 @@ mod tests {
             (add(None, &["group=g"]), "\"group=g\" is no URL; a server needs one, or --command\n"),
         ] {
             assert_eq!(
-                registration(&args, &global).unwrap_err().to_string(),
+                registration("add", &args, &global).unwrap_err().to_string(),
                 format!("{told}--url is the gateway's address; write: servers add a URL")
             );
         }
@@ -266,7 +298,7 @@ mod tests {
                 r#"{"name":"a","args":["mcp-server-time"],"command":"uvx","timeout_ms":5}"#,
             ),
         ] {
-            assert_eq!(serde_json::to_string(&registration(&args, &global()).unwrap()).unwrap(), json);
+            assert_eq!(serde_json::to_string(&registration("add", &args, &global()).unwrap()).unwrap(), json);
         }
         for wrong in [
             add(None, &[]),
@@ -278,7 +310,7 @@ mod tests {
             add(Some("npx"), &["args=[]"]),
             add(Some("npx"), &["http://h/mcp"]),
         ] {
-            assert!(matches!(registration(&wrong, &global()), Err(Error::Usage(_))), "{wrong:?}");
+            assert!(matches!(registration("add", &wrong, &global()), Err(Error::Usage(_))), "{wrong:?}");
         }
     }
 

@@ -32,6 +32,48 @@ async fn servers_are_listed_shown_added_and_removed() {
 }
 
 #[tokio::test]
+async fn servers_are_replaced_marked_and_looked_at() {
+    let one = json(&server("a"));
+    let health = r#"{"server":"a","health_view":"unknown","last_checked_at":null,"response_time_ms":null,"error_message":null,"consecutive_failures":0}"#;
+    let stats = r#"{"total_servers":1,"connected_servers":0,"disconnected_servers":1,"error_servers":0,"critical_servers_down":0,"total_requests":0,"total_errors":0}"#;
+    let gateway = Gateway::default();
+    gateway
+        .answer("PUT /api/v1/mcp/servers/a", 200, &one)
+        .answer("POST /api/v1/mcp/servers/a/mark", 200, &one)
+        .answer("GET /api/v1/mcp/servers/a/health", 200, health)
+        .answer("GET /api/v1/mcp/health", 200, format!(r#"{{"items":[{health}]}}"#))
+        .answer("GET /api/v1/mcp/servers/a/capabilities", 200, "null")
+        .answer("GET /api/v1/mcp/stats", 200, stats);
+    for (line, body, shown) in [
+        (
+            "servers update a http://a/ group=g",
+            r#"{"name":"a","url":"http://a/","group":"g"}"#,
+            "name            a\n",
+        ),
+        (
+            "servers mark a unavailable --reason 'upgrade'",
+            r#"{"as":"unavailable","reason":"upgrade"}"#,
+            "name            a\n",
+        ),
+        ("servers mark a healthy", r#"{"as":"healthy"}"#, "name            a\n"),
+        ("servers health", "", "SERVER  HEALTH   CHECKED AT  FAILURES\na       unknown  never       0\n"),
+        ("servers health a", "", "SERVER  HEALTH   CHECKED AT  FAILURES\na       unknown  never       0\n"),
+        ("servers health a --json", "", health),
+        ("servers capabilities a --json", "", "null\n"),
+        ("servers stats", "", "servers         1\nconnected       0\n"),
+        ("servers stats --json", "", stats),
+    ] {
+        let (code, out, err) = ask(line, &gateway).await;
+        assert_eq!((code, &*err), (0, ""), "{line}");
+        assert!(out.starts_with(shown), "{line}: {out}");
+        assert_eq!(gateway.seen().last().unwrap().body, body, "{line}");
+    }
+    let (code, out, err) = ask("servers capabilities a", &gateway).await;
+    assert_eq!((code, &*out), (0, ""));
+    assert!(err.starts_with("a has said nothing of itself yet"), "{err}");
+}
+
+#[tokio::test]
 async fn the_exit_code_says_whether_every_enabled_server_came_up() {
     let mut up = server("up");
     up.initialized = true;

@@ -95,7 +95,7 @@ pub(crate) struct Link {
     has_inbox: bool,
     ids: AtomicI64,
     /// Never locked across an await.
-    pending: Mutex<Pending<Waiter>>,
+    pending: Mutex<Pending<Waiter, TransportError>>,
     /// `None` before one is agreed on.
     version: RwLock<Option<ProtocolVersion>>,
     /// No new call is possible.
@@ -120,21 +120,19 @@ impl Link {
         wants_progress: bool,
         probe: Option<Method>,
     ) -> Result<Option<Shared>, CallError> {
-        if !self.has_inbox {
-            return self.check_open().map(|()| None);
-        }
-        let mut pending = self.pending();
-        // Under the lock: `end` raises the signal before it takes the lock to drain.
         self.check_open()?;
+        if !self.has_inbox {
+            return Ok(None);
+        }
         let (waiter, shared) = channels(wants_progress, probe);
-        pending.insert(id, waiter);
+        self.pending().insert(id, waiter).map_err(|reason| not_sent(&reason))?;
         Ok(Some(shared))
     }
 
     /// Fails once no new call is possible.
     pub(crate) fn check_open(&self) -> Result<(), CallError> {
         match self.ended.get() {
-            Some(reason) => Err(TransportError::new(reason.kind.clone(), Delivery::NotSent).into()),
+            Some(reason) => Err(not_sent(reason)),
             None => Ok(()),
         }
     }
@@ -181,7 +179,7 @@ impl Link {
         self.ended.raise(reason.clone());
         let reason = TransportError::new(reason.kind, Delivery::Unknown);
         self.aborted.raise(reason.clone());
-        for waiter in self.pending().drain() {
+        for waiter in self.pending().close(reason.clone()) {
             // A receiver that is gone has lost interest, which is fine.
             let _ = waiter.answer.send(Err(reason.clone().into()));
         }
@@ -345,9 +343,14 @@ impl Link {
         }
     }
 
-    fn pending(&self) -> MutexGuard<'_, Pending<Waiter>> {
+    fn pending(&self) -> MutexGuard<'_, Pending<Waiter, TransportError>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How a call fails that comes after the end.
+fn not_sent(reason: &TransportError) -> CallError {
+    TransportError::new(reason.kind.clone(), Delivery::NotSent).into()
 }
 
 fn closed() -> TransportError {

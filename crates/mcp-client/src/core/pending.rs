@@ -6,11 +6,13 @@ use mcp_protocol::RequestId;
 
 /// The requests on a shared channel that wait for their answer, by id.
 ///
-/// Ids are ours alone: integers that only grow, so an id seen again is always a duplicate or late.
+/// Ids are ours alone: integers that only grow, so an id seen again is always a duplicate or late. Closed for
+/// a reason `R`, it takes no further request, so that none can wait for an answer that nobody will read.
 #[derive(Debug)]
-pub(crate) struct Pending<W> {
+pub(crate) struct Pending<W, R> {
     waiting: HashMap<i64, W>,
     highest: i64,
+    closed: Option<R>,
 }
 
 /// Whose answer it is.
@@ -24,15 +26,20 @@ pub(crate) enum Owner<W> {
     Unknown,
 }
 
-impl<W> Pending<W> {
+impl<W, R: Clone> Pending<W, R> {
     pub(crate) fn new() -> Self {
-        Self { waiting: HashMap::new(), highest: 0 }
+        Self { waiting: HashMap::new(), highest: 0, closed: None }
     }
 
-    /// Registers a request. Must happen before it is sent: the answer can be quicker than `send`.
-    pub(crate) fn insert(&mut self, id: i64, waiter: W) {
+    /// Registers a request. Must happen before it is sent: the answer can be quicker than `send`. Fails with
+    /// the reason once it is closed.
+    pub(crate) fn insert(&mut self, id: i64, waiter: W) -> Result<(), R> {
+        if let Some(reason) = &self.closed {
+            return Err(reason.clone());
+        }
         self.highest = self.highest.max(id);
         self.waiting.insert(id, waiter);
+        Ok(())
     }
 
     /// Finds whom an answer is for and ends the wait.
@@ -66,8 +73,9 @@ impl<W> Pending<W> {
         self.waiting.remove(&id).is_some()
     }
 
-    /// Ends every wait.
-    pub(crate) fn drain(&mut self) -> Vec<W> {
+    /// Ends every wait and takes no more; the first reason stays.
+    pub(crate) fn close(&mut self, reason: R) -> Vec<W> {
+        self.closed.get_or_insert(reason);
         self.waiting.drain().map(|(_, waiter)| waiter).collect()
     }
 
@@ -82,9 +90,9 @@ mod tests {
 
     #[test]
     fn an_answer_belongs_to_one_request_once() {
-        let mut pending = Pending::new();
-        pending.insert(1, "a");
-        pending.insert(2, "b");
+        let mut pending = Pending::<_, ()>::new();
+        pending.insert(1, "a").unwrap();
+        pending.insert(2, "b").unwrap();
         assert_eq!(pending.answer(&2.into()), Owner::Waiter("b"));
         assert_eq!(pending.answer(&2.into()), Owner::Late);
         assert_eq!(pending.answer(&3.into()), Owner::Unknown);
@@ -98,14 +106,25 @@ mod tests {
 
     #[test]
     fn only_a_lone_waiter_takes_an_answer_without_id() {
-        let mut pending = Pending::new();
+        let mut pending = Pending::<_, ()>::new();
         assert_eq!(pending.take_only(|_| true), None);
-        pending.insert(1, "a");
+        pending.insert(1, "a").unwrap();
         assert_eq!(pending.take_only(|waiter| *waiter == "b"), None);
-        pending.insert(2, "b");
+        pending.insert(2, "b").unwrap();
         assert_eq!(pending.take_only(|_| true), None);
         assert!(pending.forget(1));
         assert_eq!(pending.take_only(|_| true), Some("b"));
-        assert_eq!(pending.drain(), Vec::<&str>::new());
+        assert_eq!(pending.len(), 0);
+    }
+
+    #[test]
+    fn the_end_reaches_who_waits_and_who_comes_later() {
+        let mut pending = Pending::new();
+        pending.insert(1, "a").unwrap();
+        assert_eq!(pending.close("lost"), ["a"]);
+        assert_eq!(pending.close("closed by us"), Vec::<&str>::new());
+        assert_eq!(pending.insert(2, "b"), Err("lost"));
+        assert_eq!(pending.answer(&1.into()), Owner::Late);
+        assert_eq!(pending.len(), 0);
     }
 }

@@ -22,7 +22,8 @@ pub struct Outgoing {
     pub method: Method,
     /// An object, if present. Passed on byte for byte, apart from `_meta`.
     pub params: Option<RawJson>,
-    /// Further headers, for transports that have them.
+    /// Further headers, for transports that have them. Kept no longer than the request takes; its
+    /// cancellation and answers to what the server asks on its stream carry them, too.
     pub headers: Vec<Header>,
     /// Whether to ask for progress notifications, with a token of ours.
     pub progress: bool,
@@ -59,6 +60,7 @@ pub struct Call {
     deadline: Option<Deadline>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "the large state is the usual one")]
 enum State {
     Running(Exchange),
     /// Refreshing the tool list, then sending again. Kept here so that `next` is cancel safe.
@@ -128,6 +130,8 @@ impl Call {
                         return Some(Ok(CallEvent::Notification(notification)));
                     }
                     Ok(Event::Done(answer)) => {
+                        // Nothing of the request is kept beyond its end, least of all a caller's token.
+                        self.mendable = None;
                         self.state = State::Over;
                         return Some(Ok(CallEvent::Done(answer)));
                     }

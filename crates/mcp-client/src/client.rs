@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mcp_protocol::header::name_of;
 use mcp_protocol::{Era, EraPolicy, Message, Method, Notification, ProtocolVersion, RawJson};
-use mcp_transport::{Outbound, TransportError, TransportKind};
+use mcp_transport::{Header, Outbound, TransportError, TransportKind};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::answer::Answer;
@@ -58,9 +58,25 @@ impl Client {
     /// # Errors
     /// [`ConnectError`]; the old profile and the connection stay as they are.
     pub async fn handshake(&self, timeout: Duration) -> Result<Arc<ServerProfile>, ConnectError> {
+        self.handshake_with(&[], timeout).await
+    }
+
+    /// The same with further headers on its messages, like [`ConnectOptions::headers`]: the ones of the
+    /// handshake that opened the connection were not kept.
+    ///
+    /// # Errors
+    /// As for [`handshake`](Self::handshake).
+    ///
+    /// [`ConnectOptions::headers`]: crate::ConnectOptions::headers
+    pub async fn handshake_with(
+        &self,
+        headers: &[Header],
+        timeout: Duration,
+    ) -> Result<Arc<ServerProfile>, ConnectError> {
         let (negotiation, first) =
             Negotiation::new(EraPolicy::Only(self.profile().era), None, self.link().kind);
-        let mut attempt = Attempt::new(negotiation, &self.0.envelope, None, Deadline::after(timeout));
+        let deadline = Deadline::after(timeout);
+        let mut attempt = Attempt::new(negotiation, &self.0.envelope, headers, None, deadline);
         match attempt.run(&self.0.connection, first).await {
             Verdict::Settled(profile) => {
                 *self.0.profile.write().unwrap_or_else(PoisonError::into_inner) = profile.clone();
@@ -102,7 +118,7 @@ impl Client {
     /// # Errors
     /// [`CallError`] if it could not be sent. Nobody confirms that it was read.
     pub async fn notify(&self, method: Method, params: Option<RawJson>) -> Result<(), CallError> {
-        send_notification(self.link(), method, params, self.profile().version).await
+        send_notification(self.link(), method, params, self.profile().version, Vec::new()).await
     }
 
     /// Asks whether the server answers: `ping`, or `server/discover` where there is no `ping`.
@@ -188,13 +204,13 @@ impl Client {
         let token = request.progress.then(|| progress_token(id));
         let stateless = (profile.era == Era::Stateless).then_some(profile.version);
         let over_http = link.kind == TransportKind::Http;
-        let mut headers = request.headers;
+        let mut mirrored = Vec::new();
         if stateless.is_some() && over_http {
             let params = request.params.as_ref();
             let name = name_of(&request.method, params);
-            headers.extend(mirror(&request.method, name.as_deref()));
+            mirrored = mirror(&request.method, name.as_deref());
             if let (Method::ToolsCall, Some(tool)) = (&request.method, &name) {
-                headers.extend(self.0.tool_headers.of_call(tool, params));
+                mirrored.extend(self.0.tool_headers.of_call(tool, params));
             }
         }
         let params = self.0.envelope.wrap(request.params, stateless, token.as_deref())?;
@@ -204,7 +220,8 @@ impl Client {
             method: request.method,
             params,
             version: Some(profile.version),
-            headers,
+            headers: request.headers,
+            mirrored,
             cancel: if silent { Cancel::Silently } else { Cancel::ByNotification },
             progress: request.progress,
             probe: false,
@@ -215,16 +232,18 @@ impl Client {
     }
 }
 
-/// Sends a notification under the version agreed on.
+/// Sends a notification under the version agreed on, with these headers and those that mirror it.
 pub(crate) async fn send_notification(
     link: &Arc<Link>,
     method: Method,
     params: Option<RawJson>,
     version: ProtocolVersion,
+    mut headers: Vec<Header>,
 ) -> Result<(), CallError> {
     link.check_open()?;
-    let mirrored = link.kind == TransportKind::Http && version.era() == Era::Stateless;
-    let headers = if mirrored { mirror(&method, None) } else { Vec::new() };
+    if link.kind == TransportKind::Http && version.era() == Era::Stateless {
+        headers.extend(mirror(&method, None));
+    }
     let message = Message::Notification(Notification { method, params });
     link.counters.active();
     match link.transport.send(Outbound { message, version: Some(version), headers }).await {

@@ -7,7 +7,9 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use mcp_protocol::{Era, Method, ProtocolVersion};
-use mcp_transport::{Connector, Delivery, Endpoint, TransportError, TransportErrorKind, TransportKind};
+use mcp_transport::{
+    Connector, Delivery, Endpoint, Header, TransportError, TransportErrorKind, TransportKind,
+};
 
 use crate::answer::Answer;
 use crate::call::Deadline;
@@ -37,7 +39,7 @@ pub async fn connect(
     let (negotiation, mut first) = Negotiation::new(options.policy, options.hint, kind);
     let silence = negotiation.has_fallback().then_some(options.probe_timeout);
     let deadline = Deadline::after(options.handshake_timeout);
-    let mut attempt = Attempt::new(negotiation, &envelope, silence, deadline);
+    let mut attempt = Attempt::new(negotiation, &envelope, &options.headers, silence, deadline);
     loop {
         let connection = match open(connector, endpoint, deadline).await {
             Ok(connection) => connection,
@@ -98,6 +100,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Attempt<'a> {
     negotiation: Negotiation,
     envelope: &'a Envelope,
+    /// Sent with every message of the negotiation.
+    headers: &'a [Header],
     /// How long the first probe may be silent; `None` once that is decided.
     silence: Option<Duration>,
     /// When everything has to be over, on whatever connection.
@@ -110,10 +114,11 @@ impl<'a> Attempt<'a> {
     pub(crate) fn new(
         negotiation: Negotiation,
         envelope: &'a Envelope,
+        headers: &'a [Header],
         silence: Option<Duration>,
         deadline: Deadline,
     ) -> Self {
-        Self { negotiation, envelope, silence, deadline }
+        Self { negotiation, envelope, headers, silence, deadline }
     }
 
     /// Negotiates on a connection, beginning with `first`.
@@ -169,7 +174,8 @@ impl<'a> Attempt<'a> {
     async fn settle(&self, connection: &Arc<Connection>, profile: Arc<ServerProfile>) -> Verdict {
         let link = connection.link();
         if profile.era == Era::Handshake {
-            let sending = send_notification(link, Method::Initialized, None, profile.version);
+            let sending =
+                send_notification(link, Method::Initialized, None, profile.version, self.headers.to_vec());
             if let Err(error) = self.deadline.bound(sending).await {
                 return Verdict::Failed { error, profile: Some(profile) };
             }
@@ -190,7 +196,7 @@ impl<'a> Attempt<'a> {
                 (Method::Initialize, self.envelope.initialize(version).map(Some), None::<ProtocolVersion>)
             }
         };
-        let headers = if version.is_some() && link.kind == TransportKind::Http {
+        let mirrored = if version.is_some() && link.kind == TransportKind::Http {
             mirror(&method, None)
         } else {
             Vec::new()
@@ -200,7 +206,8 @@ impl<'a> Attempt<'a> {
             method,
             params,
             version,
-            headers,
+            headers: self.headers.to_vec(),
+            mirrored,
             // `initialize` must not be cancelled, and a probe that was outrun needs not be.
             cancel: Cancel::Silently,
             progress: false,

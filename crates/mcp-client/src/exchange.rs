@@ -27,7 +27,11 @@ pub(crate) struct Prepared {
     pub(crate) method: Method,
     pub(crate) params: Option<RawJson>,
     pub(crate) version: Option<ProtocolVersion>,
+    /// The caller's. What else the request makes us send carries them as well: its cancellation, and answers
+    /// to what the server asks on its stream. Kept no longer than the request takes.
     pub(crate) headers: Vec<Header>,
+    /// Those that mirror the body, for the request alone.
+    pub(crate) mirrored: Vec<Header>,
     /// How to tell the server that the answer is not wanted any more.
     pub(crate) cancel: Cancel,
     /// Whether the parameters carry a [`progress_token`].
@@ -79,7 +83,8 @@ enum Source {
 impl Exchange {
     /// Sends a request.
     pub(crate) async fn open(connection: Arc<Connection>, prepared: Prepared) -> Result<Self, CallError> {
-        let Prepared { id, method, params, version, headers, cancel, deadline, .. } = prepared;
+        let Prepared { id, method, params, version, headers, mirrored, cancel, deadline, .. } = prepared;
+        let of_request = headers.iter().cloned().chain(mirrored).collect();
         let link = connection.link();
         let message =
             Message::Request(Request { id: RequestId::Integer(id), method: method.clone(), params });
@@ -92,6 +97,7 @@ impl Exchange {
             connection: connection.clone(),
             id,
             cancel,
+            headers,
             deadline,
             started: Instant::now(),
             open: true,
@@ -99,7 +105,7 @@ impl Exchange {
         // Over HTTP sending lasts until the head of the answer: closing must not wait for that.
         let sending = tokio::select! {
             biased;
-            reply = link.transport.send(Outbound { message, version, headers }) => reply,
+            reply = link.transport.send(Outbound { message, version, headers: of_request }) => reply,
             reason = link.aborted.wait() => Err(reason),
         };
         let reply = match sending {
@@ -145,6 +151,7 @@ impl Exchange {
             Source::Own { inbox, complaint } => {
                 let ours = Ours {
                     id: self.ticket.id,
+                    headers: &self.ticket.headers,
                     method: &self.method,
                     version: self.version,
                     probe: self.probe,
@@ -215,6 +222,7 @@ async fn next_shared(
 /// The request a stream of its own belongs to.
 struct Ours<'a> {
     id: i64,
+    headers: &'a [Header],
     method: &'a Method,
     version: Option<ProtocolVersion>,
     probe: bool,
@@ -222,7 +230,7 @@ struct Ours<'a> {
 
 async fn next_own(
     link: &Arc<Link>,
-    Ours { id, method, version, probe }: Ours<'_>,
+    Ours { id, headers, method, version, probe }: Ours<'_>,
     inbox: &mut Inbox,
     complaint: &mut Option<CallError>,
 ) -> Result<Event, CallError> {
@@ -269,7 +277,7 @@ async fn next_own(
             {
                 return Err(CallError::echo());
             }
-            Message::Request(request) => link.answer_request(request, version),
+            Message::Request(request) => link.answer_request(request, version, headers),
             Message::Notification(notification) if is_of_call(method, &notification.method) => {
                 return Ok(Event::Notification(notification));
             }
@@ -311,6 +319,8 @@ struct Ticket {
     connection: Arc<Connection>,
     id: i64,
     cancel: Cancel,
+    /// The caller's.
+    headers: Vec<Header>,
     deadline: Option<Deadline>,
     started: Instant,
     open: bool,
@@ -346,7 +356,7 @@ impl Drop for Ticket {
             None => "not wanted any more".to_owned(),
         };
         if self.cancel == Cancel::ByNotification {
-            link.cancel(self.id, &reason);
+            link.cancel(self.id, &reason, std::mem::take(&mut self.headers));
         }
     }
 }

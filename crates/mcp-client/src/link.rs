@@ -13,7 +13,7 @@ use mcp_protocol::{
     Response, RpcError,
 };
 use mcp_transport::{
-    Delivery, Inbox, Incoming, Outbound, Transport, TransportError, TransportErrorKind, TransportKind,
+    Delivery, Header, Inbox, Incoming, Outbound, Transport, TransportError, TransportErrorKind, TransportKind,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
@@ -190,21 +190,26 @@ impl Link {
         self.end(closed());
     }
 
-    /// Tells the server that an answer is not wanted any more.
-    pub(crate) fn cancel(self: &Arc<Self>, id: i64, reason: &str) {
+    /// Tells the server that an answer is not wanted any more, with the headers of the request.
+    pub(crate) fn cancel(self: &Arc<Self>, id: i64, reason: &str, headers: Vec<Header>) {
         let mut params = CancelledParams::of(id.into());
         params.reason = Some(reason.into());
         if let Ok(params) = RawJson::encode(&params) {
             let params = Some(params);
-            self.reply(Message::Notification(Notification { method: Method::Cancelled, params }));
+            self.reply(Message::Notification(Notification { method: Method::Cancelled, params }), headers);
         }
     }
 
     /// Answers a request of the server: `ping`, or that we offer nothing else.
     ///
-    /// `version` is that of the request of ours it came along with, if it did. In the stateless era only
+    /// `version` and `headers` are those of the request of ours it came along with, if it did. In the stateless era only
     /// clients send requests and only servers answer (wire reference §1.1 and §4.3): there it is ignored.
-    pub(crate) fn answer_request(self: &Arc<Self>, request: Request, version: Option<ProtocolVersion>) {
+    pub(crate) fn answer_request(
+        self: &Arc<Self>,
+        request: Request,
+        version: Option<ProtocolVersion>,
+        headers: &[Header],
+    ) {
         let Request { id, method, .. } = request;
         if version.or(self.version()).is_some_and(|version| version.era() == Era::Stateless) {
             tracing::debug!(%method, "ignored a request of a stateless server");
@@ -217,15 +222,15 @@ impl Link {
             let error = RpcError::new(ErrorCode::METHOD_NOT_FOUND, "Method not found");
             Message::Failure(Failure { id: Some(id), error })
         };
-        self.reply(answer);
+        self.reply(answer, headers.to_vec());
     }
 
     /// Sends a message nobody waits for.
-    fn reply(self: &Arc<Self>, message: Message) {
+    fn reply(self: &Arc<Self>, message: Message, headers: Vec<Header>) {
         if self.ended.get().is_some() {
             return;
         }
-        let out = Outbound { version: self.version(), ..Outbound::new(message) };
+        let out = Outbound { message, version: self.version(), headers };
         let link = self.clone();
         self.in_background(async move {
             if let Err(error) = link.transport.send(out).await {
@@ -293,7 +298,7 @@ impl Link {
             Message::Request(request) if self.is_echo(&request) => {
                 self.deliver(&request.id, Err(CallError::echo()));
             }
-            Message::Request(request) => self.answer_request(request, None),
+            Message::Request(request) => self.answer_request(request, None, &[]),
             Message::Notification(notification) => self.route(notification),
         }
     }

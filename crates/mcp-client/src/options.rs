@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mcp_protocol::{Era, EraPolicy, RawJson};
+use mcp_transport::Header;
 
 /// What the client says about itself, as `clientInfo`. For display at the server, nothing more.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -47,10 +48,14 @@ pub struct ConnectOptions {
     /// Time for the whole of [`connect`](crate::connect): opening the transport, the first request, a
     /// second start of the server where one is needed, and the handshake.
     pub handshake_timeout: Duration,
+    /// Further headers, for transports that have them, of the messages that open the connection:
+    /// `server/discover`, `initialize` and `notifications/initialized`. The client does not keep them: they
+    /// may hold a caller's token, which no other message may carry. Source: contract §8.5.
+    pub headers: Vec<Header>,
 }
 
 impl Default for ConnectOptions {
-    /// This crate's name, no capabilities, both eras, and 10 s, half of them for the probe.
+    /// This crate's name, no capabilities, both eras, no further headers, and 10 s, half of them for the probe.
     fn default() -> Self {
         Self {
             client_info: ClientInfo::default(),
@@ -59,6 +64,7 @@ impl Default for ConnectOptions {
             hint: None,
             probe_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(10),
+            headers: Vec::new(),
         }
     }
 }

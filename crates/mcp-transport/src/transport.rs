@@ -43,6 +43,12 @@ impl Header {
     pub fn new(name: impl Into<Cow<'static, str>>, value: impl Into<Box<str>>) -> Self {
         Self { name: name.into(), value: value.into(), sensitive: false }
     }
+
+    /// A header whose value is a secret.
+    #[must_use]
+    pub fn secret(name: impl Into<Cow<'static, str>>, value: impl Into<Box<str>>) -> Self {
+        Self { sensitive: true, ..Self::new(name, value) }
+    }
 }
 
 impl fmt::Debug for Header {

@@ -8,3 +8,4 @@ mod errors;
 mod peer;
 mod requests;
 mod sessions;
+mod tokens;

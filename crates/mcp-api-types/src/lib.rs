@@ -17,6 +17,7 @@ mod ready;
 mod reload;
 mod server;
 mod session;
+mod user;
 
 pub use error::{ErrorDetail, Location, ValidationError, ValidationIssue};
 pub use event::{
@@ -35,6 +36,7 @@ pub use server::{
     Server, ServerList, ServerTools, Status, TransportKind,
 };
 pub use session::{AdapterSession, AdapterSessionItem, AdapterSessionList, AdapterSessionQuery, Freshness};
+pub use user::UserContext;
 
 /// What stands before every path of the API but `/api/v1/health`, `/healthz` and `/readyz` (contract §6).
 pub const BASE_PATH: &str = "/api/v1/mcp";

@@ -104,6 +104,11 @@ fn located<E: Display>(part: &str, error: &serde_path_to_error::Error<E>) -> Api
     // These two are said of the object that holds the key; the location is to name the key itself.
     let missing = key_of(msg, "missing field ");
     loc.extend(missing.or_else(|| key_of(msg, "duplicate field ")).map(Location::from));
+    // What was given instead may be a secret in the wrong place.
+    let msg = match msg.rsplit_once(", expected ") {
+        Some((given, expected)) if given.starts_with("invalid ") => format!("expected {expected}"),
+        _ => msg.to_owned(),
+    };
     let kind = if missing.is_some() { "missing" } else { "value_error" };
     ApiError::Invalid(ValidationError::one(loc, msg, kind))
 }

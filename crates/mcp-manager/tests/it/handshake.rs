@@ -6,10 +6,9 @@ use mcp_protocol::Method;
 use mcp_registry::{ConnectionState, ErrorCategory, Status};
 use mcp_testkit::{Action, ManualClock, Toggle};
 
-use crate::support::{World, pairs};
+use crate::support::{World, at};
 
 const INIT: &str = "initialize";
-const DONE: &str = "notifications/initialized";
 const CALL: &str = "tools/call";
 
 #[tokio::test]
@@ -20,8 +19,8 @@ async fn b1_a_good_server_is_initialised_with_a_snapshot() {
     assert_eq!(record.status, Status::Healthy);
     assert_eq!(record.connection_state, ConnectionState::Connected);
     assert_eq!(record.protocol_version.as_deref(), Some("2025-11-25"));
-    assert_eq!(record.last_initialized_at, Some(ManualClock::START));
-    assert_eq!(record.initialization_expires_at, Some(ManualClock::START + Duration::from_secs(300)));
+    assert_eq!(record.last_initialized_at, at(0));
+    assert_eq!(record.initialization_expires_at, at(300));
     let snapshot = record.capability_snapshot.clone().unwrap();
     assert_eq!(snapshot.server_info.as_ref().unwrap().as_str(), r#"{"name":"a","version":"1.0.0"}"#);
     assert_eq!(snapshot.capabilities.as_ref().unwrap().as_str(), r#"{"resources":{},"tools":{}}"#);
@@ -99,7 +98,7 @@ async fn b6_missing_members_leave_null_in_the_snapshot() {
 async fn b7_a_call_on_an_uninitialised_server_hands_shakes_first() {
     let world = World::new(&["a"], |_| {});
     world.tool(&[]).await.unwrap();
-    assert_eq!(world.traffic(0), pairs(&[("a", INIT), ("a", DONE), ("a", CALL)]));
+    assert_eq!(world.traffic(0), "a init ready tool");
 }
 
 #[tokio::test]
@@ -107,32 +106,28 @@ async fn b8_age_zero_means_a_handshake_before_every_call() {
     let world = World::new(&["a"], |policy| policy.max_initialization_age = Some(Duration::ZERO));
     world.manager.initialize("a", false).await.unwrap();
     world.tool(&[]).await.unwrap();
-    let expected = [("a", INIT), ("a", DONE), ("a", INIT), ("a", DONE), ("a", CALL)];
-    assert_eq!(world.traffic(0), pairs(&expected));
-    assert!(world.record("a").initialization_expires_at.is_some());
+    assert_eq!(world.traffic(0), "a init ready init ready tool");
+    assert_eq!(world.record("a").initialization_expires_at, at(0));
 }
 
 #[tokio::test]
 async fn b9_a_stale_handshake_is_repeated_once() {
     let world = World::new(&["a"], |_| {});
     world.tool(&[]).await.unwrap();
-    let before = world.traffic(0).len();
-    world.advance(300);
-    world.tool(&[]).await.unwrap();
-    world.tool(&[]).await.unwrap();
-    assert_eq!(world.traffic(before), pairs(&[("a", INIT), ("a", DONE), ("a", CALL), ("a", CALL)]));
-    let expires = world.record("a").initialization_expires_at;
-    assert_eq!(expires, Some(ManualClock::START + Duration::from_secs(600)));
+    for (seconds, traffic) in [(299, "a tool"), (1, "a init ready tool"), (0, "a tool")] {
+        world.advance(seconds);
+        assert_eq!(world.request(&Method::ToolsCall, &[]).await.traffic, traffic);
+    }
+    assert_eq!(world.record("a").initialization_expires_at, at(600));
 }
 
 #[tokio::test]
 async fn b10_without_an_age_a_handshake_never_gets_stale() {
     let world = World::new(&["a"], |policy| policy.max_initialization_age = None);
     world.tool(&[]).await.unwrap();
-    let before = world.traffic(0).len();
+    assert_eq!(world.record("a").initialization_expires_at, None);
     world.advance(10 * 365 * 86_400);
-    world.tool(&[]).await.unwrap();
-    assert_eq!(world.traffic(before), pairs(&[("a", CALL)]));
+    assert_eq!(world.request(&Method::ToolsCall, &[]).await.traffic, "a tool");
 }
 
 #[tokio::test]
@@ -140,8 +135,8 @@ async fn b11_initialize_is_cached_unless_forced() {
     let world = World::new(&["a"], |_| {});
     for (force, handshakes) in [(false, 1), (false, 1), (true, 2)] {
         world.manager.initialize("a", force).await.unwrap();
-        let seen = world.traffic(0).iter().filter(|(_, method)| method == INIT).count();
-        assert_eq!(seen, handshakes, "force {force}");
+        let expected = ["a", &" init ready".repeat(handshakes)].concat();
+        assert_eq!(world.traffic(0), expected, "force {force}");
     }
 }
 
@@ -152,26 +147,46 @@ async fn b12_b13_connect_probes_first() {
     let record = world.manager.connect("good", false).await.unwrap();
     assert_eq!((record.status, record.initialized), (Status::Healthy, true));
     assert_eq!(world.cluster.probes(), 1);
-    assert_eq!(world.traffic(0), pairs(&[("good", INIT), ("good", DONE)]));
+    assert_eq!(world.traffic(0), "good init ready");
 
     let record = world.manager.connect("bad", false).await.unwrap();
     assert_eq!((record.status, record.initialized), (Status::Unreachable, false));
     assert_eq!(record.last_error_category, Some(ErrorCategory::HealthCheck));
-    assert_eq!(world.traffic(2), []);
+    assert_eq!(world.traffic(2), "");
     let record = world.manager.connect("bad", true).await.unwrap();
     assert!(record.initialized);
-    assert_eq!(world.traffic(2), pairs(&[("bad", INIT), ("bad", DONE)]));
+    assert_eq!(world.traffic(2), "bad init ready");
 }
 
 #[tokio::test]
 async fn b14_any_failure_clears_the_handshake_but_not_the_snapshot() {
-    let world = World::new(&["a"], |_| {});
-    world.manager.initialize("a", false).await.unwrap();
-    world.manager.mark_degraded("a", "said the operator").unwrap();
-    let record = world.record("a");
-    assert_eq!((record.initialized, record.initialization_expires_at), (false, None));
-    assert!(record.capability_snapshot.is_some());
-    assert_eq!(record.last_initialized_at, Some(ManualClock::START));
+    let calls = |action| (CALL, vec![action]);
+    for (what, (method, script)) in [
+        ("operator", (CALL, vec![])),
+        ("probe", (CALL, vec![])),
+        ("call", calls(Action::Timeout)),
+        ("call", calls(Action::Error)),
+        ("call", calls(Action::Malformed)),
+        ("call", calls(Action::RpcError { code: None, message: None })),
+        ("handshake", (INIT, vec![Action::Timeout])),
+    ] {
+        let world = World::new(&["a"], |_| {});
+        let first = world.manager.initialize("a", false).await.unwrap();
+        world.advance(5);
+        world.cluster.script("a", method, script);
+        world.cluster.health("a", [Ok(503)]);
+        match what {
+            "operator" => drop(world.manager.mark_degraded("a", "said the operator")),
+            "probe" => drop(world.manager.health_check("a").await),
+            "call" => drop(world.tool(&[]).await.unwrap_err()),
+            _ => drop(world.manager.initialize("a", true).await),
+        }
+        let record = world.record("a");
+        assert_eq!(world.standing("a"), (Status::Degraded, 1), "{what}");
+        assert_eq!((record.initialized, record.initialization_expires_at), (false, None), "{what}");
+        assert_eq!(record.capability_snapshot, first.capability_snapshot, "{what}");
+        assert_eq!(record.last_initialized_at, at(0), "{what}");
+    }
 }
 
 #[tokio::test]
@@ -179,7 +194,7 @@ async fn b16_concurrent_calls_share_one_handshake() {
     let world = World::new(&["a"], |_| {});
     let calls = futures::future::join_all((0..10).map(|_| world.tool(&[]))).await;
     assert!(calls.iter().all(Result::is_ok));
-    let count = |wanted: &str| world.traffic(0).iter().filter(|(_, method)| method == wanted).count();
+    let count = |wanted: &str| world.cluster.calls().iter().filter(|(_, method)| method == wanted).count();
     assert_eq!((count(INIT), count(CALL)), (1, 10));
 }
 
@@ -206,24 +221,6 @@ async fn a_forced_handshake_refused_on_a_live_session_is_retried_on_a_new_one() 
     let record = world.manager.initialize("a", true).await.unwrap();
     assert_eq!((record.status, record.initialized), (Status::Healthy, true));
     assert_eq!(world.cluster.opened("a"), 2);
-}
-
-#[tokio::test]
-async fn a_failed_call_ends_the_session_only_by_its_category() {
-    for (action, sessions) in [
-        (Action::Timeout, 2),
-        (Action::HttpStatus(503), 2),
-        (Action::Error, 2),
-        (Action::RpcError { code: Some(-32000), message: None }, 1),
-        (Action::Malformed, 1),
-    ] {
-        let world = World::new(&["a"], |_| {});
-        world.cluster.script("a", CALL, [action.clone()]);
-        world.tool(&[]).await.unwrap_err();
-        world.advance(1);
-        world.tool(&[]).await.unwrap();
-        assert_eq!(world.cluster.opened("a"), sessions, "{action:?}");
-    }
 }
 
 #[tokio::test]

@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod events;
+mod flapping;
 mod handshake;
 mod lifecycle;
 mod routing;
+mod sessions;
 mod sharing;
+mod stages;
+mod status;
 mod support;
 mod windows;

@@ -4,10 +4,9 @@ use mcp_protocol::Method;
 use mcp_registry::{AmbiguousFailover, FailureCode, RpcErrorPolicy, Stage, Status};
 use mcp_testkit::{Action, Toggle};
 
-use crate::support::{World, definition, pairs, routed, trace};
+use crate::support::{World, definition, routed, trace};
 
 const INIT: &str = "initialize";
-const DONE: &str = "notifications/initialized";
 const CALL: &str = "tools/call";
 const READ: &str = "resources/read";
 
@@ -21,9 +20,7 @@ async fn c1_the_second_server_serves_when_the_first_fails() {
     world.cluster.script("primary", CALL, [Action::Error]);
     let served = world.tool(&["primary", "backup"]).await.unwrap();
     assert_eq!(served.server.as_str(), "backup");
-    let traffic = world.traffic(0);
-    assert_eq!(traffic.first(), Some(&("primary".into(), INIT.into())));
-    assert_eq!(traffic.last(), Some(&("backup".into(), CALL.into())));
+    assert_eq!(world.traffic(0), "primary init ready tool, backup init ready tool");
     let (primary, backup) = (world.record("primary"), world.record("backup"));
     assert_eq!((primary.status, primary.initialized), (Status::Degraded, false));
     assert_eq!((backup.status, backup.initialized), (Status::Healthy, true));
@@ -45,13 +42,17 @@ async fn c1_the_second_server_serves_when_the_first_fails() {
 
 #[tokio::test]
 async fn c2_an_error_without_a_code_is_the_servers_fault() {
-    let world = World::new(&["backup", "primary"], |_| {});
-    world.cluster.script("primary", READ, [Action::RpcError { code: None, message: None }]);
-    let served = world.read(&["primary"]).await.unwrap();
-    assert_eq!(served.server.as_str(), "backup");
-    let primary = world.record("primary");
-    assert_eq!(primary.status, Status::Degraded);
-    assert_eq!(primary.last_error_category.unwrap().as_str(), "rpc_error");
+    for methods in [&[READ][..], &[INIT, READ]] {
+        let world = World::pair(3);
+        for method in methods {
+            world.cluster.script("primary", method, [Action::RpcError { code: None, message: None }]);
+        }
+        let served = world.read(&["primary"]).await.unwrap();
+        assert_eq!(served.server.as_str(), "backup");
+        let primary = world.record("primary");
+        assert_eq!((primary.status, primary.retry_count), (Status::Degraded, 1));
+        assert_eq!(primary.last_error_category.unwrap().as_str(), "rpc_error");
+    }
 }
 
 #[tokio::test]
@@ -60,7 +61,7 @@ async fn c3_without_servers_there_is_no_attempt_and_no_event() {
     let error = world.tool(&[]).await.unwrap_err();
     assert_eq!((error.method, error.code), (Method::ToolsCall, FailureCode::NoCandidates));
     assert_eq!(error.attempts, []);
-    assert_eq!(world.phases(0), []);
+    assert_eq!((world.phases(0), world.transitions(0)), (String::new(), String::new()));
 }
 
 #[tokio::test]
@@ -124,10 +125,8 @@ async fn c8_world() -> World {
 #[tokio::test]
 async fn c8_a_recovered_server_comes_before_a_degraded_one() {
     let world = c8_world().await;
-    let before = world.traffic(0).len();
-    let served = world.tool(&["p", "r", "g"]).await.unwrap();
-    assert_eq!(served.server.as_str(), "r");
-    assert_eq!(world.traffic(before), pairs(&[("p", CALL), ("r", INIT), ("r", DONE), ("r", CALL)]));
+    let seen = world.request(&Method::ToolsCall, &["p", "r", "g"]).await;
+    assert_eq!((seen.server(), &*seen.traffic), ("r", "p tool, r init ready tool"));
     assert_eq!(
         [world.status("p"), world.status("r"), world.status("g")],
         [Status::Degraded, Status::Healthy, Status::Degraded]
@@ -140,11 +139,8 @@ async fn c9_a_new_session_hands_shakes_before_its_call() {
     // The session of P is gone, so that its next use opens a new one.
     world.manager.invalidate("p").await.unwrap();
     world.manager.invalidate("g").await.unwrap();
-    let before = world.traffic(0).len();
-    let served = world.tool(&["p", "r", "g"]).await.unwrap();
-    assert_eq!(served.server.as_str(), "r");
-    let expected = [("p", INIT), ("p", DONE), ("p", CALL), ("r", INIT), ("r", DONE), ("r", CALL)];
-    assert_eq!(world.traffic(before), pairs(&expected));
+    let seen = world.request(&Method::ToolsCall, &["p", "r", "g"]).await;
+    assert_eq!((seen.server(), &*seen.traffic), ("r", "p init ready tool, r init ready tool"));
     assert!(!world.manager.session_state("g").unwrap().active);
 }
 
@@ -164,6 +160,8 @@ async fn c11_c12_a_preference_is_a_ranking_unless_it_is_a_restriction() {
         let mut call = routed(Method::ToolsCall, &["b"]);
         call.selection.preferred_only = only;
         assert_eq!(world.manager.call(call).await.is_ok(), served, "only {only}");
+        let phases = if only { "b IS IY VS VF" } else { "b IS IY VS VF, a IS IY VS VY" };
+        assert_eq!(world.phases(0), phases);
     }
 }
 
@@ -174,7 +172,8 @@ async fn c13_a_tool_that_reports_an_error_has_answered() {
     let served = world.tool(&["a"]).await.unwrap();
     assert_eq!(served.server.as_str(), "a");
     assert_eq!(served.result.as_str(), r#"{"content":[],"isError":true}"#);
-    assert_eq!(world.status("a"), Status::Healthy);
+    assert_eq!(world.phases(0), "a IS IY VS VY");
+    assert_eq!((world.status("a"), &*world.transitions(0)), (Status::Healthy, ""));
 }
 
 #[tokio::test]
@@ -189,7 +188,9 @@ async fn c15_the_callers_errors_degrade_nobody() {
         }
         let error = world.tool(&[]).await.unwrap_err();
         assert_eq!(error.code, code);
-        assert_eq!(error.attempts.len(), 4);
+        let refused = |name: &str| (name.to_owned(), Stage::Invoke, Some("rpc_error"));
+        let ready = |name: &str| (name.to_owned(), Stage::Initialize, None);
+        assert_eq!(trace(&error), [ready("a"), refused("a"), ready("b"), refused("b")]);
         assert_eq!([world.status("a"), world.status("b")], [status, status]);
     }
 }
@@ -223,13 +224,60 @@ async fn c16_an_unsafe_call_with_an_unknown_outcome_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn c16_a_tool_declared_harmful_is_not_repeated_either() {
+    let hints = r#"{"readOnlyHint":false,"idempotentHint":false,"destructiveHint":true}"#;
+    let list = format!(r#"{{"tools":[{{"name":"search","annotations":{hints}}}]}}"#);
+    for (policy, failure, served) in [
+        (AmbiguousFailover::UnlessUnsafe, Action::Timeout, None),
+        (AmbiguousFailover::UnlessUnsafe, Action::HttpStatus(503), None),
+        (AmbiguousFailover::Always, Action::Timeout, Some("b")),
+        (AmbiguousFailover::UnlessUnsafe, Action::Error, Some("b")),
+        (AmbiguousFailover::UnlessUnsafe, Action::HttpStatus(429), Some("b")),
+    ] {
+        let world = World::new(&["a", "b"], |settings| settings.ambiguous_failover = policy);
+        world.cluster.script("a", "tools/list", [Action::Result(list.clone())]);
+        world.manager.refresh_tools("a").await.unwrap();
+        world.cluster.script("a", CALL, [failure.clone()]);
+        let outcome = world.tool(&["a"]).await;
+        assert_eq!(outcome.as_ref().ok().map(|done| done.server.as_str()), served, "{policy:?} {failure:?}");
+        if let Err(error) = outcome {
+            assert_eq!((error.code, error.attempts.len()), (FailureCode::AmbiguousNotRetried, 2));
+            assert_eq!(world.cluster.opened("b"), 0);
+        }
+        assert_eq!(world.status("a"), Status::Degraded);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c17_a_server_removed_before_its_turn_fails_its_initialize_stage() {
+    let world = World::new(&["a", "b", "c"], |_| {});
+    world.cluster.script("a", CALL, [Action::Hang]);
+    let served = {
+        let call = world.tool(&["a", "b", "c"]);
+        futures::pin_mut!(call);
+        while world.cluster.calls().last().is_none_or(|(_, method)| method != CALL) {
+            assert!(futures::poll!(&mut call).is_pending());
+            tokio::task::yield_now().await;
+        }
+        world.manager.unregister("b").await.unwrap();
+        call.await.unwrap()
+    };
+    assert_eq!(served.server.as_str(), "c");
+    assert_eq!(world.phases(0), "a IS IY VS VF, b IS IF, c IS IY VS VY");
+    let gone = &served.attempts[2];
+    assert_eq!((gone.server.as_str(), gone.stage), ("b", Stage::Initialize));
+    let failure = gone.failure.as_ref().unwrap();
+    assert_eq!((failure.category.as_str(), &*failure.text), ("initialize_error", "server not found"));
+}
+
+#[tokio::test]
 async fn a_server_known_to_lack_the_tool_is_skipped() {
     let world = World::new(&["b"], |_| {});
     let mut without = definition("a");
     without.tools = Some(vec!["other".into()]);
     world.manager.register(without).unwrap();
     assert_eq!(world.tool(&["a"]).await.unwrap().server.as_str(), "b");
-    assert!(world.traffic(0).iter().all(|(server, _)| server == "b"));
+    assert_eq!(world.traffic(0), "b init ready tool");
 
     world.manager.unregister("b").await.unwrap();
     let error = world.tool(&[]).await.unwrap_err();

@@ -175,6 +175,7 @@ async fn a_server_whose_check_hangs_is_not_checked_again_meanwhile() {
         settle().await;
     }
     assert_eq!(world.cluster.opened("a"), 1);
-    let pings = world.traffic(0).iter().filter(|(server, method)| server == "b" && method == "ping").count();
+    let pings =
+        world.cluster.calls().iter().filter(|(server, method)| server == "b" && method == "ping").count();
     assert_eq!(pings, 40, "the other one is checked each time");
 }

@@ -6,12 +6,19 @@ use std::time::Duration;
 use mcp_manager::{Invocation, Manager, RoutedCall, Setup};
 use mcp_protocol::{Era, EraPolicy, Method, RawJson};
 use mcp_registry::{
-    ConnectionFilter, Definition, InvocationError, InvocationFilter, Phase, Policy, Selection, ServerRecord,
-    Stage, Status,
+    ConnectionEvent, ConnectionFilter, Definition, InvocationError, InvocationEvent, InvocationFilter, Phase,
+    Policy, Selection, ServerRecord, Stage, Status, Timestamp,
 };
 use mcp_testkit::{ManualClock, ScriptedCluster};
 use mcp_transport::{Endpoint, HttpEndpoint};
 use serde_json::json;
+
+/// Both methods that scenarios marked ‖ run with.
+pub(crate) const METHODS: [Method; 2] = [Method::ToolsCall, Method::ResourcesRead];
+
+/// The usual two servers, in either order of preference.
+pub(crate) const PB: [&str; 2] = ["primary", "backup"];
+pub(crate) const BP: [&str; 2] = ["backup", "primary"];
 
 /// A manager over scripted servers.
 pub(crate) struct World {
@@ -44,8 +51,18 @@ impl World {
         Self { manager, cluster, clock }
     }
 
+    /// `primary` and `backup`.
+    pub(crate) fn pair(unreachable_after: u32) -> Self {
+        Self::new(&PB, |policy| policy.unreachable_after = unreachable_after)
+    }
+
     pub(crate) fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// An operator says the server failed.
+    pub(crate) fn fail(&self, name: &str) {
+        self.manager.mark_degraded(name, "manual degrade").unwrap();
     }
 
     pub(crate) async fn tool(&self, preferred: &[&str]) -> Result<Invocation, InvocationError> {
@@ -64,6 +81,66 @@ impl World {
         self.manager.call(routed(method, preferred)).await
     }
 
+    /// Makes a request and tells what it did. The filters of both event streams are checked on the way.
+    pub(crate) async fn request(&self, method: &Method, preferred: &[&str]) -> Seen {
+        let journal = self.manager.journal();
+        let invocations = journal.invocation_events(&InvocationFilter::default()).len();
+        let changes = journal.connection_events(&ConnectionFilter::default()).len();
+        let traffic = self.cluster.calls().len();
+        let outcome = self.call(method.clone(), preferred).await;
+        let events = journal.invocation_events(&InvocationFilter::default()).split_off(invocations);
+        let id = events.first().map_or_else(String::new, |event| event.request_id.to_string());
+        if let Ok(served) = &outcome {
+            assert_eq!(*served.request_id, *id);
+        }
+        assert!(events.iter().all(|event| *event.request_id == *id && event.method == *method));
+        let of_request = ConnectionFilter { correlation_id: Some(&id), ..Default::default() };
+        let caused = journal.connection_events(&of_request);
+        assert_eq!(caused, journal.connection_events(&ConnectionFilter::default()).split_off(changes));
+        let seen = Seen {
+            outcome,
+            phases: spell_phases(&events),
+            transitions: spell_transitions(&caused),
+            traffic: self.traffic(traffic),
+            id,
+            events,
+        };
+        for record in self.manager.table().servers() {
+            self.assert_filters(&seen, method.as_str(), record.name().as_str());
+        }
+        seen
+    }
+
+    /// Filters by server, id, method and limit give just the request's part of both streams.
+    fn assert_filters(&self, seen: &Seen, method: &str, server: &str) {
+        let journal = self.manager.journal();
+        let phases: Vec<_> = seen.events.iter().filter(|event| event.server.as_str() == server).collect();
+        for method in [None, Some(method)] {
+            let query = |limit| {
+                let (server, request_id) = (Some(server), Some(&*seen.id));
+                journal.invocation_events(&InvocationFilter { server, request_id, method, limit })
+            };
+            assert_eq!(query(None).iter().collect::<Vec<_>>(), phases, "{server} {method:?}");
+            assert_eq!(query(Some(1)).iter().collect::<Vec<_>>(), Vec::from_iter(phases.last().copied()));
+        }
+        let other = if method == "tools/call" { "resources/read" } else { "tools/call" };
+        let other =
+            InvocationFilter { method: Some(other), request_id: Some(&seen.id), ..Default::default() };
+        assert_eq!(journal.invocation_events(&other), []);
+
+        let query = |limit| {
+            let (server, correlation_id) = (Some(server), Some(&*seen.id));
+            spell_transitions(&journal.connection_events(&ConnectionFilter { server, correlation_id, limit }))
+        };
+        let changes = part_of(&seen.transitions, server);
+        let spelled = |changes: &str| match changes {
+            "" => String::new(),
+            changes => format!("{server} {changes}"),
+        };
+        assert_eq!(query(None), spelled(&changes));
+        assert_eq!(query(Some(1)), spelled(changes.split(' ').next_back().unwrap_or_default()));
+    }
+
     pub(crate) fn record(&self, name: &str) -> Arc<ServerRecord> {
         self.manager.server(name).unwrap()
     }
@@ -72,21 +149,68 @@ impl World {
         self.record(name).status
     }
 
-    /// (server, phase) of the invocation events after the first `skip` ones.
-    pub(crate) fn phases(&self, skip: usize) -> Vec<(String, Phase)> {
+    /// Status and count of consecutive failures.
+    pub(crate) fn standing(&self, name: &str) -> (Status, u32) {
+        let record = self.record(name);
+        (record.status, record.retry_count)
+    }
+
+    /// The invocation events after the first `skip` ones, spelled out.
+    pub(crate) fn phases(&self, skip: usize) -> String {
         let events = self.manager.journal().invocation_events(&InvocationFilter::default());
-        events.into_iter().skip(skip).map(|event| (event.server.to_string(), event.phase)).collect()
+        spell_phases(&events[skip..])
     }
 
-    /// (server, new status) of the status changes after the first `skip` ones.
-    pub(crate) fn transitions(&self, skip: usize) -> Vec<(String, Status)> {
+    /// The status changes after the first `skip` ones, spelled out.
+    pub(crate) fn transitions(&self, skip: usize) -> String {
         let events = self.manager.journal().connection_events(&ConnectionFilter::default());
-        events.into_iter().skip(skip).map(|event| (event.server.to_string(), event.to_status)).collect()
+        spell_transitions(&events[skip..])
     }
 
-    /// (server, method) traffic after the first `skip` messages.
-    pub(crate) fn traffic(&self, skip: usize) -> Vec<(String, String)> {
-        self.cluster.calls().split_off(skip)
+    /// The traffic after the first `skip` messages, spelled out.
+    pub(crate) fn traffic(&self, skip: usize) -> String {
+        spell(self.cluster.calls().into_iter().skip(skip).map(|(server, method)| {
+            let word = word(&method).to_owned();
+            (server, word)
+        }))
+    }
+
+    /// The session a server was last spoken to on.
+    pub(crate) fn last_session(&self, name: &str) -> String {
+        let traffic = self.cluster.traffic();
+        traffic.into_iter().rfind(|entry| entry.server == name).unwrap().session
+    }
+}
+
+/// What one request did.
+pub(crate) struct Seen {
+    pub(crate) outcome: Result<Invocation, InvocationError>,
+    /// Its invocation events as they are.
+    pub(crate) events: Vec<InvocationEvent>,
+    /// Its id in the events; empty if it left none.
+    pub(crate) id: String,
+    /// Its invocation events spelled out, like `primary IS IF, backup IS IY VS VY`.
+    pub(crate) phases: String,
+    /// The status changes under its id spelled out, like `primary H→D, backup D→H`.
+    pub(crate) transitions: String,
+    /// What the servers saw of it, like `primary init ready tool`.
+    pub(crate) traffic: String,
+}
+
+impl Seen {
+    /// Who served.
+    pub(crate) fn server(&self) -> &str {
+        self.outcome.as_ref().unwrap().server.as_str()
+    }
+
+    pub(crate) fn error(&self) -> &InvocationError {
+        self.outcome.as_ref().unwrap_err()
+    }
+
+    /// Position and category of the failed phases.
+    pub(crate) fn errors(&self) -> Vec<(usize, &'static str)> {
+        let categories = self.events.iter().map(InvocationEvent::error_category).enumerate();
+        categories.filter_map(|(at, category)| Some((at, category?.as_str()))).collect()
     }
 }
 
@@ -104,6 +228,11 @@ pub(crate) fn routed(method: Method, preferred: &[&str]) -> RoutedCall {
     call
 }
 
+/// So many seconds after the start.
+pub(crate) fn at(seconds: u64) -> Option<Timestamp> {
+    Some(ManualClock::START + Duration::from_secs(seconds))
+}
+
 /// Attempts as (server, stage, category).
 pub(crate) fn trace(error: &InvocationError) -> Vec<(String, Stage, Option<&'static str>)> {
     let entry = |attempt: &mcp_registry::Attempt| {
@@ -113,24 +242,57 @@ pub(crate) fn trace(error: &InvocationError) -> Vec<(String, Stage, Option<&'sta
     error.attempts.iter().map(entry).collect()
 }
 
-/// Pairs of texts, for comparing with traffic.
-pub(crate) fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
-    expected.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect()
+/// How traffic spells a method.
+pub(crate) fn word(method: &str) -> &str {
+    match method {
+        "initialize" => "init",
+        "notifications/initialized" => "ready",
+        "tools/call" => "tool",
+        "resources/read" => "read",
+        other => other,
+    }
 }
 
-/// Expands a short notation: `("p", "IS IY VS VF")`.
-pub(crate) fn phases(expected: &[(&str, &str)]) -> Vec<(String, Phase)> {
-    let one = |word: &str| match word {
-        "IS" => Phase::InitializeStart,
-        "IY" => Phase::InitializeSuccess,
-        "IF" => Phase::InitializeFailure,
-        "VS" => Phase::InvokeStart,
-        "VY" => Phase::InvokeSuccess,
-        "VF" => Phase::InvokeFailure,
-        other => panic!("no phase {other}"),
+/// Servers with what they did, one after the other: `primary IS IF, backup IS IY VS VY`.
+pub(crate) fn spell(items: impl IntoIterator<Item = (String, String)>) -> String {
+    let (mut text, mut last) = (String::new(), String::new());
+    for (server, word) in items {
+        if server != last {
+            text += if text.is_empty() { "" } else { ", " };
+            text += &server;
+            last = server;
+        }
+        text += " ";
+        text += &word;
+    }
+    text
+}
+
+/// The words of one server in a spelled text.
+pub(crate) fn part_of(text: &str, server: &str) -> String {
+    let own = text.split(", ").filter_map(|part| part.strip_prefix(server)?.strip_prefix(' '));
+    own.collect::<Vec<_>>().join(" ")
+}
+
+fn spell_phases(events: &[InvocationEvent]) -> String {
+    let word = |phase| match phase {
+        Phase::InitializeStart => "IS",
+        Phase::InitializeSuccess => "IY",
+        Phase::InitializeFailure => "IF",
+        Phase::InvokeStart => "VS",
+        Phase::InvokeSuccess => "VY",
+        Phase::InvokeFailure => "VF",
     };
-    expected
-        .iter()
-        .flat_map(|(server, words)| words.split(' ').map(move |word| (server.to_string(), one(word))))
-        .collect()
+    spell(events.iter().map(|event| (event.server.to_string(), word(event.phase).to_owned())))
+}
+
+fn spell_transitions(events: &[ConnectionEvent]) -> String {
+    let letter = |status| match status {
+        Status::Healthy => 'H',
+        Status::Degraded => 'D',
+        Status::Unreachable => 'X',
+    };
+    let change =
+        |event: &ConnectionEvent| format!("{}→{}", letter(event.from_status), letter(event.to_status));
+    spell(events.iter().map(|event| (event.server.to_string(), change(event))))
 }

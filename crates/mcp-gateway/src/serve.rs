@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::Failed;
 use crate::args::ServeArgs;
-use crate::connector::AnyConnector;
+use crate::connector;
 use crate::demo_servers::DemoServers;
 use crate::reload::Reloader;
 use crate::signals::{Hangup, Signals};
@@ -130,7 +130,7 @@ fn load(args: &ServeArgs) -> Result<Config, Failed> {
 
 /// A manager over every transport.
 pub(crate) fn manager(policy: Policy) -> Result<Manager, Failed> {
-    let connector = AnyConnector::new(&policy).map_err(|error| Failed::because(Exit::Failed, &error))?;
+    let connector = connector::built_in(&policy).map_err(|error| Failed::because(Exit::Failed, &error))?;
     Ok(Manager::new(Setup {
         policy,
         client_info: ClientInfo::new("mcp-gateway", env!("CARGO_PKG_VERSION")),

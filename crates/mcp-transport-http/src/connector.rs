@@ -84,6 +84,10 @@ impl HttpConnector {
 }
 
 impl Connector for HttpConnector {
+    fn supports(&self, endpoint: &Endpoint) -> bool {
+        matches!(endpoint, Endpoint::Http(_))
+    }
+
     fn connect<'a>(
         &'a self,
         endpoint: &'a Endpoint,

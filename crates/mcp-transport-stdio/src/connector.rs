@@ -79,6 +79,10 @@ impl StdioConnector {
 }
 
 impl Connector for StdioConnector {
+    fn supports(&self, endpoint: &Endpoint) -> bool {
+        matches!(endpoint, Endpoint::Stdio(_))
+    }
+
     fn connect<'a>(
         &'a self,
         endpoint: &'a Endpoint,

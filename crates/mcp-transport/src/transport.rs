@@ -122,6 +122,22 @@ pub trait Transport: Send + Sync + 'static {
 
 /// Opens transports.
 pub trait Connector: Send + Sync + 'static {
+    /// Whether it can open this endpoint at all. By default it can.
+    ///
+    /// [`Connectors`](crate::Connectors) asks this to choose; an endpoint that is supported may still turn
+    /// out to be unusable.
+    fn supports(&self, endpoint: &Endpoint) -> bool {
+        let _ = endpoint;
+        true
+    }
+
+    /// Whether a connection to this endpoint keeps a session that an operator can look at, invalidate and
+    /// refresh. By default it does. Source: contract §3.7.
+    fn session_controls(&self, endpoint: &Endpoint) -> bool {
+        let _ = endpoint;
+        true
+    }
+
     /// Opens a connection: starts the process, or prepares the HTTP client (which may connect lazily).
     fn connect<'a>(
         &'a self,

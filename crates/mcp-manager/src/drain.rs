@@ -2,9 +2,7 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use tokio::sync::Notify;
-
-use crate::sync::AtomicUsize;
+use crate::sync::{AtomicUsize, Notify};
 
 /// Set once and for all: nobody comes in any more.
 const ENDED: usize = 1;

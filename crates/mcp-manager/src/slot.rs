@@ -24,6 +24,10 @@ impl<T> Place<T> {
             Self::Empty | Self::Retired => None,
         }
     }
+
+    fn is_retired(&self) -> bool {
+        matches!(self, Self::Retired)
+    }
 }
 
 impl<T> Slot<T> {
@@ -41,14 +45,8 @@ impl<T> Slot<T> {
     #[must_use]
     pub(crate) fn install(&self, new: Arc<T>) -> Option<Arc<T>> {
         let place = Arc::new(Place::Held(new.clone()));
-        let before = self.0.rcu(|now| match **now {
-            Place::Retired => now.clone(),
-            Place::Empty | Place::Held(_) => place.clone(),
-        });
-        match &*before {
-            Place::Retired => Some(new),
-            before => before.held().cloned(),
-        }
+        let before = self.0.rcu(|now| if now.is_retired() { now.clone() } else { place.clone() });
+        if before.is_retired() { Some(new) } else { before.held().cloned() }
     }
 
     /// Takes out whatever it holds.
@@ -76,6 +74,6 @@ impl<T> Slot<T> {
     }
 
     pub(crate) fn is_retired(&self) -> bool {
-        matches!(**self.0.load(), Place::Retired)
+        self.0.load().is_retired()
     }
 }

@@ -5,6 +5,7 @@ pub(crate) use std::sync::atomic::AtomicUsize;
 pub(crate) use std::sync::{Mutex, MutexGuard};
 
 pub(crate) use arc_swap::ArcSwap;
+pub(crate) use tokio::sync::Notify;
 
 /// Runs `task` in the background; nobody waits for it.
 ///

@@ -307,20 +307,15 @@ mod tests {
     #[test]
     fn each_broken_promise_is_found() {
         let failed = |delivery| Outcome::Failure(delivery);
-        let cases: [(Invariant, fn(&History)); 6] = [
-            (Invariant::OneOutcome, |_| {}),
-            (Invariant::OneOutcome, |h| h.ended("n", at(6), Outcome::Failure(Delivery::NotSent))),
-            (Invariant::OneOutcome, |h| {
-                h.ended("n", at(1), Outcome::Failure(Delivery::NotSent));
-                h.ended("n", at(1), Outcome::Failure(Delivery::NotSent));
-            }),
-            (Invariant::OneOutcome, |h| h.began("n", Promise { deadline: at(9), executions: 1 })),
-            (Invariant::OneOutcome, |h| h.ended("a", at(1), success("a"))),
-            (Invariant::BoundedExecutions, |h| h.executed("p", "a")),
-        ];
-        for (invariant, tell) in cases {
-            assert_eq!(broken(1, tell), Some(invariant));
-        }
+        assert_eq!(broken(1, |_| {}), Some(Invariant::OneOutcome));
+        let late = |h: &History| h.ended("n", at(6), failed(Delivery::NotSent));
+        assert_eq!(broken(1, late), Some(Invariant::OneOutcome));
+        let twice = |h: &History| (0..2).for_each(|_| h.ended("n", at(1), failed(Delivery::NotSent)));
+        assert_eq!(broken(1, twice), Some(Invariant::OneOutcome));
+        let reused = |h: &History| h.began("n", Promise { deadline: at(9), executions: 1 });
+        assert_eq!(broken(1, reused), Some(Invariant::OneOutcome));
+        assert_eq!(broken(1, |h| h.ended("a", at(1), success("a"))), Some(Invariant::OneOutcome));
+        assert_eq!(broken(1, |h| h.executed("p", "a")), Some(Invariant::BoundedExecutions));
         let executed = |executions, outcome: Outcome| {
             broken(1, |h| {
                 (0..executions).for_each(|_| h.executed("p", "n"));

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod assert;
 mod clock;
 mod cluster;
 mod dice;

@@ -4,6 +4,12 @@ use std::time::Duration;
 
 pub mod core;
 
+/// Runs one seed; the error is the first rule that did not hold.
+pub type Simulator = fn(seed: u64) -> Result<Run, Broken>;
+
+/// Every simulator with its name.
+pub const SIMULATORS: [(&str, Simulator); 1] = [("core", core::run)];
+
 /// What one seed went through without a broken rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Run {

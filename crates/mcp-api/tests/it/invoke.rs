@@ -3,10 +3,11 @@
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use mcp_api_types::InvocationResult;
+use mcp_registry::{AmbiguousFailover, RpcErrorPolicy};
 use mcp_testkit::Action;
 use serde_json::{Value, json};
 
-use crate::support::World;
+use crate::support::{PB, World, attempts};
 
 const TOOL: &str = "/api/v1/mcp/invoke/tool";
 const RESOURCE: &str = "/api/v1/mcp/invoke/resource";
@@ -29,6 +30,10 @@ async fn c1_the_answer_says_who_served_and_what_was_tried() {
         .map(|attempt| (attempt["server"].as_str().unwrap(), attempt["success"].as_bool().unwrap()))
         .collect();
     assert_eq!(tried, [("primary", true), ("primary", false), ("backup", true), ("backup", true)]);
+    for (name, status, initialized) in [("primary", "degraded", false), ("backup", "healthy", true)] {
+        let server = world.server(name).await;
+        assert_eq!((&server["status"], &server["initialized"]), (&json!(status), &json!(initialized)));
+    }
     let typed: InvocationResult = serde_json::from_value(body).unwrap();
     assert_eq!(typed.attempts.len(), 4);
 }
@@ -46,7 +51,102 @@ async fn c3_without_servers_the_body_names_the_method_and_no_attempt() {
         assert_eq!((&detail["attempts"], &detail["code"]), (&json!([]), &json!("no_candidates")));
         assert!(detail["message"].as_str().unwrap().starts_with("no server is reachable"));
     }
-    assert_eq!(world.get("/api/v1/mcp/invocation-events").await.1, json!({"items": []}));
+    for stream in ["events", "invocation-events"] {
+        assert_eq!(world.get(&format!("/api/v1/mcp/{stream}")).await.1, json!({"items": []}));
+    }
+}
+
+#[tokio::test]
+async fn c5_c6_c7_single_server_failures() {
+    let table = [
+        ("tools/call", "tools/call", Action::HttpStatus(503), "invoke", "http_status", "http status 503"),
+        (
+            "resources/read",
+            "resources/read",
+            Action::Malformed,
+            "invoke",
+            "invalid_payload",
+            "not valid JSON",
+        ),
+        (
+            "resources/read",
+            "initialize",
+            Action::RpcError { code: Some(-32000), message: Some("go away".into()) },
+            "initialize",
+            "rpc_error",
+            "rpc error: go away",
+        ),
+    ];
+    for (method, key, action, stage, category, text) in table {
+        let world = World::new(&["a"], |_| {});
+        world.cluster.script("a", key, [action]);
+        let seen = world.request(method, &[]).await;
+        assert_eq!((seen.status, &seen.answer["detail"]["method"]), (503, &json!(method)));
+        let mut expected = vec![("a", stage, Some(category))];
+        if stage == "invoke" {
+            expected.insert(0, ("a", "initialize", None));
+        }
+        assert_eq!(attempts(&seen.answer), expected, "{key}");
+        let last = seen.answer["detail"]["attempts"].as_array().unwrap().last().unwrap();
+        let server = world.server("a").await;
+        assert_eq!((&last["error"], &server["last_error"]), (&json!(text), &json!(text)), "{key}");
+        assert_eq!(
+            (&server["last_error_category"], &server["status"]),
+            (&json!(category), &json!("degraded"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn c13_a_tool_that_reports_an_error_has_answered() {
+    let world = World::pair(3);
+    let result = r#"{"content":[],"isError":true}"#;
+    world.cluster.script("primary", "tools/call", [Action::Result(result.into())]);
+    let seen = world.request("tools/call", &PB).await;
+    assert_eq!((seen.status, &*seen.server(), &*seen.transitions), (200, "primary", ""));
+    assert_eq!(seen.answer["result"], json!({"content": [], "isError": true}));
+    assert_eq!(seen.phases, "primary IS IY VS VY");
+}
+
+#[tokio::test]
+async fn c15_the_callers_errors_degrade_nobody() {
+    for (policy, code, status) in [
+        (RpcErrorPolicy::Classify, "caller_error", "healthy"),
+        (RpcErrorPolicy::AlwaysDegrade, "all_candidates_failed", "degraded"),
+    ] {
+        let world = World::new(&PB, |settings| settings.rpc_error_policy = policy);
+        for name in PB {
+            let action = Action::RpcError { code: Some(-32602), message: Some("no such tool".into()) };
+            world.cluster.script(name, "tools/call", [action]);
+        }
+        let seen = world.request("tools/call", &PB).await;
+        assert_eq!((seen.status, &seen.answer["detail"]["code"]), (503, &json!(code)));
+        let of = |server| [(server, "initialize", None), (server, "invoke", Some("rpc_error"))];
+        assert_eq!(attempts(&seen.answer), [of("primary"), of("backup")].concat());
+        for name in PB {
+            assert_eq!(world.server(name).await["status"], status);
+        }
+    }
+}
+
+#[tokio::test]
+async fn c16_a_call_said_to_be_unsafe_is_not_repeated() {
+    let call = r#"{"tool_name":"search","preferred_servers":["primary"],"idempotent":false}"#;
+    for (policy, action, status) in [
+        (AmbiguousFailover::UnlessUnsafe, Action::Timeout, 503),
+        (AmbiguousFailover::UnlessUnsafe, Action::Error, 200),
+        (AmbiguousFailover::Always, Action::Timeout, 200),
+    ] {
+        let world = World::new(&PB, |settings| settings.ambiguous_failover = policy);
+        world.cluster.script("primary", "tools/call", [action]);
+        let (got, answer) = world.post(TOOL, call).await;
+        assert_eq!(got, status, "{answer}");
+        if got == 503 {
+            assert_eq!(answer["detail"]["code"], "ambiguous_not_retried");
+            let tried = [("primary", "initialize", None), ("primary", "invoke", Some("network_timeout"))];
+            assert_eq!(attempts(&answer), tried);
+        }
+    }
 }
 
 #[tokio::test]
@@ -77,44 +177,6 @@ async fn i6_the_failure_body_is_that_of_the_contract() {
         assert_eq!(answer, expected);
         world.clock.advance(std::time::Duration::from_secs(60));
     }
-}
-
-#[tokio::test]
-async fn g1_events_are_filtered_by_the_id_of_the_answer() {
-    let world = World::new(&["primary", "backup"], |_| {});
-    world.cluster.script("primary", "resources/read", [Action::Timeout]);
-    let (_, body) = world.post(RESOURCE, r#"{"uri":"a://b","preferred_servers":["primary"]}"#).await;
-    let id = body["request_id"].as_str().unwrap();
-    world.post(TOOL, CALL).await;
-    let (_, events) = world.get(&format!("/api/v1/mcp/invocation-events?request_id={id}")).await;
-    let phases: Vec<_> = events["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|event| format!("{} {}", event["server"].as_str().unwrap(), event["phase"].as_str().unwrap()))
-        .collect();
-    assert_eq!(
-        phases,
-        [
-            "primary initialize_start",
-            "primary initialize_success",
-            "primary invoke_start",
-            "primary invoke_failure",
-            "backup initialize_start",
-            "backup initialize_success",
-            "backup invoke_start",
-            "backup invoke_success",
-        ]
-    );
-    let (_, failed) =
-        world.get(&format!("/api/v1/mcp/invocation-events?request_id={id}&server=primary&limit=1")).await;
-    let failed = &failed["items"][0];
-    assert_eq!(
-        (&failed["error_category"], &failed["method"]),
-        (&json!("network_timeout"), &json!("resources/read"))
-    );
-    let (_, changes) = world.get(&format!("/api/v1/mcp/events?correlation_id={id}")).await;
-    assert_eq!(changes["items"][0]["to_status"], "degraded");
 }
 
 #[tokio::test]

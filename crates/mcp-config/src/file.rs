@@ -140,7 +140,6 @@ const IDLE_POLICY_KEYS: &[&str] = &[
     "connect_max_delay",
     "error_rate_threshold",
     "latency_threshold",
-    "pool_max_connections",
     "sse_heartbeat",
 ];
 

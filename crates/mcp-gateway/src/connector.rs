@@ -22,7 +22,8 @@ pub(crate) fn built_in(policy: &Policy) -> Result<Connectors, ConnectorError> {
     let http = HttpOptions {
         user_agent: USER_AGENT.into(),
         max_event_bytes: policy.max_message_bytes,
-        pool_max_idle_per_host: policy.pool_max_idle,
+        pool_max_connections: policy.pool_max_connections,
+        pool_max_idle: policy.pool_max_idle,
         pool_idle_timeout: policy.pool_idle_timeout,
         ..HttpOptions::default()
     };

@@ -88,7 +88,8 @@ pub struct Policy {
     pub handshake_timeout: Duration,
     /// Limit of one invocation, failover included (120 s).
     pub max_call_deadline: Duration,
-    /// Open HTTP connections per server URL (10).
+    /// Calls under way at once per server URL, each with a connection over HTTP/1.1; more wait (256). The
+    /// contract's 10 would make callers of slow tools wait for each other (docs/configuration.md).
     pub pool_max_connections: usize,
     /// Idle HTTP connections kept per server URL (64). With the contract's 5, most calls of 64 concurrent
     /// callers open a connection of their own (docs/benchmarks.md).
@@ -142,7 +143,7 @@ impl Default for Policy {
             request_timeout: secs(30),
             handshake_timeout: secs(10),
             max_call_deadline: secs(120),
-            pool_max_connections: 10,
+            pool_max_connections: 256,
             pool_max_idle: 64,
             pool_idle_timeout: secs(90),
             shutdown_drain_timeout: secs(10),

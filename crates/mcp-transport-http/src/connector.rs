@@ -1,82 +1,54 @@
-//! Opening connections: one HTTP client for all, endpoints checked first.
-
-use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+//! Opening connections: endpoints checked first, then a client from the pool.
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use mcp_transport::{
     Connector, Delivery, Endpoint, HttpEndpoint, Transport, TransportError, TransportErrorKind,
 };
-use reqwest::redirect;
 use url::{Host, Url};
 
-use crate::body;
-use crate::failure;
+use crate::client::Lane;
 use crate::headers;
 use crate::options::HttpOptions;
-use crate::tls;
+use crate::pool::{ClientPool, ConnectorError};
 use crate::transport::HttpTransport;
 
-/// Opens Streamable HTTP connections that share one pool of sockets.
+/// Opens Streamable HTTP connections; those to the same URL share a client of the pool.
 ///
 /// Sockets are opened when the first message is sent, so `connect` fails only on an unusable endpoint.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct HttpConnector {
-    client: reqwest::Client,
-    options: Arc<HttpOptions>,
-    /// Why no server can be verified, if so.
-    no_tls: Option<Arc<str>>,
-}
-
-/// Why an [`HttpConnector`] could not be built.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectorError {
-    /// No usable TLS configuration.
-    #[error("TLS cannot be set up")]
-    Tls(#[source] rustls::Error),
-    /// The client refused its settings, for example a `User-Agent` that is no header value.
-    #[error("the HTTP client cannot be set up")]
-    Client(#[source] reqwest::Error),
+    pool: ClientPool,
 }
 
 impl HttpConnector {
-    /// Builds the HTTP client.
+    /// A connector with a pool of its own.
     ///
     /// # Errors
-    /// [`ConnectorError`] if TLS or the client cannot be set up.
+    /// [`ConnectorError`] if TLS or the HTTP client cannot be set up.
     pub fn new(options: HttpOptions) -> Result<Self, ConnectorError> {
-        let (tls, problem) = tls::client_config().map_err(ConnectorError::Tls)?;
-        let no_tls = problem.map(|error| error.to_string().into());
-        let builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .user_agent(&options.user_agent)
-            // Credentials belong to an origin: they follow neither a redirect nor a proxy of the environment.
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            // Decompression would hide the size of what a peer sends.
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .no_deflate()
-            .connect_timeout(options.connect_timeout)
-            .pool_max_idle_per_host(options.pool_max_idle_per_host)
-            .pool_idle_timeout(options.pool_idle_timeout)
-            .http1_max_headers(100)
-            .http2_max_header_list_size(32 << 10);
-        let client = detect_dead_peers(builder).build().map_err(ConnectorError::Client)?;
-        Ok(Self { client, options: Arc::new(options), no_tls })
+        ClientPool::new(options).map(Self::with_pool)
+    }
+
+    /// A connector that takes its clients from this pool.
+    #[must_use]
+    pub fn with_pool(pool: ClientPool) -> Self {
+        Self { pool }
+    }
+
+    /// The pool its clients come from.
+    #[must_use]
+    pub fn pool(&self) -> &ClientPool {
+        &self.pool
     }
 
     fn open(&self, endpoint: &Endpoint) -> Result<HttpTransport, TransportError> {
         match endpoint {
             Endpoint::Http(http) => {
-                self.check(http)?;
+                check_url(http)?;
                 let headers = headers::configured(&http.headers)?;
-                Ok(HttpTransport::new(self.client.clone(), self.options.clone(), http.url.clone(), headers))
+                let client = self.pool.get(&http.url)?;
+                Ok(HttpTransport::new(client, self.pool.options().clone(), http.url.clone(), headers))
             }
             other => Err(unusable(format!("the http transport cannot reach a {} endpoint", other.kind()))),
         }
@@ -111,26 +83,17 @@ impl Connector for HttpConnector {
 }
 
 impl HttpConnector {
-    fn check(&self, endpoint: &HttpEndpoint) -> Result<(), TransportError> {
-        check_url(endpoint)?;
-        match &self.no_tls {
-            Some(reason) if endpoint.url.scheme() == "https" => {
-                Err(unusable(format!("https needs trusted certificates (package ca-certificates): {reason}")))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// One GET; the status is the answer and the body is not read.
     async fn ask_health(&self, endpoint: &HttpEndpoint, path: &str) -> Result<u16, TransportError> {
-        self.check(endpoint)?;
+        check_url(endpoint)?;
+        let client = self.pool.get(&endpoint.url)?;
         let url = health_url(&endpoint.url, path);
         let headers = headers::configured(&endpoint.headers)?.base();
         let origin = url.origin().ascii_serialization();
-        let sent = self.client.get(url).headers(headers).send().await;
-        let response = sent.map_err(|error| failure::sending(&error, &origin))?;
-        let status = response.status().as_u16();
-        body::release(response);
+        let place = client.place(Lane::Control).await?;
+        let answer = place.send(|http| http.get(url).headers(headers), &origin).await?;
+        let status = answer.status().as_u16();
+        answer.release();
         Ok(status)
     }
 }
@@ -144,26 +107,6 @@ fn health_url(endpoint: &Url, path: &str) -> Url {
     url.set_query(None);
     url.set_fragment(None);
     url
-}
-
-impl fmt::Debug for HttpConnector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpConnector").field("options", &self.options).finish_non_exhaustive()
-    }
-}
-
-/// A peer that vanished without a word is noticed within 20 s, between requests and while one waits.
-fn detect_dead_peers(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
-    let builder = builder
-        .tcp_keepalive(Duration::from_secs(10))
-        .tcp_keepalive_interval(Duration::from_secs(5))
-        .tcp_keepalive_retries(2)
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .http2_keep_alive_timeout(Duration::from_secs(10));
-    // Probes are not sent while written bytes wait for their acknowledgement; this covers that case.
-    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-    let builder = builder.tcp_user_timeout(Duration::from_secs(20));
-    builder
 }
 
 fn check_url(endpoint: &HttpEndpoint) -> Result<(), TransportError> {

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use mcp_protocol::{Era, Message, Method, RequestId};
 use mcp_transport::{Delivery, Incoming, Outbound, Reply, TransportError, TransportErrorKind};
+use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Response, StatusCode};
 
-use crate::body;
+use crate::body::Body;
 use crate::failure;
 use crate::messages::Messages;
 use crate::options::HttpOptions;
@@ -68,13 +68,13 @@ impl Exchange {
     }
 
     /// Reads an answer whose head has arrived.
-    pub(crate) async fn read(mut self, response: Response) -> Result<Reply, TransportError> {
+    pub(crate) async fn read(mut self, response: Body) -> Result<Reply, TransportError> {
         let status = response.status();
         if !status.is_success() {
             return self.read_error(response).await;
         }
         if self.request.is_none() {
-            body::release(response);
+            response.release();
             return Ok(Reply::Accepted);
         }
         if let Some(coding) = response.headers().get(CONTENT_ENCODING).filter(|coding| *coding != "identity")
@@ -90,7 +90,7 @@ impl Exchange {
         match media_type(response.headers()).as_deref() {
             Some("application/json") => {
                 let limit = self.options().limits.max_bytes;
-                let frame = body::read(response, limit, self.origin()).await?;
+                let frame = response.read(limit, self.origin()).await?;
                 Messages::from_body(self, frame).map(Reply::Own)
             }
             Some("text/event-stream") => Ok(Reply::Own(Messages::from_events(self, response))),
@@ -122,11 +122,11 @@ impl Exchange {
         }
     }
 
-    async fn read_error(mut self, response: Response) -> Result<Reply, TransportError> {
+    async fn read_error(mut self, response: Body) -> Result<Reply, TransportError> {
         let status = response.status();
         if let (StatusCode::NOT_FOUND, Some(session)) = (status, &self.session) {
             session.end();
-            body::release(response);
+            response.release();
             return Err(TransportError::new(TransportErrorKind::SessionExpired, Delivery::Rejected));
         }
         if status.is_redirection() {
@@ -139,11 +139,11 @@ impl Exchange {
         let delivery = if status.is_server_error() { Delivery::Unknown } else { Delivery::Rejected };
         // A missing or insufficient authorization is for the layer above to see, whatever the body says.
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) || self.request.is_none() {
-            body::release(response);
+            response.release();
             return Err(TransportError::new(kind, delivery));
         }
         let limit = self.options().max_error_bytes;
-        let read = body::read(response, limit, self.origin());
+        let read = response.read(limit, self.origin());
         let body = tokio::time::timeout(ERROR_BODY_TIME, read).await;
         match body.ok().and_then(Result::ok).and_then(|frame| self.failure_in(frame)) {
             Some(failure) => Ok(Reply::Own(stream::iter([Ok(failure)]).boxed())),

@@ -6,9 +6,8 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use mcp_protocol::{Message, ParseError, Payload};
 use mcp_transport::{Inbox, Incoming, TransportError};
-use reqwest::Response;
 
-use crate::body;
+use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::failure;
 use crate::sse::EventDecoder;
@@ -19,7 +18,7 @@ pub(crate) struct Messages {
     /// Read, and not given out yet; at most one batch.
     ready: VecDeque<Result<Incoming, TransportError>>,
     /// The event stream, while more is expected from it.
-    events: Option<(Response, EventDecoder)>,
+    events: Option<(Body, EventDecoder)>,
     /// Whether the last item is in `ready` or was given out.
     complete: bool,
 }
@@ -33,7 +32,7 @@ impl Messages {
     }
 
     /// The messages of an event stream.
-    pub(crate) fn from_events(exchange: Exchange, response: Response) -> Inbox {
+    pub(crate) fn from_events(exchange: Exchange, response: Body) -> Inbox {
         let decoder = EventDecoder::new(exchange.options().max_event_bytes);
         Self { exchange, ready: VecDeque::new(), events: Some((response, decoder)), complete: false }
             .into_inbox()
@@ -115,7 +114,7 @@ impl Messages {
             self.complete = true;
             // Now and not at the end: the caller may drop the stream as soon as it has the answer.
             if let Some((response, _)) = self.events.take() {
-                body::release(response);
+                response.release();
             }
         }
         self.ready.push_back(Ok(Incoming { message, frame: frame.clone() }));

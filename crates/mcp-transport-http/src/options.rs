@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mcp_protocol::Limits;
 
-/// Settings of an [`HttpConnector`](crate::HttpConnector), shared by all its connections.
+/// Settings of an [`HttpConnector`](crate::HttpConnector) and its [`ClientPool`](crate::ClientPool).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpOptions {
     /// The `User-Agent` header. Default: `mcp-gateway/` and the version of this crate.
@@ -19,8 +19,13 @@ pub struct HttpOptions {
     pub max_event_bytes: usize,
     /// Most bytes read of the body of an answer with an error status. Default: 64 KiB.
     pub max_error_bytes: usize,
-    /// Most idle connections kept per origin. Default: 5.
-    pub pool_max_idle_per_host: usize,
+    /// Most calls under way at once to one server URL, each with a connection of its own over HTTP/1.1; at
+    /// least 1. More calls wait for their turn, first come first served. Handshakes, probes, cancellations
+    /// and other short messages do not wait for calls; up to 16 of them are under way besides. A response
+    /// stream counts for as long as it is open. Default: 256.
+    pub pool_max_connections: usize,
+    /// Most idle connections kept per server URL. Default: 64.
+    pub pool_max_idle: usize,
     /// How long an idle connection is kept. Default: 90 s.
     pub pool_idle_timeout: Duration,
 }
@@ -33,7 +38,8 @@ impl Default for HttpOptions {
             limits: Limits::default(),
             max_event_bytes: 4 << 20,
             max_error_bytes: 64 << 10,
-            pool_max_idle_per_host: 64,
+            pool_max_connections: 256,
+            pool_max_idle: 64,
             pool_idle_timeout: Duration::from_secs(90),
         }
     }

@@ -12,8 +12,8 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use url::Url;
 
+use crate::client::{HttpClient, Lane};
 use crate::exchange::{Exchange, is_initialize};
-use crate::failure;
 use crate::headers::{Headers, PROTOCOL_VERSION, SESSION_ID};
 use crate::options::HttpOptions;
 use crate::session::{Session, SessionSlot};
@@ -33,7 +33,7 @@ pub(crate) struct HttpTransport {
 
 /// What the exchanges of one connection share.
 pub(crate) struct Connection {
-    client: reqwest::Client,
+    client: HttpClient,
     options: Arc<HttpOptions>,
     url: Url,
     /// Scheme, host and port: what may be shown of the URL.
@@ -45,12 +45,7 @@ pub(crate) struct Connection {
 }
 
 impl HttpTransport {
-    pub(crate) fn new(
-        client: reqwest::Client,
-        options: Arc<HttpOptions>,
-        url: Url,
-        headers: Headers,
-    ) -> Self {
+    pub(crate) fn new(client: HttpClient, options: Arc<HttpOptions>, url: Url, headers: Headers) -> Self {
         let origin = url.origin().ascii_serialization();
         let session = SessionSlot::default();
         let farewells = Mutex::default();
@@ -107,6 +102,8 @@ impl Connection {
     }
 
     async fn send(self: Arc<Self>, out: Outbound) -> Result<Reply, TransportError> {
+        let place = self.client.place(Lane::of(&out.message)).await?;
+        // Only now: the wait may have outlasted the connection, or the session.
         if self.session.is_closed() {
             let kind = TransportErrorKind::Closed("the connection was closed".into());
             return Err(TransportError::new(kind, Delivery::NotSent));
@@ -120,11 +117,9 @@ impl Connection {
             headers.insert(SESSION_ID, session.id().clone());
         }
         let exchange = Exchange::new(self.clone(), &out, session);
-        let request = self.client.post(self.url.clone()).headers(headers).body(out.message.encode());
-        match request.send().await {
-            Ok(response) => exchange.read(response).await,
-            Err(error) => Err(failure::sending(&error, &self.origin)),
-        }
+        let body = out.message.encode();
+        let request = |http: &reqwest::Client| http.post(self.url.clone()).headers(headers).body(body);
+        exchange.read(place.send(request, &self.origin).await?).await
     }
 
     async fn close(&self) {
@@ -143,15 +138,15 @@ impl Connection {
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
         }
         headers.insert(SESSION_ID, session.id().clone());
-        let request = self.client.delete(self.url.clone()).headers(headers);
-        let origin = self.origin.clone();
+        let (client, url, origin) = (self.client.clone(), self.url.clone(), self.origin.clone());
         async move {
-            match tokio::time::timeout(FAREWELL_TIME, request.send()).await {
+            let sending = async {
+                let place = client.place(Lane::Control).await?;
+                place.send(|http| http.delete(url).headers(headers), &origin).await
+            };
+            match tokio::time::timeout(FAREWELL_TIME, sending).await {
                 Ok(Ok(answer)) => tracing::debug!(origin, status = answer.status().as_u16(), "session ended"),
-                Ok(Err(error)) => {
-                    let error = failure::sending(&error, &origin);
-                    tracing::debug!(origin, %error, "session not ended");
-                }
+                Ok(Err(error)) => tracing::debug!(origin, %error, "session not ended"),
                 Err(_) => tracing::debug!(origin, "session not ended in time"),
             }
         }

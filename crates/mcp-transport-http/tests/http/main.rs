@@ -6,6 +6,7 @@ mod answers;
 mod endings;
 mod errors;
 mod peer;
+mod pool;
 mod requests;
 mod sessions;
 mod tokens;

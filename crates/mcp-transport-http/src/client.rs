@@ -1,0 +1,130 @@
+//! The HTTP client of one server: how many exchanges it has under way, and when it is closed.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use mcp_protocol::{Message, Method};
+use mcp_transport::{Delivery, TransportError, TransportErrorKind};
+use reqwest::RequestBuilder;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::body::Body;
+use crate::failure;
+
+/// Exchanges of [`Lane::Control`] under way at once.
+const CONTROL_EXCHANGES: usize = 16;
+
+/// The HTTP client of one server URL, from a [`ClientPool`](crate::ClientPool). Clones are the same client
+/// and equal to each other, and to no other client.
+#[derive(Clone)]
+pub struct HttpClient(Arc<Inner>);
+
+struct Inner {
+    /// `None` once closed: its idle connections are closed with it.
+    http: RwLock<Option<reqwest::Client>>,
+    calls: Arc<Semaphore>,
+    control: Arc<Semaphore>,
+}
+
+/// What an exchange waits behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Requests that may take as long as they like. They share the connections of the pool's limit.
+    Call,
+    /// What is over soon: handshakes, probes, everything without an answer, the end of a session. It must
+    /// not wait for calls, because it may be what ends one, or tells whether the server is alive.
+    Control,
+}
+
+impl Lane {
+    pub(crate) fn of(message: &Message) -> Self {
+        match message {
+            Message::Request(request) => match request.method {
+                Method::Initialize | Method::Ping | Method::ServerDiscover => Self::Control,
+                _ => Self::Call,
+            },
+            _ => Self::Control,
+        }
+    }
+}
+
+impl HttpClient {
+    pub(crate) fn new(http: reqwest::Client, max_connections: usize) -> Self {
+        let calls = max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        Self(Arc::new(Inner {
+            http: RwLock::new(Some(http)),
+            calls: Arc::new(Semaphore::new(calls)),
+            control: Arc::new(Semaphore::new(CONTROL_EXCHANGES)),
+        }))
+    }
+
+    /// Whether [`ClientPool::close`](crate::ClientPool::close) has closed it: nothing is sent any more, and
+    /// exchanges under way go on to their end.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.calls.is_closed()
+    }
+
+    pub(crate) fn close(&self) {
+        self.0.http.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.0.calls.close();
+        self.0.control.close();
+    }
+
+    /// Whether nobody has this client but the one who asks.
+    pub(crate) fn is_unused(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
+    /// Waits for a place among the exchanges under way, first come first served. Dropping the future gives
+    /// up the place in the queue.
+    pub(crate) async fn place(&self, lane: Lane) -> Result<Place, TransportError> {
+        let lane = match lane {
+            Lane::Call => &self.0.calls,
+            Lane::Control => &self.0.control,
+        };
+        let permit = lane.clone().acquire_owned().await.map_err(|_| closed())?;
+        let http = self.0.http.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Place { http: http.ok_or_else(closed)?, permit })
+    }
+}
+
+fn closed() -> TransportError {
+    let kind = TransportErrorKind::Closed("the HTTP client was closed".into());
+    TransportError::new(kind, Delivery::NotSent)
+}
+
+impl PartialEq for HttpClient {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for HttpClient {}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClient").field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}
+
+/// A place among the exchanges under way. Whoever has it may send one request.
+pub(crate) struct Place {
+    http: reqwest::Client,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// Sends the request and waits for the head of the answer. The place stays taken until the body is
+    /// read or dropped.
+    pub(crate) async fn send(
+        self,
+        request: impl FnOnce(&reqwest::Client) -> RequestBuilder,
+        origin: &str,
+    ) -> Result<Body, TransportError> {
+        match request(&self.http).send().await {
+            Ok(response) => Ok(Body::new(response, self.permit)),
+            Err(error) => Err(failure::sending(&error, origin)),
+        }
+    }
+}

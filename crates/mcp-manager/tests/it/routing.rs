@@ -1,8 +1,11 @@
 //! Contract §9.4: routed calls and their trace.
 
+use std::sync::Arc;
+
 use mcp_protocol::Method;
 use mcp_registry::{AmbiguousFailover, FailureCode, RpcErrorPolicy, Stage, Status};
-use mcp_testkit::{Action, Toggle};
+use mcp_testkit::{Action, ScriptedCluster, Toggle};
+use mcp_transport::{Connector, Connectors};
 
 use crate::support::{World, definition, routed, trace};
 
@@ -142,6 +145,21 @@ async fn c9_a_new_session_hands_shakes_before_its_call() {
     let seen = world.request(&Method::ToolsCall, &["p", "r", "g"]).await;
     assert_eq!((seen.server(), &*seen.traffic), ("r", "p init ready tool, r init ready tool"));
     assert!(!world.manager.session_state("g").unwrap().active);
+}
+
+#[tokio::test]
+async fn c10_the_adapter_comes_before_the_plain_transport() {
+    let plain = ScriptedCluster::new();
+    let both = |adapter| {
+        let connectors = Connectors::new().with("adapter", Arc::new(adapter));
+        Arc::new(connectors.with("plain", Arc::new(plain.clone()))) as Arc<dyn Connector>
+    };
+    let world = World::over(both, &["a"], |_| {});
+    world.tool(&[]).await.unwrap();
+    world.read(&[]).await.unwrap();
+    world.manager.health_check("a").await.unwrap();
+    assert_eq!((&*world.traffic(0), world.cluster.probes()), ("a init ready tool read", 1));
+    assert_eq!((plain.opened("a"), plain.calls(), plain.probes()), (0, vec![], 0));
 }
 
 #[tokio::test]

@@ -1,12 +1,16 @@
 //! Calls that share a session, a server or a manager, and what one of them does to the others.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mcp_protocol::Method;
-use mcp_registry::{ConnectionState, ErrorCategory, FailureCode, Status};
-use mcp_testkit::Action;
+use mcp_registry::{
+    Attempt, ConnectionFilter, ConnectionState, CorrelationId, ErrorCategory, FailureCode, InvocationEvent,
+    InvocationFilter, Phase, Stage, Status,
+};
+use mcp_testkit::{Action, Dice};
 
-use crate::support::{World, definition, routed};
+use crate::support::{METHODS, World, definition, routed, spell, spell_phases};
 
 const CALL: &str = "tools/call";
 
@@ -178,4 +182,123 @@ async fn a_server_whose_check_hangs_is_not_checked_again_meanwhile() {
     let pings =
         world.cluster.calls().iter().filter(|(server, method)| server == "b" && method == "ping").count();
     assert_eq!(pings, 40, "the other one is checked each time");
+}
+
+/// Real threads; what each call says of itself and what the events say of it must be the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn c18_concurrent_calls_over_flapping_servers_leave_legal_sequences() {
+    const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let world = World::new(&NAMES, |policy| {
+        policy.max_invocation_events = 100_000;
+        policy.max_connection_events = 100_000;
+    });
+    let dice = Dice::new(18);
+    let actions = [
+        Action::Ok,
+        Action::Ok,
+        Action::Timeout,
+        Action::Error,
+        Action::HttpStatus(503),
+        Action::RpcError { code: Some(-32603), message: None },
+    ];
+    let mut traces = Vec::new();
+    let mut served = 0;
+    for _ in 0..20 {
+        for name in NAMES {
+            for method in ["initialize", CALL, "resources/read"] {
+                world.cluster.script(name, method, (0..32).map(|_| dice.pick(&actions).clone()));
+            }
+        }
+        let calls: Vec<_> = (0..64)
+            .map(|_| {
+                let preferred = [*dice.pick(&NAMES), *dice.pick(&NAMES)];
+                let call = routed(dice.pick(&METHODS).clone(), &preferred);
+                let manager = world.manager.clone();
+                tokio::spawn(async move { manager.call(call).await })
+            })
+            .collect();
+        for call in calls {
+            let outcome =
+                tokio::time::timeout(Duration::from_secs(60), call).await.expect("a deadlock").unwrap();
+            served += usize::from(outcome.is_ok());
+            traces
+                .push(spell_attempts(outcome.as_ref().map_or_else(|e| &*e.attempts, |done| &*done.attempts)));
+        }
+        world.advance(dice.below(4));
+    }
+
+    let journal = world.manager.journal();
+    let mut told: BTreeMap<CorrelationId, Vec<InvocationEvent>> = BTreeMap::new();
+    for event in journal.invocation_events(&InvocationFilter::default()) {
+        told.entry(event.request_id.clone()).or_default().push(event);
+    }
+    let mut phases: Vec<_> = told.values().map(|events| spell_phases(events)).collect();
+    assert!(phases.iter().all(|phases| is_legal(phases)), "{phases:#?}");
+    assert_eq!(phases.iter().filter(|phases| phases.ends_with("VY")).count(), served);
+    traces.retain(|trace| !trace.is_empty());
+    phases.sort();
+    traces.sort();
+    assert_eq!(phases, traces);
+
+    let changes = journal.connection_events(&ConnectionFilter::default());
+    for change in &changes {
+        let id = change.correlation_id.as_ref().unwrap();
+        let before = told[id].iter().rfind(|event| event.server == change.server && event.seq < change.seq);
+        match before.unwrap().phase {
+            Phase::InitializeStart => {}
+            Phase::InvokeFailure => assert_ne!(change.to_status, Status::Healthy),
+            Phase::InvokeSuccess => assert_eq!(change.to_status, Status::Healthy),
+            phase => panic!("{change:?} after {phase:?}"),
+        }
+    }
+    for name in NAMES {
+        let record = world.record(name);
+        let mut status = Status::Healthy;
+        for change in changes.iter().filter(|change| change.server.as_str() == name) {
+            assert_eq!(change.from_status, status);
+            status = change.to_status;
+        }
+        assert_eq!(status, record.status);
+        assert_eq!(status == Status::Healthy, record.retry_count == 0);
+        assert_eq!(record.next_retry_at.is_some(), record.retry_count > 0);
+        let open = u32::from(world.manager.session_state(name).unwrap().active);
+        // Sessions are closed in the background.
+        while world.cluster.opened(name) - world.cluster.closed(name) > open {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(world.cluster.opened(name) - world.cluster.closed(name), open);
+    }
+}
+
+/// The events that a trace of attempts stands for.
+fn spell_attempts(attempts: &[Attempt]) -> String {
+    let word = |attempt: &Attempt| match (attempt.stage, attempt.failure.is_none()) {
+        (Stage::Initialize, true) => "IS IY",
+        (Stage::Initialize, false) => "IS IF",
+        (Stage::Invoke, true) => "VS VY",
+        (Stage::Invoke, false) => "VS VF",
+    };
+    spell(attempts.iter().map(|attempt| (attempt.server.to_string(), word(attempt).to_owned())))
+}
+
+/// Whether the events of one invocation are failed sequences and then perhaps a success (contract §5.2).
+fn is_legal(phases: &str) -> bool {
+    let mut parts = phases.rsplit(", ").map(|part| part.split_once(' ').map_or("", |(_, words)| words));
+    let failed = |words: &str| matches!(words, "IS IF" | "IS IY VS VF");
+    parts.next().is_some_and(|last| last == "IS IY VS VY" || failed(last)) && parts.all(failed)
+}
+
+#[test]
+fn legal_sequences_are_told_from_others() {
+    for (phases, legal) in [
+        ("a IS IY VS VY", true),
+        ("a IS IF, b IS IY VS VF, c IS IY VS VY", true),
+        ("a IS IF", true),
+        ("a IS IY VS VY, b IS IF", false),
+        ("a IS IY", false),
+        ("a IS IF VS VF", false),
+        ("", false),
+    ] {
+        assert_eq!(is_legal(phases), legal, "{phases}");
+    }
 }

@@ -10,7 +10,7 @@ use mcp_registry::{
     Policy, Selection, ServerRecord, Stage, Status, Timestamp,
 };
 use mcp_testkit::{ManualClock, ScriptedCluster};
-use mcp_transport::{Endpoint, HttpEndpoint};
+use mcp_transport::{Connector, Endpoint, HttpEndpoint};
 use serde_json::json;
 
 /// Both methods that scenarios marked ‖ run with.
@@ -36,13 +36,22 @@ pub(crate) fn definition(name: &str) -> Definition {
 
 impl World {
     pub(crate) fn new(servers: &[&str], adjust: impl FnOnce(&mut Policy)) -> Self {
+        Self::over(|cluster| Arc::new(cluster), servers, adjust)
+    }
+
+    /// A world that reaches its servers through a connector made of the scripted one.
+    pub(crate) fn over(
+        connector: impl FnOnce(ScriptedCluster) -> Arc<dyn Connector>,
+        servers: &[&str],
+        adjust: impl FnOnce(&mut Policy),
+    ) -> Self {
         let (cluster, clock) = (ScriptedCluster::new(), ManualClock::new());
         let mut policy = Policy::default();
         adjust(&mut policy);
         let manager = Manager::new(Setup {
             policy,
             client_info: mcp_client::ClientInfo::new("test", "0"),
-            connector: Arc::new(cluster.clone()),
+            connector: connector(cluster.clone()),
             timer: Arc::new(clock.clone()),
         });
         for name in servers {
@@ -274,7 +283,7 @@ pub(crate) fn part_of(text: &str, server: &str) -> String {
     own.collect::<Vec<_>>().join(" ")
 }
 
-fn spell_phases(events: &[InvocationEvent]) -> String {
+pub(crate) fn spell_phases(events: &[InvocationEvent]) -> String {
     let word = |phase| match phase {
         Phase::InitializeStart => "IS",
         Phase::InitializeSuccess => "IY",

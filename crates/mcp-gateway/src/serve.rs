@@ -9,7 +9,7 @@ use mcp_cli::Exit;
 use mcp_client::ClientInfo;
 use mcp_config::{Config, GatewaySettings, ListenAddress};
 use mcp_manager::{Manager, Setup, SystemTimer};
-use mcp_registry::Policy;
+use mcp_registry::{Policy, SystemRandom};
 use mcp_serve_http::{HostPolicy, ServeLimits};
 use tokio::net::TcpListener;
 
@@ -136,6 +136,7 @@ pub(crate) fn manager(policy: Policy) -> Result<Manager, Failed> {
         client_info: ClientInfo::new("mcp-gateway", env!("CARGO_PKG_VERSION")),
         connector: Arc::new(connector),
         timer: Arc::new(SystemTimer::default()),
+        random: Arc::new(SystemRandom),
     }))
 }
 

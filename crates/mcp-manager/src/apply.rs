@@ -40,7 +40,7 @@ impl Manager {
             return Err(RegistryFull { limit });
         }
         for name in gone {
-            if let Some(session) = self.remove(name.as_str()) {
+            for session in self.remove(name.as_str()) {
                 self.0.end_session(session);
             }
             applied.removed.push(name);

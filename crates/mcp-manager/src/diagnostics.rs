@@ -1,9 +1,11 @@
 //! Diagnostics of the sessions the manager keeps. Source: contract §3.7.
 
-use mcp_client::ClientStats;
-use mcp_registry::Timestamp;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::manager::{Manager, UnknownServer};
+use mcp_client::ClientStats;
+use mcp_registry::{ConnectionState, Status, Timestamp};
+
+use crate::manager::{Inner, Manager, UnknownServer};
 
 /// Whether a session was used lately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,7 +52,68 @@ pub struct ConnectionReport {
     pub details: Vec<(&'static str, String)>,
 }
 
+/// Sums over all servers (contract §7.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Statistics {
+    /// Registered servers.
+    pub total_servers: usize,
+    /// Those whose connection is up.
+    pub connected_servers: usize,
+    /// Those without a connection, by intent or because none was needed yet.
+    pub disconnected_servers: usize,
+    /// Those whose connection broke or could not be made.
+    pub error_servers: usize,
+    /// Servers marked as critical that are unreachable.
+    pub critical_servers_down: usize,
+    /// Exchanges with servers since the start: calls, handshakes, pings, tool lists.
+    pub total_requests: u64,
+    /// Those that failed.
+    pub total_errors: u64,
+}
+
+/// Counts exchanges with servers.
+#[derive(Debug, Default)]
+pub(crate) struct Exchanges {
+    requests: AtomicU64,
+    errors: AtomicU64,
+}
+
+impl Inner {
+    /// Runs an exchange and counts it.
+    pub(crate) async fn counted<T, E>(&self, exchange: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        self.exchanges.requests.fetch_add(1, Ordering::Relaxed);
+        let outcome = exchange.await;
+        if outcome.is_err() {
+            self.exchanges.errors.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
+    }
+}
+
 impl Manager {
+    /// Sums over all servers.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let mut sums = Statistics {
+            total_requests: self.0.exchanges.requests.load(Ordering::Relaxed),
+            total_errors: self.0.exchanges.errors.load(Ordering::Relaxed),
+            ..Statistics::default()
+        };
+        for record in self.table().servers() {
+            sums.total_servers += 1;
+            match record.connection_state {
+                ConnectionState::Connected => sums.connected_servers += 1,
+                ConnectionState::Disconnected => sums.disconnected_servers += 1,
+                ConnectionState::Error => sums.error_servers += 1,
+                ConnectionState::Initializing | ConnectionState::Reconnecting => {}
+            }
+            if record.definition.critical && record.status == Status::Unreachable {
+                sums.critical_servers_down += 1;
+            }
+        }
+        sums
+    }
+
     /// The session of a server.
     ///
     /// # Errors

@@ -10,7 +10,47 @@ pub(crate) fn of_call(error: &CallError) -> CallFailure {
         CallError::Rpc { error, .. } => error.code(),
         _ => None,
     };
-    CallFailure { failure: of_error(error), delivery: error.delivery(), rpc_code }
+    let transport = match error {
+        CallError::Transport(transport) => Some(&transport.kind),
+        _ => None,
+    };
+    let retry_after = match transport {
+        Some(TransportErrorKind::Status { retry_after, .. }) => *retry_after,
+        _ => None,
+    };
+    CallFailure {
+        failure: of_error(error),
+        delivery: error.delivery(),
+        rpc_code,
+        transient: transport.is_some_and(is_transient),
+        retry_after,
+    }
+}
+
+/// Whether the same request may well succeed a little later (contract §2.4).
+fn is_transient(kind: &TransportErrorKind) -> bool {
+    match kind {
+        TransportErrorKind::Timeout { .. }
+        | TransportErrorKind::Connect(_)
+        | TransportErrorKind::Closed(_)
+        | TransportErrorKind::Exited(_)
+        | TransportErrorKind::SessionExpired => true,
+        TransportErrorKind::Status { status, .. } => {
+            matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
+        }
+        _ => false,
+    }
+}
+
+/// Whether the server did not take the credentials that came with the request.
+pub(crate) fn refuses_credentials(error: &CallError) -> bool {
+    matches!(
+        error,
+        CallError::Transport(TransportError {
+            kind: TransportErrorKind::Status { status: 401 | 403, .. },
+            ..
+        })
+    )
 }
 
 /// Class and text of a connection that could not be made, with what to do about it where that is clear.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use mcp_client::{ConnectError, ConnectOptions, ServerProfile};
 use mcp_registry::{
-    CorrelationId, ErrorCategory, Failure, Gate, Handshake, Loss, ResetRetryOn, ServerRecord, StartLimit,
+    CorrelationId, ErrorCategory, Failure, Gate, Handshake, Loss, Policy, ResetRetryOn, ServerRecord,
+    StartLimit, Status,
 };
 use mcp_transport::TransportKind;
 
@@ -13,6 +14,7 @@ use crate::failure;
 use crate::link::Link;
 use crate::manager::{Inner, Manager, UnknownServer};
 use crate::session::Session;
+use crate::user::{Authorization, Seat};
 
 /// Whether a handshake in force is enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,38 @@ pub(crate) enum Need {
     Any,
     /// No: do it again.
     Another,
+}
+
+/// On whose account a handshake is made, which decides what is recorded of it.
+#[derive(Debug, Clone)]
+pub(crate) enum Cause {
+    /// Its own: both outcomes are check results.
+    Itself,
+    /// An invocation's: a success is one too, unless the policy counts only the call's own.
+    Invocation(CorrelationId),
+    /// One of several attempts of something whose final outcome is recorded.
+    Attempt,
+}
+
+impl Cause {
+    pub(crate) fn correlation(&self) -> Option<&CorrelationId> {
+        match self {
+            Self::Invocation(id) => Some(id),
+            Self::Itself | Self::Attempt => None,
+        }
+    }
+
+    pub(crate) fn records_success(&self, policy: &Policy) -> bool {
+        match self {
+            Self::Itself => true,
+            Self::Invocation(_) => policy.reset_retry_on == ResetRetryOn::Handshake,
+            Self::Attempt => false,
+        }
+    }
+
+    pub(crate) fn records_failure(&self) -> bool {
+        !matches!(self, Self::Attempt)
+    }
 }
 
 /// What a look at a server came to.
@@ -44,7 +78,7 @@ impl Manager {
         let link = self.link(name)?;
         let need = if force { Need::Another } else { Need::Any };
         // A failure is in the record, where the caller looks for it.
-        let _ = self.0.ready(&link, need, None).await;
+        let _ = self.0.ready(&link, need, Cause::Itself).await;
         self.server(name)
     }
 
@@ -55,11 +89,11 @@ impl Manager {
     /// [`UnknownServer`].
     pub async fn invalidate(&self, name: &str) -> Result<bool, UnknownServer> {
         let link = self.link(name)?;
-        let session = link.take();
+        let sessions = link.take();
         self.0.record(|registry, now| registry.disconnected(now, &link.key));
-        let Some(session) = session else { return Ok(false) };
-        self.0.end_or_drain(session).await;
-        Ok(true)
+        let any = !sessions.is_empty();
+        self.0.end_or_drain(sessions).await;
+        Ok(any)
     }
 
     /// Closes a server's session and opens a new one.
@@ -79,21 +113,84 @@ impl Inner {
         self: &Arc<Self>,
         link: &Arc<Link>,
         need: Need,
-        correlation: Option<CorrelationId>,
+        cause: Cause,
     ) -> Result<(), Failure> {
         loop {
             let work = || {
-                let (inner, link, correlation) = (self.clone(), link.clone(), correlation.clone());
-                async move { inner.shake_hands(&link, need, correlation).await }
+                let (inner, link, cause) = (self.clone(), link.clone(), cause.clone());
+                async move { inner.shake_hands(&link, need, cause).await }
             };
             match link.handshakes.run(work).await {
                 // Somebody else's look at the server found nothing to do; we want it done.
                 Some(Ok(Outcome::Enough)) if need == Need::Another => {}
                 Some(outcome) => return outcome.map(|_| ()),
-                None => {
-                    let text = "the handshake ended unexpectedly";
-                    return Err(Failure::new(ErrorCategory::InitializeError, text));
+                None => return Err(unexpected_end()),
+            }
+        }
+    }
+
+    /// Whether the session of a user with one of their own can be used as it is (the gate of §3.2).
+    pub(crate) fn is_fresh_for_user(&self, seat: &Seat, record: &ServerRecord) -> bool {
+        let fresh = |session: Arc<Session>| match self.policy.max_initialization_age {
+            Some(age) => self.now() < session.opened_at() + age,
+            None => true,
+        };
+        record.status == Status::Healthy && seat.session().is_some_and(fresh)
+    }
+
+    /// The same as [`ready`](Self::ready) for a user with a session of their own. What it says of the server
+    /// is recorded; the server's own connection is another one.
+    pub(crate) async fn ready_for_user(
+        self: &Arc<Self>,
+        link: &Arc<Link>,
+        seat: &Arc<Seat>,
+        user: &Authorization,
+        cause: Cause,
+    ) -> Result<(), Failure> {
+        let work = || {
+            let (inner, link, seat) = (self.clone(), link.clone(), seat.clone());
+            let (user, cause) = (user.clone(), cause.clone());
+            async move { inner.shake_hands_for_user(&link, &seat, &user, &cause).await }
+        };
+        seat.handshakes.run(work).await.unwrap_or_else(|| Err(unexpected_end()))
+    }
+
+    async fn shake_hands_for_user(
+        &self,
+        link: &Link,
+        seat: &Seat,
+        user: &Authorization,
+        cause: &Cause,
+    ) -> Result<(), Failure> {
+        let Some(record) = self.current(&link.key).filter(|_| !seat.session.is_retired()) else {
+            return Err(gone());
+        };
+        // Another handshake may have ended between the caller's look and this one.
+        if self.is_fresh_for_user(seat, &record) {
+            return Ok(());
+        }
+        let options = ConnectOptions { headers: vec![user.header()], ..self.connect_options(link, &record) };
+        let connecting = mcp_client::connect(&*self.connector, &link.definition.endpoint, &options);
+        match self.counted(connecting).await {
+            Ok(client) => {
+                if cause.records_success(&self.policy) {
+                    self.record(|registry, now| registry.record_success(now, &link.key, cause.correlation()));
                 }
+                let session = Arc::new(Session::new(client, self.now()));
+                if let Some(superseded) = seat.session.install(session) {
+                    self.end_session(superseded);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let failure = failure::of_connect(&error);
+                // Credentials the server does not take are the user's affair.
+                if cause.records_failure() && !failure::refuses_credentials(&error.error) {
+                    self.record(|registry, now| {
+                        registry.record_failure(now, &link.key, failure.clone(), cause.correlation(), false);
+                    });
+                }
+                Err(failure)
             }
         }
     }
@@ -102,10 +199,10 @@ impl Inner {
         self: &Arc<Self>,
         link: &Arc<Link>,
         need: Need,
-        correlation: Option<CorrelationId>,
+        cause: Cause,
     ) -> Result<Outcome, Failure> {
         let Some(record) = self.current(&link.key).filter(|_| !link.is_retired()) else {
-            return Err(Failure::new(ErrorCategory::InitializeError, "server not found"));
+            return Err(gone());
         };
         // Another handshake may have ended between the caller's look and this one.
         let enough = match need {
@@ -120,11 +217,10 @@ impl Inner {
         self.record(|registry, now| registry.connecting(now, key));
         match self.open(link, &record).await {
             Ok((profile, opened)) => {
-                let keep_count =
-                    correlation.is_some() && self.policy.reset_retry_on == ResetRetryOn::InvokeSuccess;
+                let counts = cause.records_success(&self.policy);
                 self.record(|registry, now| {
                     let handshake = handshake(&profile);
-                    registry.handshake_succeeded(now, key, handshake, correlation.as_ref(), !keep_count);
+                    registry.handshake_succeeded(now, key, handshake, cause.correlation(), counts);
                 });
                 tracing::info!(server = %key.name, era = %profile.era, version = %profile.version, "connected");
                 // After the success is recorded: a loss is told only of what was there.
@@ -137,8 +233,16 @@ impl Inner {
                 Ok(Outcome::Done)
             }
             Err(Refused { failure, partial, tried }) => {
+                let counts = cause.records_failure();
                 self.record(|registry, now| {
-                    registry.handshake_failed(now, key, failure.clone(), correlation.as_ref(), partial);
+                    registry.handshake_failed(
+                        now,
+                        key,
+                        failure.clone(),
+                        cause.correlation(),
+                        partial,
+                        counts,
+                    );
                 });
                 tracing::warn!(server = %key.name, error = %failure.text, ?tried, "handshake failed");
                 Err(failure)
@@ -150,7 +254,7 @@ impl Inner {
     async fn open(self: &Arc<Self>, link: &Arc<Link>, record: &ServerRecord) -> Result<Opened, Refused> {
         if let Some(session) = link.session() {
             session.touch(&*self.timer);
-            match session.client().handshake(self.policy.handshake_timeout).await {
+            match self.counted(session.client().handshake(self.policy.handshake_timeout)).await {
                 Ok(profile) => return Ok((profile, None)),
                 Err(error) if error.error.is_timeout() => {
                     self.drop_session(link, &session);
@@ -168,8 +272,16 @@ impl Inner {
             let mut starts = link.starts.lock().unwrap_or_else(PoisonError::into_inner);
             starts.try_start(self.now()).map_err(Refused::start)?;
         }
+        let options = self.connect_options(link, record);
+        let connecting = mcp_client::connect(&*self.connector, &link.definition.endpoint, &options);
+        let client = self.counted(connecting).await?;
+        let profile = client.profile();
+        Ok((profile, Some(Arc::new(Session::new(client, self.now())))))
+    }
+
+    fn connect_options(&self, link: &Link, record: &ServerRecord) -> ConnectOptions {
         let limit = self.policy.handshake_timeout;
-        let options = ConnectOptions {
+        ConnectOptions {
             client_info: self.client_info.clone(),
             policy: link.definition.protocol,
             hint: record.era,
@@ -177,10 +289,7 @@ impl Inner {
             // A server that does not answer the probe of the other era is asked in its own soon enough.
             probe_timeout: limit / 2,
             ..ConnectOptions::default()
-        };
-        let client = mcp_client::connect(&*self.connector, &link.definition.endpoint, &options).await?;
-        let profile = client.profile();
-        Ok((profile, Some(Arc::new(Session::new(client, self.now())))))
+        }
     }
 
     /// Puts a new session in place and watches it.
@@ -224,6 +333,15 @@ impl Inner {
             }
         });
     }
+}
+
+fn gone() -> Failure {
+    Failure::new(ErrorCategory::InitializeError, "server not found")
+}
+
+/// The task of a handshake panicked, or its runtime ended.
+fn unexpected_end() -> Failure {
+    Failure::new(ErrorCategory::InitializeError, "the handshake ended unexpectedly")
 }
 
 /// What the server said, and its session if it is a new one.

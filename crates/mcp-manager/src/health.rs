@@ -1,14 +1,18 @@
 //! Health checks and the monitor. Source: contract §3.5, §7.6.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use futures::StreamExt;
-use mcp_registry::{Due, ErrorCategory, Failure, ProbeKind, ServerRecord, Status};
+use mcp_registry::{
+    Due, ErrorCategory, Failure, HealthView, ProbeKind, ServerName, ServerRecord, Status, Timestamp,
+};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::failure;
-use crate::handshake::Need;
+use crate::handshake::{Cause, Need};
 use crate::link::{Checking, Link};
 use crate::manager::{Inner, Manager, UnknownServer};
 
@@ -25,7 +29,69 @@ enum Probed {
     Failed(Failure),
 }
 
+/// What is known of a server's health (contract §8.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerHealth {
+    /// Healthy, unhealthy, or never checked.
+    pub status: HealthView,
+    /// When the latest result was recorded.
+    pub last_check: Option<Timestamp>,
+    /// Latency of the latest successful probe; `None` while the server is unhealthy.
+    pub response_time: Option<Duration>,
+    /// Text of the latest failure; `None` after a success.
+    pub error_message: Option<Arc<str>>,
+    /// Failed attempts and probes in a row.
+    pub consecutive_failures: u32,
+}
+
+impl From<&ServerRecord> for ServerHealth {
+    fn from(record: &ServerRecord) -> Self {
+        let status = record.health_view();
+        Self {
+            status,
+            last_check: record.last_checked_at(),
+            response_time: record.response_time.filter(|_| status == HealthView::Healthy),
+            error_message: record.last_error.clone(),
+            consecutive_failures: record.consecutive_failures,
+        }
+    }
+}
+
 impl Manager {
+    /// Probes a server, also within its retry window, and records the outcome.
+    ///
+    /// # Errors
+    /// [`UnknownServer`].
+    pub async fn check_server_health(&self, name: &str) -> Result<ServerHealth, UnknownServer> {
+        let link = self.link(name)?;
+        self.0.check(&link).await;
+        Ok(ServerHealth::from(&*self.server(name)?))
+    }
+
+    /// Probes every enabled server at the same time, also within retry windows; one entry per server.
+    pub async fn check_all_servers_health(&self) -> BTreeMap<ServerName, ServerHealth> {
+        let check = |manager: Self, name: String| async move {
+            manager.check_server_health(&name).await?;
+            manager.server(&name)
+        };
+        let records = self.for_all(check).await;
+        records.iter().map(|record| (record.name().clone(), ServerHealth::from(&**record))).collect()
+    }
+
+    /// Whether the server's latest check went well; false for unknown names and before the first check.
+    #[must_use]
+    pub fn is_server_healthy(&self, name: &str) -> bool {
+        self.table().get(name).is_some_and(|record| record.health_view() == HealthView::Healthy)
+    }
+
+    /// The names of the servers whose latest check went well, sorted.
+    #[must_use]
+    pub fn healthy_servers(&self) -> Vec<ServerName> {
+        let table = self.table();
+        let healthy = table.servers().iter().filter(|record| record.health_view() == HealthView::Healthy);
+        healthy.map(|record| record.name().clone()).collect()
+    }
+
     /// Probes a server unless its retry window is closed, and records the outcome.
     ///
     /// # Errors
@@ -104,7 +170,8 @@ impl Inner {
     async fn check(self: &Arc<Self>, link: &Arc<Link>) {
         let started = self.now();
         let probed = self.probe(link).await;
-        let latency = self.now().since(started);
+        // A clock too coarse to tell is no reason to say that it took no time.
+        let latency = self.now().since(started).max(Duration::from_micros(1));
         match probed {
             Probed::Healthy => self.record(|registry, now| registry.probe_succeeded(now, &link.key, latency)),
             Probed::Recorded => {}
@@ -143,11 +210,12 @@ impl Inner {
             // Nothing to ping yet: whether the server answers a handshake is the question. One that takes
             // longer than a probe may goes on, and records its own outcome.
             let shaken =
-                tokio::time::timeout(self.policy.probe_timeout, self.ready(link, Need::Any, None)).await;
+                tokio::time::timeout(self.policy.probe_timeout, self.ready(link, Need::Any, Cause::Itself))
+                    .await;
             return if matches!(shaken, Ok(Ok(()))) { Probed::Healthy } else { Probed::Recorded };
         };
         session.touch(&*self.timer);
-        match session.client().ping(self.policy.ping_timeout).await {
+        match self.counted(session.client().ping(self.policy.ping_timeout)).await {
             Ok(()) => Probed::Healthy,
             Err(error) => {
                 let failure = failure::of_error(&error);
@@ -195,11 +263,14 @@ async fn monitor(manager: Weak<Inner>, changed: Arc<Notify>) {
         for work in inner.record(|registry, now| registry.due(now)) {
             let (Due::Check(key) | Due::Reconnect(key)) = &work;
             let link = Manager(inner.clone()).link(key.name.as_str()).ok().filter(|link| link.key == *key);
+            let Some(link) = link else { continue };
             // A server whose last check still runs is not checked again: the tasks are as many as servers.
-            if let Some(link) = link
-                && let Some(checking) = link.begin_check()
-            {
-                tokio::spawn(perform(manager.clone(), link, work, checking, slots.clone()));
+            match (link.begin_check(), &work) {
+                (Some(checking), _) => {
+                    tokio::spawn(perform(manager.clone(), link, work, checking, slots.clone()));
+                }
+                (None, Due::Reconnect(_)) => inner.reconnect_later(&link),
+                (None, Due::Check(_)) => {}
             }
         }
         let sleep = inner.next_deadline().map(|at| inner.timer.sleep_until(at));
@@ -226,10 +297,7 @@ async fn perform(
                 inner.check(&link).await;
             }
         }
-        Due::Reconnect(_) => {
-            // A failure is recorded, and the next check tries again.
-            let _ = inner.ready(&link, Need::Any, None).await;
-        }
+        Due::Reconnect(_) => inner.reconnect_in_background(&link).await,
     }
     drop(checking);
 }

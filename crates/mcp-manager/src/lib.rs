@@ -3,25 +3,35 @@
 mod apply;
 mod call;
 mod diagnostics;
+mod directed;
 mod drain;
 mod failure;
 mod flight;
 #[cfg(test)]
 mod flight_tests;
+mod global;
 mod handshake;
 mod health;
 mod link;
 mod manager;
+mod reconnect;
+mod run;
 mod session;
 mod shutdown;
 mod slot;
 mod sync;
 mod timer;
 mod tools;
+mod user;
 
 pub use apply::Applied;
 pub use call::{Invocation, RoutedCall};
-pub use diagnostics::{ConnectionReport, Freshness, SessionState};
+pub use diagnostics::{ConnectionReport, Freshness, SessionState, Statistics};
+pub use directed::{DirectedCall, DirectedError};
+pub use global::{global, shutdown_global};
+pub use health::ServerHealth;
 pub use manager::{Manager, Setup, UnknownServer};
 pub use shutdown::ShutdownReport;
 pub use timer::SystemTimer;
+pub use tools::AvailableTools;
+pub use user::UserContext;

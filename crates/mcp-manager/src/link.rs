@@ -9,6 +9,7 @@ use crate::flight::Flight;
 use crate::handshake::Outcome;
 use crate::session::Session;
 use crate::slot::Slot;
+use crate::user::Seats;
 
 /// Everything that lives as long as one registration. A re-registration gets a new link.
 pub(crate) struct Link {
@@ -18,6 +19,8 @@ pub(crate) struct Link {
     pub(crate) handshakes: Flight<Result<Outcome, Failure>>,
     /// Starts of its process, if it is one.
     pub(crate) starts: Mutex<StartLimit>,
+    /// Sessions of users who have one of their own.
+    pub(crate) seats: Seats,
     session: Slot<Session>,
     checking: AtomicBool,
     no_health_path: AtomicBool,
@@ -32,8 +35,10 @@ impl std::fmt::Debug for Link {
 /// A manager that goes away without a shutdown still closes its sessions.
 impl Drop for Link {
     fn drop(&mut self) {
-        if let (Some(session), Ok(runtime)) = (self.session.take(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(async move { session.client().close().await });
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            for session in self.retire() {
+                runtime.spawn(async move { session.client().close().await });
+            }
         }
     }
 }
@@ -45,6 +50,7 @@ impl Link {
             definition,
             handshakes: Flight::new(),
             starts: Mutex::default(),
+            seats: Seats::default(),
             session: Slot::new(),
             checking: AtomicBool::new(false),
             no_health_path: AtomicBool::new(false),
@@ -63,10 +69,10 @@ impl Link {
         self.session.install(session)
     }
 
-    /// Takes the session away, whichever it is.
+    /// Takes all sessions away, those of users included.
     #[must_use]
-    pub(crate) fn take(&self) -> Option<Arc<Session>> {
-        self.session.take()
+    pub(crate) fn take(&self) -> Vec<Arc<Session>> {
+        self.session.take().into_iter().chain(self.seats.clear()).collect()
     }
 
     /// Takes the session away if it is still this one; says whether it was.
@@ -76,8 +82,15 @@ impl Link {
 
     /// Ends the registration: no session will be installed any more.
     #[must_use]
-    pub(crate) fn retire(&self) -> Option<Arc<Session>> {
-        self.session.retire()
+    pub(crate) fn retire(&self) -> Vec<Arc<Session>> {
+        self.session.retire().into_iter().chain(self.seats.retire()).collect()
+    }
+
+    /// Waits for the handshakes under way.
+    pub(crate) async fn settle(&self) {
+        let seats = self.seats.all();
+        let users = seats.iter().map(|seat| seat.handshakes.settle());
+        futures::future::join(self.handshakes.settle(), futures::future::join_all(users)).await;
     }
 
     pub(crate) fn is_retired(&self) -> bool {

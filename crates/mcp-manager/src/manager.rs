@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use mcp_client::ClientInfo;
 use mcp_registry::{
-    Definition, Journal, Policy, Registry, RegistryFull, RoutingTable, ServerKey, ServerRecord, Timer,
-    Timestamp,
+    Definition, Journal, Policy, Random, Registry, RegistryFull, RoutingTable, ServerKey, ServerRecord,
+    Timer, Timestamp,
 };
 use mcp_transport::Connector;
 use tokio::sync::Notify;
@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::diagnostics::Exchanges;
 use crate::link::Link;
 use crate::session::Session;
 
@@ -29,6 +30,8 @@ pub struct Setup {
     pub connector: Arc<dyn Connector>,
     /// Tells the time and waits.
     pub timer: Arc<dyn Timer>,
+    /// Where request ids and jitter come from.
+    pub random: Arc<dyn Random>,
 }
 
 impl std::fmt::Debug for Setup {
@@ -59,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) client_info: ClientInfo,
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) timer: Arc<dyn Timer>,
+    pub(crate) random: Arc<dyn Random>,
     pub(crate) journal: Arc<Journal>,
     /// Locked for the length of one state change, never across I/O, and not at all by a call that
     /// succeeds on a healthy server.
@@ -72,6 +76,8 @@ pub(crate) struct Inner {
     pub(crate) cut: CancellationToken,
     /// Calls under way.
     pub(crate) calls: TaskTracker,
+    /// What was exchanged with servers so far.
+    pub(crate) exchanges: Exchanges,
     /// Sessions that are being ended.
     pub(crate) endings: TaskTracker,
     monitored: AtomicBool,
@@ -121,6 +127,7 @@ impl Manager {
             client_info: setup.client_info,
             connector: setup.connector,
             timer: setup.timer,
+            random: setup.random,
             journal,
             state: Mutex::new(State { registry, links: BTreeMap::new() }),
             snapshot: ArcSwap::default(),
@@ -128,6 +135,7 @@ impl Manager {
             closing: CancellationToken::new(),
             cut: CancellationToken::new(),
             calls: TaskTracker::new(),
+            exchanges: Exchanges::default(),
             endings: TaskTracker::new(),
             monitored: AtomicBool::new(false),
         }))
@@ -149,7 +157,7 @@ impl Manager {
             let replaced = state.links.insert(record.name().clone(), link);
             Ok((record, replaced))
         })?;
-        if let Some(session) = replaced.and_then(|link| link.retire()) {
+        for session in replaced.iter().flat_map(|link| link.retire()) {
             self.0.end_session(session);
         }
         Ok(record)
@@ -161,19 +169,17 @@ impl Manager {
     /// [`UnknownServer`].
     pub async fn unregister(&self, name: &str) -> Result<(), UnknownServer> {
         self.server(name)?;
-        if let Some(session) = self.remove(name) {
-            self.0.end_or_drain(session).await;
-        }
+        self.0.end_or_drain(self.remove(name)).await;
         Ok(())
     }
 
-    /// Removes a server, if there is one; returns the session to end.
-    pub(crate) fn remove(&self, name: &str) -> Option<Arc<Session>> {
+    /// Removes a server, if there is one; returns the sessions to end.
+    pub(crate) fn remove(&self, name: &str) -> Vec<Arc<Session>> {
         let link = self.0.change(|state, now| {
             state.registry.unregister(now, name)?;
             state.links.remove(name)
         });
-        link.and_then(|link| link.retire())
+        link.map(|link| link.retire()).unwrap_or_default()
     }
 
     /// The record of a server.
@@ -292,13 +298,15 @@ impl Inner {
         self.endings.spawn(async move { session.end(patience, &cut).await })
     }
 
-    /// The same, waiting for it if nothing else has to be waited for.
-    pub(crate) async fn end_or_drain(&self, session: Arc<Session>) {
-        let unused = session.is_unused();
-        let ended = self.end_session(session);
-        if unused {
-            // It cannot fail but with the runtime.
-            let _ = ended.await;
+    /// The same for several, waiting for those that need not wait for anybody.
+    pub(crate) async fn end_or_drain(&self, sessions: Vec<Arc<Session>>) {
+        let unused: Vec<_> = sessions.iter().map(|session| session.is_unused()).collect();
+        let endings: Vec<_> = sessions.into_iter().map(|session| self.end_session(session)).collect();
+        for (ending, unused) in endings.into_iter().zip(unused) {
+            if unused {
+                // It cannot fail but with the runtime.
+                let _ = ending.await;
+            }
         }
     }
 

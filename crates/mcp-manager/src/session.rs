@@ -15,12 +15,14 @@ use crate::drain::{Drain, User};
 pub(crate) struct Session {
     client: Client,
     calls: Drain,
+    opened_at: Timestamp,
     last_activity: AtomicI64,
 }
 
 impl Session {
     pub(crate) fn new(client: Client, now: Timestamp) -> Self {
-        Self { client, calls: Drain::default(), last_activity: AtomicI64::new(now.as_micros()) }
+        let last_activity = AtomicI64::new(now.as_micros());
+        Self { client, calls: Drain::default(), opened_at: now, last_activity }
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -57,6 +59,17 @@ impl Session {
         };
         self.calls.end(cut).await;
         self.client.close().await;
+    }
+
+    /// Closes it at once: calls on it fail, and that is nobody's fault.
+    pub(crate) async fn cut(&self) {
+        self.calls.end(async {}).await;
+        self.client.close().await;
+    }
+
+    /// When it was opened.
+    pub(crate) fn opened_at(&self) -> Timestamp {
+        self.opened_at
     }
 
     /// Notes that it was used.

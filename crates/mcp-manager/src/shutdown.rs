@@ -41,13 +41,13 @@ impl Manager {
         let calls_cut = inner.calls.len();
         inner.cut.cancel();
         let links: Vec<_> = inner.snapshot().links().to_vec();
-        let open: Vec<_> = links.iter().filter_map(|link| link.retire()).collect();
+        let open: Vec<_> = links.iter().flat_map(|link| link.retire()).collect();
         let connections_closed = open.len();
         for session in open {
             inner.end_session(session);
         }
         // A handshake under way sees that its link is retired and closes what it opened.
-        let handshakes: FuturesUnordered<_> = links.iter().map(|link| link.handshakes.settle()).collect();
+        let handshakes: FuturesUnordered<_> = links.iter().map(|link| link.settle()).collect();
         let _ = tokio::time::timeout(HANDSHAKES_END, handshakes.count()).await;
         inner.endings.close();
         inner.endings.wait().await;

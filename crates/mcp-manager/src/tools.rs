@@ -1,15 +1,25 @@
 //! The tools servers offer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mcp_client::CallError;
 use mcp_protocol::tool::ToolAnnotations;
 use mcp_protocol::{Method, RawJson};
-use mcp_registry::{KnownTool, KnownTools, ServerRecord, ToolHints};
+use mcp_registry::{KnownTool, KnownTools, ServerName, ServerRecord, ToolHints};
 
-use crate::handshake::Need;
+use crate::handshake::{Cause, Need};
 use crate::link::Link;
 use crate::manager::{Inner, Manager, UnknownServer};
+
+/// The tools of one server, as far as they are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AvailableTools {
+    /// Their names, sorted; empty while they are not known.
+    pub names: Vec<String>,
+    /// Whether they are configured or were listed.
+    pub known: bool,
+}
 
 impl Manager {
     /// Asks a server for its tools, all pages, and remembers them. A failure leaves what was known and is
@@ -19,10 +29,24 @@ impl Manager {
     /// [`UnknownServer`].
     pub async fn refresh_tools(&self, name: &str) -> Result<Arc<ServerRecord>, UnknownServer> {
         let link = self.link(name)?;
-        if self.0.ready(&link, Need::Any, None).await.is_ok() {
+        if self.0.ready(&link, Need::Any, Cause::Itself).await.is_ok() {
             self.0.list_tools(&link).await;
         }
         self.server(name)
+    }
+
+    /// The names of the tools servers are known to offer: of all servers, or of the one named; nothing for
+    /// an unknown name. Source: contract §8.3.
+    #[must_use]
+    pub fn available_tools(&self, server: Option<&str>) -> BTreeMap<ServerName, AvailableTools> {
+        let table = self.table();
+        let asked =
+            table.servers().iter().filter(|record| server.is_none_or(|name| record.name().as_str() == name));
+        let tools = |record: &ServerRecord| AvailableTools {
+            names: record.tools.iter().flat_map(|tools| tools.keys().map(ToString::to_string)).collect(),
+            known: record.tools.is_some(),
+        };
+        asked.map(|record| (record.name().clone(), tools(record))).collect()
     }
 
     /// Asks every server for its tools; results in name order.
@@ -41,7 +65,8 @@ impl Inner {
     async fn list_tools(&self, link: &Link) {
         let Some(session) = link.session() else { return };
         session.touch(&*self.timer);
-        match session.client().list(Method::ToolsList, link.definition.request_timeout).await {
+        let listing = session.client().list(Method::ToolsList, link.definition.request_timeout);
+        match self.counted(listing).await {
             Ok(items) => {
                 let tools = items.into_iter().filter_map(known_tool).collect();
                 self.record(|registry, now| registry.tools_listed(now, &link.key, tools));

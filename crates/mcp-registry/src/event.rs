@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_protocol::Method;
+use mcp_transport::Delivery;
 
 use crate::category::{ErrorCategory, Failure};
 use crate::clock::Timestamp;
@@ -76,6 +77,12 @@ pub struct InvocationEvent {
     pub phase: Phase,
     /// Set on the two failure phases only.
     pub failure: Option<Failure>,
+    /// How long the stage took; set on the phases that end one.
+    pub duration: Option<Duration>,
+    /// How far the request got; set on failure phases only.
+    pub delivery: Option<Delivery>,
+    /// Which attempt of a directed call, from 1; set on its invoke phases only.
+    pub attempt: Option<u32>,
 }
 
 impl InvocationEvent {
@@ -145,6 +152,29 @@ pub struct RegistryEvent {
     pub server: ServerName,
     /// What.
     pub change: RegistryChange,
+}
+
+/// An event of any stream, as observers get it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A status changed.
+    Connection(ConnectionEvent),
+    /// A step of an invocation.
+    Invocation(InvocationEvent),
+    /// A registration or its connection changed.
+    Registry(RegistryEvent),
+}
+
+impl Event {
+    /// Position in the order of all events.
+    #[must_use]
+    pub const fn seq(&self) -> u64 {
+        match self {
+            Self::Connection(event) => event.seq,
+            Self::Invocation(event) => event.seq,
+            Self::Registry(event) => event.seq,
+        }
+    }
 }
 
 /// Which connection events to return; absent members match everything (contract §5.5).

@@ -1,17 +1,18 @@
 //! The bounded memory of events.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::category::Failure;
+use tokio::sync::broadcast;
+
 use crate::clock::Timestamp;
 use crate::event::{
-    ConnectionEvent, ConnectionFilter, CorrelationId, InvocationEvent, InvocationFilter, Phase,
-    RegistryChange, RegistryEvent, RegistryFilter,
+    ConnectionEvent, ConnectionFilter, Event, InvocationEvent, InvocationFilter, RegistryChange,
+    RegistryEvent, RegistryFilter,
 };
 use crate::name::ServerName;
 use crate::policy::Policy;
-use mcp_protocol::Method;
+use crate::story::{Explanation, Story};
 
 /// The newest events of each stream. Writers on different threads do not wait for one another.
 ///
@@ -23,6 +24,8 @@ pub struct Journal {
     connections: Ring<ConnectionEvent>,
     invocations: Ring<InvocationEvent>,
     registry: Ring<RegistryEvent>,
+    stories: Ring<Arc<Story>>,
+    observers: Observers,
 }
 
 impl Journal {
@@ -34,6 +37,9 @@ impl Journal {
             connections: Ring::new(policy.max_connection_events),
             invocations: Ring::new(policy.max_invocation_events),
             registry: Ring::new(policy.max_registry_events),
+            // An invocation has at least two events, if it has any.
+            stories: Ring::new(policy.max_invocation_events.div_ceil(2)),
+            observers: Observers::new(),
         }
     }
 
@@ -43,33 +49,45 @@ impl Journal {
 
     /// Appends a status change; its `seq` is set here.
     pub(crate) fn connection(&self, event: ConnectionEvent) {
-        self.connections.push(ConnectionEvent { seq: self.seq(), ..event });
+        let event = ConnectionEvent { seq: self.seq(), ..event };
+        self.observers.tell(|| Event::Connection(event.clone()));
+        self.connections.push(event);
     }
 
     /// Appends a registry event.
     pub(crate) fn registry(&self, timestamp: Timestamp, server: ServerName, change: RegistryChange) {
-        self.registry.push(RegistryEvent { seq: self.seq(), timestamp, server, change });
+        let event = RegistryEvent { seq: self.seq(), timestamp, server, change };
+        self.observers.tell(|| Event::Registry(event.clone()));
+        self.registry.push(event);
     }
 
-    /// Appends a step of an invocation.
-    pub fn invocation(
-        &self,
-        timestamp: Timestamp,
-        server: &ServerName,
-        method: &Method,
-        request_id: &CorrelationId,
-        phase: Phase,
-        failure: Option<Failure>,
-    ) {
-        self.invocations.push(InvocationEvent {
-            seq: self.seq(),
-            timestamp,
-            server: server.clone(),
-            method: method.clone(),
-            request_id: request_id.clone(),
-            phase,
-            failure,
-        });
+    /// Appends a step of an invocation; its `seq` is set here.
+    pub fn invocation(&self, event: InvocationEvent) {
+        let event = InvocationEvent { seq: self.seq(), ..event };
+        self.observers.tell(|| Event::Invocation(event.clone()));
+        self.invocations.push(event);
+    }
+
+    /// Keeps the story of an invocation that begins.
+    pub fn story(&self, story: Arc<Story>) {
+        self.stories.push(story);
+    }
+
+    /// Everything that is retained of one invocation; `None` if it is unknown or too long ago.
+    #[must_use]
+    pub fn explain(&self, request_id: &str) -> Option<Explanation> {
+        let is_it = |story: &Arc<Story>| &*story.request_id == request_id;
+        let story = self.stories.select(is_it, |_| 0, None).pop()?;
+        let steps = InvocationFilter { request_id: Some(request_id), ..InvocationFilter::default() };
+        let transitions =
+            ConnectionFilter { correlation_id: Some(request_id), ..ConnectionFilter::default() };
+        Some(Explanation::new(story, self.invocation_events(&steps), self.connection_events(&transitions)))
+    }
+
+    /// Subscribes to the events of all streams from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        self.observers.subscribe()
     }
 
     /// Retained status changes that match, oldest first.
@@ -88,6 +106,72 @@ impl Journal {
     #[must_use]
     pub fn registry_events(&self, filter: &RegistryFilter<'_>) -> Vec<RegistryEvent> {
         self.registry.select(|event| filter.matches(event), |event| event.seq, filter.limit)
+    }
+}
+
+/// Events an observer may be behind before it loses the oldest.
+const BACKLOG: usize = 1024;
+
+/// Who is told of events.
+#[derive(Debug)]
+struct Observers {
+    sender: broadcast::Sender<Event>,
+    /// Asking the channel takes its lock, which the calls of a manager without observers should not meet at.
+    count: Arc<AtomicUsize>,
+}
+
+impl Observers {
+    fn new() -> Self {
+        Self { sender: broadcast::Sender::new(BACKLOG), count: Arc::default() }
+    }
+
+    fn tell(&self, event: impl FnOnce() -> Event) {
+        if self.count.load(Ordering::Relaxed) > 0 {
+            // That the last observer has just left is no error.
+            let _ = self.sender.send(event());
+        }
+    }
+
+    fn subscribe(&self) -> Subscription {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Subscription { receiver: self.sender.subscribe(), dropped: 0, count: self.count.clone() }
+    }
+}
+
+/// The events of all streams as they happen, for an observer within the process (contract §5.3).
+///
+/// A slow observer holds nobody up: it loses the oldest events it has not seen, and learns how many. Events
+/// of one invocation come in their order, and so do those of one server; calls on several threads may
+/// overtake one another by a little, which `seq` shows.
+#[derive(Debug)]
+pub struct Subscription {
+    receiver: broadcast::Receiver<Event>,
+    dropped: u64,
+    count: Arc<AtomicUsize>,
+}
+
+impl Subscription {
+    /// The next event; `None` when the journal is gone. Cancel safe.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Lagged(lost)) => self.dropped += lost,
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// How many events were lost because this observer was too slow.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -139,16 +223,28 @@ impl<T: Clone> Ring<T> {
 
 #[cfg(test)]
 mod tests {
+    use mcp_protocol::Method;
+
     use super::*;
-    use std::sync::Arc;
+    use crate::event::Phase;
 
     fn journal(capacity: usize) -> Journal {
         Journal::new(&Policy { max_invocation_events: capacity, ..Policy::default() })
     }
 
     fn step(journal: &Journal, server: &str, id: &str, phase: Phase) {
-        let (server, id) = (server.parse().unwrap(), Arc::from(id));
-        journal.invocation(Timestamp::from_micros(0), &server, &Method::ToolsCall, &id, phase, None);
+        journal.invocation(InvocationEvent {
+            seq: 0,
+            timestamp: Timestamp::from_micros(0),
+            server: server.parse().unwrap(),
+            method: Method::ToolsCall,
+            request_id: id.into(),
+            phase,
+            failure: None,
+            duration: None,
+            delivery: None,
+            attempt: None,
+        });
     }
 
     #[test]
@@ -202,5 +298,34 @@ mod tests {
         let events = journal.invocation_events(&InvocationFilter::default());
         assert_eq!(events.len(), 4000);
         assert!(events.windows(2).all(|pair| pair[0].seq < pair[1].seq));
+    }
+    #[test]
+    fn g8_a_slow_observer_loses_the_oldest_events_and_learns_how_many() {
+        let journal = journal(1);
+        let mut slow = journal.subscribe();
+        for n in 0..BACKLOG + 5 {
+            step(&journal, "a", &n.to_string(), Phase::InvokeStart);
+        }
+        let mut next = || futures::FutureExt::now_or_never(slow.next());
+        let Some(Some(Event::Invocation(first))) = next() else { panic!("no event") };
+        assert_eq!(&*first.request_id, "5");
+        assert_eq!((1..).find(|_| next().is_none()), Some(BACKLOG), "the rest, and then nothing");
+        assert_eq!(slow.dropped(), 5);
+        drop(journal);
+        assert_eq!(futures::FutureExt::now_or_never(slow.next()), Some(None));
+    }
+
+    #[test]
+    fn an_observer_sees_what_happens_from_its_subscription_on() {
+        let journal = journal(10);
+        step(&journal, "a", "before", Phase::InvokeStart);
+        let mut observer = journal.subscribe();
+        step(&journal, "a", "after", Phase::InvokeStart);
+        let Some(Some(Event::Invocation(event))) = futures::FutureExt::now_or_never(observer.next()) else {
+            panic!("no event")
+        };
+        assert_eq!((&*event.request_id, event.seq), ("after", 2));
+        drop(observer);
+        assert_eq!(journal.observers.count.load(Ordering::Relaxed), 0);
     }
 }

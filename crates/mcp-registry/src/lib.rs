@@ -11,17 +11,19 @@ mod policy;
 mod random;
 mod record;
 mod registry;
+mod retry;
 mod routing;
 mod starts;
+mod story;
 
 pub use category::{ErrorCategory, Failure};
 pub use clock::{Clock, SystemClock, Timer, Timestamp};
 pub use definition::{Definition, ProbeKind};
 pub use event::{
-    ConnectionEvent, ConnectionFilter, CorrelationId, InvocationEvent, InvocationFilter, Phase,
+    ConnectionEvent, ConnectionFilter, CorrelationId, Event, InvocationEvent, InvocationFilter, Phase,
     RegistryChange, RegistryEvent, RegistryFilter,
 };
-pub use journal::Journal;
+pub use journal::{Journal, Subscription};
 pub use name::{InvalidServerName, ServerName};
 pub use plan::{Attempt, CallFailure, CallSafety, FailureCode, InvocationError, Plan, Stage, Verdict};
 pub use policy::{AmbiguousFailover, Policy, ResetRetryOn, RpcErrorPolicy};
@@ -31,5 +33,7 @@ pub use record::{
     ServerRecord, Status, ToolHints,
 };
 pub use registry::{Due, Handshake, Loss, Registry, RegistryFull};
-pub use routing::{Candidates, Gate, RoutingTable, Selection, Skip};
+pub use retry::CallRetry;
+pub use routing::{Candidates, Choice, Gate, RoutingTable, Selection, Skip};
 pub use starts::StartLimit;
+pub use story::{Considered, Ending, Explanation, Outcome, Part, Story};

@@ -7,10 +7,11 @@ use mcp_protocol::{ErrorCode, Method, RetrySafety};
 use mcp_transport::Delivery;
 
 use crate::category::{ErrorCategory, Failure};
+use crate::event::CorrelationId;
 use crate::name::ServerName;
-use crate::policy::{AmbiguousFailover, Policy, RpcErrorPolicy};
+use crate::policy::{Policy, RpcErrorPolicy};
 use crate::record::ServerRecord;
-use crate::routing::{Candidates, Selection};
+use crate::routing::{Choice, Selection};
 
 /// The part of an attempt that an entry of the trace is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,6 +46,8 @@ pub struct Attempt {
     pub delivery: Option<Delivery>,
     /// How long it took.
     pub duration: Duration,
+    /// Which attempt of a directed call it is, from 1; `None` in a routed call, which tries a server once.
+    pub attempt: Option<u32>,
 }
 
 /// A failed call, with what decides over the next step.
@@ -56,6 +59,18 @@ pub struct CallFailure {
     pub delivery: Delivery,
     /// The code of a JSON-RPC error.
     pub rpc_code: Option<ErrorCode>,
+    /// Whether the same request may well succeed on the same server a little later (contract §2.4).
+    pub transient: bool,
+    /// How long the server asked to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+impl CallFailure {
+    /// A request that was not sent, for a reason that may pass.
+    #[must_use]
+    pub fn unsent(failure: Failure) -> Self {
+        Self { failure, delivery: Delivery::NotSent, rpc_code: None, transient: true, retry_after: None }
+    }
 }
 
 /// How a failed invocation ended (contract §4.6).
@@ -97,6 +112,8 @@ impl FailureCode {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct InvocationError {
+    /// Identifies the invocation in the events.
+    pub request_id: CorrelationId,
     /// For people.
     pub message: String,
     /// The requested method.
@@ -155,8 +172,10 @@ pub struct Verdict {
 #[derive(Debug)]
 pub struct Plan {
     policy: Arc<Policy>,
+    request_id: CorrelationId,
     method: Method,
     attempts: Vec<Attempt>,
+    attempt: Option<u32>,
     callers_fault_only: bool,
     ambiguous_end: bool,
 }
@@ -164,14 +183,21 @@ pub struct Plan {
 impl Plan {
     /// A plan for one call.
     #[must_use]
-    pub fn new(policy: Arc<Policy>, method: Method) -> Self {
+    pub fn new(policy: Arc<Policy>, request_id: CorrelationId, method: Method) -> Self {
         Self {
             policy,
+            request_id,
             method,
             attempts: Vec::with_capacity(2),
+            attempt: None,
             callers_fault_only: true,
             ambiguous_end: false,
         }
+    }
+
+    /// Numbers the attempts that follow: those of a directed call, on one and the same server.
+    pub fn number(&mut self, attempt: u32) {
+        self.attempt = Some(attempt);
     }
 
     /// A handshake is in force on the candidate.
@@ -202,12 +228,7 @@ impl Plan {
         let callers_fault = self.policy.rpc_error_policy == RpcErrorPolicy::Classify
             && failure.failure.category == ErrorCategory::RpcError
             && failure.rpc_code.is_some_and(ErrorCode::is_callers_fault);
-        let go_on = failure.delivery != Delivery::Unknown
-            || match self.policy.ambiguous_failover {
-                AmbiguousFailover::Always => true,
-                AmbiguousFailover::UnlessUnsafe => safety != CallSafety::Unsafe,
-                AmbiguousFailover::SafeOnly => safety == CallSafety::Safe,
-            };
+        let go_on = self.policy.ambiguous_failover.allows_another(failure.delivery, safety);
         self.callers_fault_only &= callers_fault;
         self.ambiguous_end |= !go_on;
         self.push(server, Stage::Invoke, Some(failure.failure), Some(failure.delivery), duration);
@@ -222,10 +243,11 @@ impl Plan {
 
     /// The error of an invocation that ran out of candidates or was stopped by a verdict.
     #[must_use]
-    pub fn exhausted(self, candidates: &Candidates) -> InvocationError {
+    pub fn exhausted(self, choice: &Choice) -> InvocationError {
         if self.attempts.is_empty() {
-            let (code, message) = nobody(candidates);
-            return InvocationError { message, method: self.method, code, attempts: Vec::new() };
+            let (code, message) = nobody(choice);
+            let Self { request_id, method, attempts, .. } = self;
+            return InvocationError { request_id, message, method, code, attempts };
         }
         let code = match () {
             () if self.ambiguous_end => FailureCode::AmbiguousNotRetried,
@@ -239,11 +261,13 @@ impl Plan {
     #[must_use]
     pub fn end(self, code: FailureCode) -> InvocationError {
         let message = self.message(code);
-        InvocationError { message, method: self.method, code, attempts: self.attempts }
+        let Self { request_id, method, attempts, .. } = self;
+        InvocationError { request_id, message, method, code, attempts }
     }
 
     fn message(&self, code: FailureCode) -> String {
         let lead = match code {
+            FailureCode::AllCandidatesFailed if self.attempt.is_some() => "the call failed",
             FailureCode::NoCandidates => "no server is reachable",
             FailureCode::NoServerOffersTool => "no server offers the tool",
             FailureCode::ShuttingDown => return "the gateway is shutting down".into(),
@@ -271,24 +295,26 @@ impl Plan {
         delivery: Option<Delivery>,
         duration: Duration,
     ) {
-        self.attempts.push(Attempt { server: server.clone(), stage, failure, delivery, duration });
+        // The handshake comes before the first attempt and is not repeated as a stage.
+        let attempt = self.attempt.filter(|_| stage == Stage::Invoke);
+        self.attempts.push(Attempt { server: server.clone(), stage, failure, delivery, duration, attempt });
     }
 }
 
 /// Why there was no candidate at all.
-fn nobody(candidates: &Candidates) -> (FailureCode, String) {
-    let Selection { preferred, preferred_only, group, tool } = candidates.selection();
-    if let Some(tool) = tool.as_ref().filter(|_| candidates.tool_is_offered_nowhere()) {
+pub(crate) fn nobody(choice: &Choice) -> (FailureCode, String) {
+    let Selection { preferred, preferred_only, group, tool } = &choice.selection;
+    if let Some(tool) = tool.as_ref().filter(|_| choice.tool_is_offered_nowhere()) {
         return (
             FailureCode::NoServerOffersTool,
             format!("no server that could be asked offers the tool {tool:?}"),
         );
     }
-    let message = match candidates.first_retry() {
+    let message = match choice.first_retry() {
         Some((first, at)) => format!(
             "no server is reachable: every one that could serve failed lately; the next retry is {} in {:.1?}",
             first.name(),
-            at.since(candidates.chosen_at())
+            at.since(choice.at)
         ),
         None => {
             let group = group.as_ref().map(|group| format!(" in the group {group:?}")).unwrap_or_default();

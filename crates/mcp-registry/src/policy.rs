@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use mcp_transport::Delivery;
+
+use crate::plan::CallSafety;
+
 /// When a call whose outcome is unknown may be tried elsewhere. Source: contract §2.5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AmbiguousFailover {
@@ -12,6 +16,20 @@ pub enum AmbiguousFailover {
     UnlessUnsafe,
     /// Only if the call is known to be safe to repeat.
     SafeOnly,
+}
+
+impl AmbiguousFailover {
+    /// Whether another attempt is allowed after a failure that left the request this far, on the same
+    /// server or another (contract §2.5). Always, unless the request may have been executed.
+    #[must_use]
+    pub fn allows_another(self, delivery: Delivery, safety: CallSafety) -> bool {
+        delivery != Delivery::Unknown
+            || match self {
+                Self::Always => true,
+                Self::UnlessUnsafe => safety != CallSafety::Unsafe,
+                Self::SafeOnly => safety == CallSafety::Safe,
+            }
+    }
 }
 
 /// Whose fault a JSON-RPC error is. Source: contract §4.5.
@@ -163,10 +181,24 @@ impl Policy {
     /// default. Source: contract §2.2.
     #[must_use]
     pub fn backoff(&self, failures: u32) -> Duration {
-        let doublings = failures.saturating_sub(1);
-        let seconds = 1u64.checked_shl(doublings).filter(|_| doublings < 64).unwrap_or(u64::MAX);
-        Duration::from_secs(seconds).min(self.max_backoff)
+        doubled(Duration::from_secs(1), failures).min(self.max_backoff)
     }
+
+    /// The wait after the `failed`-th failed attempt (from 1) to connect: 1, 2, 4, … s up to
+    /// `connect_max_delay`, lengthened by up to `connect_jitter_ratio`; `unit` is a random number from 0
+    /// to 1. Source: contract §2.6.
+    #[must_use]
+    pub fn connect_wait(&self, failed: u32, unit: f64) -> Duration {
+        let wait = doubled(self.connect_base_delay, failed).min(self.connect_max_delay);
+        let jitter = (self.connect_jitter_ratio * unit).clamp(0.0, 1.0);
+        wait.saturating_add(Duration::try_from_secs_f64(wait.as_secs_f64() * jitter).unwrap_or(wait))
+    }
+}
+
+/// `base` doubled `times − 1` times, as far as a duration goes.
+pub(crate) fn doubled(base: Duration, times: u32) -> Duration {
+    let factor = 1u32.checked_shl(times.saturating_sub(1)).unwrap_or(u32::MAX);
+    base.saturating_mul(factor)
 }
 
 #[cfg(test)]
@@ -183,6 +215,49 @@ mod tests {
         assert_eq!(none.backoff(1), Duration::ZERO);
         let long = Policy { max_backoff: Duration::MAX, ..Policy::default() };
         assert_eq!(long.backoff(10), Duration::from_secs(512));
-        assert_eq!(long.backoff(100), Duration::from_secs(u64::MAX));
+        assert_eq!(long.backoff(100), Duration::from_secs(u32::MAX.into()), "136 years: never");
+    }
+
+    #[test]
+    fn connect_waits_double_up_to_their_cap_and_are_lengthened_by_the_jitter() {
+        let policy = Policy::default();
+        for (failed, unit, millis) in [
+            (1, 0.0, 1000),
+            (1, 0.5, 1050),
+            (2, 0.0, 2000),
+            (2, 1.0, 2200),
+            (3, 0.0, 4000),
+            (7, 0.0, 60_000),
+            (7, 1.0, 66_000),
+            (u32::MAX, 0.0, 60_000),
+        ] {
+            let expected = Duration::from_millis(millis);
+            assert_eq!(policy.connect_wait(failed, unit), expected, "after {failed}, {unit}");
+        }
+        let none = Policy { connect_base_delay: Duration::ZERO, ..Policy::default() };
+        assert_eq!(none.connect_wait(5, 1.0), Duration::ZERO);
+        let even = Policy { connect_jitter_ratio: 0.0, ..Policy::default() };
+        assert_eq!(even.connect_wait(2, 1.0), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn another_attempt_after_an_unknown_outcome_depends_on_the_calls_safety() {
+        use AmbiguousFailover::{Always, SafeOnly, UnlessUnsafe};
+        use CallSafety::{Safe, Unknown, Unsafe};
+        for (policy, allowed) in [
+            (Always, [true, true, true]),
+            (UnlessUnsafe, [true, true, false]),
+            (SafeOnly, [true, false, false]),
+        ] {
+            for (safety, allowed) in [Safe, Unknown, Unsafe].into_iter().zip(allowed) {
+                assert_eq!(
+                    policy.allows_another(Delivery::Unknown, safety),
+                    allowed,
+                    "{policy:?} {safety:?}"
+                );
+                assert!(policy.allows_another(Delivery::NotSent, safety), "{policy:?} {safety:?}");
+                assert!(policy.allows_another(Delivery::Rejected, safety), "{policy:?} {safety:?}");
+            }
+        }
     }
 }

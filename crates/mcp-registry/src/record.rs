@@ -162,13 +162,24 @@ pub struct ServerKey {
     pub generation: Generation,
 }
 
-/// A planned background reconnection.
+/// A series of background reconnections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reconnect {
-    /// When.
-    pub(crate) at: Timestamp,
-    /// How many in a row, from 1.
+    /// When the next one is due; `None` while it is under way.
+    pub(crate) at: Option<Timestamp>,
+    /// Which one in a row it is, from 1.
     pub(crate) attempt: u32,
+    /// Why there is a series, which decides over its waits.
+    pub(crate) series: Series,
+}
+
+/// What a series of background reconnections follows on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Series {
+    /// A child process that ended by itself (product §5, Backoff).
+    Restart,
+    /// Attempts to connect that all failed (contract §2.6).
+    Connect,
 }
 
 /// State of one server: immutable once published, replaced as a whole.

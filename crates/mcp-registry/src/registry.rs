@@ -12,9 +12,10 @@ use crate::definition::Definition;
 use crate::event::{ConnectionEvent, CorrelationId, RegistryChange};
 use crate::journal::Journal;
 use crate::name::ServerName;
-use crate::policy::Policy;
+use crate::policy::{Policy, doubled};
 use crate::record::{
-    CapabilitySnapshot, ConnectionState, Generation, KnownTools, ServerKey, ServerRecord, Status,
+    CapabilitySnapshot, ConnectionState, Generation, KnownTools, Reconnect, Series, ServerKey, ServerRecord,
+    Status,
 };
 use crate::routing::RoutingTable;
 
@@ -138,6 +139,14 @@ impl Registry {
         });
     }
 
+    /// An attempt failed that is not the last of its series: of a directed call (§2.4, §8.4) or of
+    /// a connect (§2.6). It counts as a failure in a row, but is no check result.
+    pub fn attempt_failed(&mut self, key: &ServerKey) {
+        self.update(key, |record, _, _| {
+            record.consecutive_failures = record.consecutive_failures.saturating_add(1);
+        });
+    }
+
     /// S10: an operator says the server is fine.
     pub fn mark_healthy(&mut self, now: Timestamp, key: &ServerKey) {
         self.record_success(now, key, None);
@@ -150,12 +159,49 @@ impl Registry {
 
     /// S12: out of service at once, whatever the count says.
     pub fn mark_unavailable(&mut self, now: Timestamp, key: &ServerKey, reason: &str) {
+        let failure = Failure::new(ErrorCategory::Unknown, reason);
+        self.update(key, |record, journal, policy| unavailable(record, now, failure, journal, policy));
+    }
+
+    /// All attempts of a connect failed, `attempts` in number: the server is out of service (S12) and
+    /// background reconnections continue the series of waits (§2.6). The attempts before the last were counted as
+    /// they failed. `unit` is a random number from 0 to 1.
+    pub fn connect_exhausted(
+        &mut self,
+        now: Timestamp,
+        key: &ServerKey,
+        failure: Failure,
+        attempts: u32,
+        unit: f64,
+    ) {
         self.update(key, |record, journal, policy| {
-            record.retry_count = record.retry_count.max(policy.unreachable_after.saturating_sub(1));
-            fail(record, now, Failure::new(ErrorCategory::Unknown, reason), None, journal, policy);
-            connection(record, now, ConnectionState::Error, journal);
-            let change = RegistryChange::Unavailable { reason: reason.into() };
-            journal.registry(now, record.name().clone(), change);
+            record.consecutive_failures = record.consecutive_failures.saturating_add(1);
+            unavailable(record, now, failure, journal, policy);
+            plan_reconnect(
+                record,
+                now,
+                Series::Connect,
+                attempts,
+                policy.connect_wait(attempts, unit),
+                journal,
+            );
+        });
+    }
+
+    /// A background reconnection failed, or its turn was missed: the next one is planned. `unit` is a
+    /// random number from 0 to 1.
+    pub fn reconnect_failed(&mut self, now: Timestamp, key: &ServerKey, unit: f64) {
+        self.update(key, |record, journal, policy| {
+            let Some(Reconnect { at: None, attempt, series }) = record.reconnect else { return };
+            let attempt = attempt.saturating_add(1);
+            let wait = match series {
+                Series::Restart => {
+                    record.restarts = attempt;
+                    restart_wait(attempt)
+                }
+                Series::Connect => policy.connect_wait(attempt, unit),
+            };
+            plan_reconnect(record, now, series, attempt, wait, journal);
         });
     }
 
@@ -169,14 +215,20 @@ impl Registry {
 
     /// A connection or a handshake on one begins (K1, K6). On a live connection nothing changes.
     pub fn connecting(&mut self, now: Timestamp, key: &ServerKey) {
+        self.update(key, |record, journal, _| connecting(record, now, journal));
+    }
+
+    /// An operator wants the server connected anew (K6).
+    pub fn reconnecting(&mut self, now: Timestamp, key: &ServerKey) {
         self.update(key, |record, journal, _| {
+            uninitialise(record);
             record.reconnect = None;
-            connecting(record, now, journal);
+            connection(record, now, ConnectionState::Reconnecting, journal);
         });
     }
 
     /// A handshake succeeded (contract §3.1 step 6). Records one success, unless the handshake belongs to
-    /// an invocation whose own outcome counts instead (`record` is false, §2.3).
+    /// something whose own outcome counts instead (`record` is false, §2.3).
     pub fn handshake_succeeded(
         &mut self,
         now: Timestamp,
@@ -187,6 +239,7 @@ impl Registry {
     ) {
         self.update(key, |server, journal, policy| {
             apply_handshake(server, now, handshake, policy);
+            server.reconnect = None;
             // Something may have ended the connection state while the handshake was under way.
             connecting(server, now, journal);
             connection(server, now, ConnectionState::Connected, journal);
@@ -197,7 +250,8 @@ impl Registry {
     }
 
     /// A handshake failed (§3.1 step 5). `partial` is what the server said if only the final notification
-    /// could not be sent: the snapshot is kept, the version is not (step 8).
+    /// could not be sent: the snapshot is kept, the version is not (step 8). Records one failure, unless the
+    /// handshake belongs to something whose own outcome counts instead (`record` is false).
     pub fn handshake_failed(
         &mut self,
         now: Timestamp,
@@ -205,15 +259,19 @@ impl Registry {
         failure: Failure,
         correlation: Option<&CorrelationId>,
         partial: Option<Handshake>,
+        record: bool,
     ) {
-        self.update(key, |record, journal, policy| {
+        self.update(key, |server, journal, policy| {
             if let Some(handshake) = partial {
-                apply_handshake(record, now, handshake, policy);
+                apply_handshake(server, now, handshake, policy);
             }
-            record.protocol_version = None;
-            record.consecutive_failures = record.consecutive_failures.saturating_add(1);
-            fail(record, now, failure, correlation, journal, policy);
-            connection(record, now, ConnectionState::Error, journal);
+            server.protocol_version = None;
+            uninitialise(server);
+            if record {
+                server.consecutive_failures = server.consecutive_failures.saturating_add(1);
+                fail(server, now, failure, correlation, journal, policy);
+            }
+            connection(server, now, ConnectionState::Error, journal);
         });
     }
 
@@ -227,10 +285,7 @@ impl Registry {
                 let again = held.is_none_or(|held| held < RESTART_FORGIVEN);
                 record.restarts = if again { record.restarts.saturating_add(1) } else { 1 };
                 let attempt = record.restarts;
-                let delay = RESTART_BASE.saturating_mul(1 << (attempt - 1).min(10)).min(RESTART_MAX);
-                record.reconnect = Some(crate::record::Reconnect { at: now + delay, attempt });
-                let change = RegistryChange::ReconnectScheduled { delay, attempt };
-                journal.registry(now, record.name().clone(), change);
+                plan_reconnect(record, now, Series::Restart, attempt, restart_wait(attempt), journal);
             }
         });
     }
@@ -264,8 +319,8 @@ impl Registry {
     pub fn due(&mut self, now: Timestamp) -> Vec<Due> {
         let mut due = Vec::new();
         for record in self.servers.values_mut().filter(|record| record.definition.enabled) {
-            if record.reconnect.is_some_and(|planned| planned.at <= now) {
-                Arc::make_mut(record).reconnect = None;
+            if let Some(planned) = record.reconnect.filter(|planned| planned.at.is_some_and(|at| at <= now)) {
+                Arc::make_mut(record).reconnect = Some(Reconnect { at: None, ..planned });
                 due.push(Due::Reconnect(record.key()));
             }
             if record.next_check_at <= now {
@@ -283,7 +338,8 @@ impl Registry {
         let enabled = self.servers.values().filter(|record| record.definition.enabled);
         enabled
             .map(|record| {
-                record.reconnect.map_or(record.next_check_at, |planned| planned.at.min(record.next_check_at))
+                let reconnect = record.reconnect.and_then(|planned| planned.at);
+                reconnect.map_or(record.next_check_at, |at| at.min(record.next_check_at))
             })
             .min()
     }
@@ -357,6 +413,39 @@ fn fail(
     status(record, now, to, failure.text, correlation, journal);
     let soon = next_check(record, now, policy);
     record.next_check_at = record.next_check_at.min(soon);
+}
+
+/// Effects of S12.
+fn unavailable(
+    record: &mut ServerRecord,
+    now: Timestamp,
+    failure: Failure,
+    journal: &Journal,
+    policy: &Policy,
+) {
+    record.retry_count = record.retry_count.max(policy.unreachable_after.saturating_sub(1));
+    let reason = failure.text.clone();
+    fail(record, now, failure, None, journal, policy);
+    connection(record, now, ConnectionState::Error, journal);
+    journal.registry(now, record.name().clone(), RegistryChange::Unavailable { reason });
+}
+
+fn plan_reconnect(
+    record: &mut ServerRecord,
+    now: Timestamp,
+    series: Series,
+    attempt: u32,
+    delay: Duration,
+    journal: &Journal,
+) {
+    record.reconnect = Some(Reconnect { at: Some(now + delay), attempt, series });
+    let change = RegistryChange::ReconnectScheduled { delay, attempt };
+    journal.registry(now, record.name().clone(), change);
+}
+
+/// How long a child process that ended for the `attempt`-th time in a row stays down.
+fn restart_wait(attempt: u32) -> Duration {
+    doubled(RESTART_BASE, attempt).min(RESTART_MAX)
 }
 
 /// When a server is checked next: a sick one sooner, but never inside its retry window.

@@ -85,19 +85,106 @@ pub enum Skip {
     Disabled,
     /// It is not in the group asked for.
     NotInGroup,
+    /// The caller restricted the call to other servers.
+    NotPreferred,
     /// Its retry window is open only from this instant on.
     WindowClosed(Timestamp),
     /// It is known not to offer the tool.
     LacksTool,
 }
 
+/// What the candidates of one call are chosen from and by: enough to say later why each server was a
+/// candidate or not.
+#[derive(Debug)]
+pub struct Choice {
+    /// All servers as they were.
+    pub table: Arc<RoutingTable>,
+    /// What was asked for.
+    pub selection: Selection,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Choice {
+    /// Why a server would not be a candidate; `None` if it would be one. Whether it is among the preferred
+    /// servers is not looked at: that is a matter of the list, not of the server.
+    #[must_use]
+    pub fn reason_to_skip(&self, record: &ServerRecord) -> Option<Skip> {
+        let definition = &record.definition;
+        if !definition.enabled {
+            return Some(Skip::Disabled);
+        }
+        if let Some(group) = &self.selection.group
+            && definition.group.as_ref().is_none_or(|own| own.as_str() != group)
+        {
+            return Some(Skip::NotInGroup);
+        }
+        if self.selection.tool.as_ref().is_some_and(|tool| record.lacks_tool(tool)) {
+            return Some(Skip::LacksTool);
+        }
+        match record.next_retry_at {
+            Some(at) if record.status != Status::Healthy && self.at < at => Some(Skip::WindowClosed(at)),
+            _ => None,
+        }
+    }
+
+    /// Whether servers were passed over only because they lack the tool.
+    #[must_use]
+    pub fn tool_is_offered_nowhere(&self) -> bool {
+        let mut lacking = false;
+        let order = self.order();
+        for at in 0..order.len(&self.table) {
+            match self.reason_to_skip(&self.table.servers[order.position(&self.table, at)]) {
+                Some(Skip::LacksTool) => lacking = true,
+                Some(Skip::Disabled | Skip::NotInGroup | Skip::NotPreferred) => {}
+                Some(Skip::WindowClosed(_)) | None => return false,
+            }
+        }
+        lacking
+    }
+
+    /// Which server's retry window opens first, and when, of those skipped for that reason.
+    #[must_use]
+    pub fn first_retry(&self) -> Option<(&Arc<ServerRecord>, Timestamp)> {
+        let order = self.order();
+        let positions = (0..order.len(&self.table)).map(|at| order.position(&self.table, at));
+        let waiting = positions.map(|at| &self.table.servers[at]).filter_map(|record| {
+            match self.reason_to_skip(record) {
+                Some(Skip::WindowClosed(at)) => Some((record, at)),
+                _ => None,
+            }
+        });
+        waiting.min_by_key(|&(_, at)| at)
+    }
+
+    /// Every server with its part in the choice: the candidates in the order they would be tried, then the
+    /// others in name order with the reason.
+    #[must_use]
+    pub fn considered(self: &Arc<Self>) -> Vec<(Arc<ServerRecord>, Option<Skip>)> {
+        let candidates: Vec<_> = Candidates::of(self.clone()).collect();
+        let passed_over =
+            self.table.servers().iter().filter(|record| {
+                !candidates.iter().any(|candidate| candidate.generation == record.generation)
+            });
+        let skip = |record: &ServerRecord| self.reason_to_skip(record).unwrap_or(Skip::NotPreferred);
+        let passed_over = passed_over.map(|record| (record.clone(), Some(skip(record)))).collect::<Vec<_>>();
+        candidates.into_iter().map(|record| (record, None)).chain(passed_over).collect()
+    }
+
+    fn order(&self) -> Order {
+        if self.selection.preferred.is_empty() && !self.selection.preferred_only {
+            Order::Ranking
+        } else {
+            Order::Listed(self.table.base(&self.selection.preferred, self.selection.preferred_only))
+        }
+    }
+}
+
 /// The candidates of one call, lazily: healthy ones in preference order, then degraded, then unreachable
 /// ones whose window is open. The table is the one of the call's start, so nothing reorders under way.
 #[derive(Debug)]
 pub struct Candidates {
-    table: Arc<RoutingTable>,
-    selection: Selection,
-    now: Timestamp,
+    choice: Arc<Choice>,
     order: Order,
     tier: usize,
     at: usize,
@@ -114,91 +201,40 @@ enum Order {
 
 const TIERS: [Status; 3] = [Status::Healthy, Status::Degraded, Status::Unreachable];
 
+impl Order {
+    fn len(&self, table: &RoutingTable) -> usize {
+        match self {
+            Self::Ranking => table.ranking.len(),
+            Self::Listed(listed) => listed.len(),
+        }
+    }
+
+    fn position(&self, table: &RoutingTable, at: usize) -> usize {
+        match self {
+            Self::Ranking => table.ranking[at],
+            Self::Listed(listed) => listed[at],
+        }
+    }
+}
+
 impl Candidates {
     /// The candidates at `now`.
     #[must_use]
     pub fn new(table: Arc<RoutingTable>, selection: Selection, now: Timestamp) -> Self {
-        let order = if selection.preferred.is_empty() {
-            Order::Ranking
-        } else {
-            Order::Listed(table.base(&selection.preferred, selection.preferred_only))
-        };
-        Self { table, selection, now, order, tier: 0, at: 0 }
+        Self::of(Arc::new(Choice { table, selection, at: now }))
     }
 
-    /// Why a server would not be a candidate; `None` if it is one.
+    /// The candidates of a choice.
     #[must_use]
-    pub fn reason_to_skip(&self, record: &ServerRecord) -> Option<Skip> {
-        let definition = &record.definition;
-        if !definition.enabled {
-            return Some(Skip::Disabled);
-        }
-        if let Some(group) = &self.selection.group
-            && definition.group.as_ref().is_none_or(|own| own.as_str() != group)
-        {
-            return Some(Skip::NotInGroup);
-        }
-        if self.selection.tool.as_ref().is_some_and(|tool| record.lacks_tool(tool)) {
-            return Some(Skip::LacksTool);
-        }
-        match record.next_retry_at {
-            Some(at) if record.status != Status::Healthy && self.now < at => Some(Skip::WindowClosed(at)),
-            _ => None,
-        }
+    pub fn of(choice: Arc<Choice>) -> Self {
+        let order = choice.order();
+        Self { choice, order, tier: 0, at: 0 }
     }
 
-    /// Whether servers were passed over only because they lack the tool.
+    /// What they are chosen from and by.
     #[must_use]
-    pub fn tool_is_offered_nowhere(&self) -> bool {
-        let mut lacking = false;
-        for record in self.base() {
-            match self.reason_to_skip(record) {
-                Some(Skip::LacksTool) => lacking = true,
-                Some(Skip::Disabled | Skip::NotInGroup) => {}
-                Some(Skip::WindowClosed(_)) | None => return false,
-            }
-        }
-        lacking
-    }
-
-    /// Which server's retry window opens first, and when, of those skipped for that reason.
-    #[must_use]
-    pub fn first_retry(&self) -> Option<(&Arc<ServerRecord>, Timestamp)> {
-        let waiting = self.base().filter_map(|record| match self.reason_to_skip(record) {
-            Some(Skip::WindowClosed(at)) => Some((record, at)),
-            _ => None,
-        });
-        waiting.min_by_key(|&(_, at)| at)
-    }
-
-    /// What was asked for.
-    #[must_use]
-    pub fn selection(&self) -> &Selection {
-        &self.selection
-    }
-
-    /// The moment the candidates were chosen at.
-    #[must_use]
-    pub fn chosen_at(&self) -> Timestamp {
-        self.now
-    }
-
-    fn base(&self) -> impl Iterator<Item = &Arc<ServerRecord>> {
-        (0..self.len()).map(|at| self.record(at))
-    }
-
-    fn len(&self) -> usize {
-        match &self.order {
-            Order::Ranking => self.table.ranking.len(),
-            Order::Listed(listed) => listed.len(),
-        }
-    }
-
-    fn record(&self, at: usize) -> &Arc<ServerRecord> {
-        match &self.order {
-            Order::Ranking => &self.table.servers[self.table.ranking[at]],
-            Order::Listed(listed) => &self.table.servers[listed[at]],
-        }
+    pub fn choice(&self) -> &Arc<Choice> {
+        &self.choice
     }
 }
 
@@ -207,9 +243,9 @@ impl Iterator for Candidates {
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.tier < TIERS.len() {
-            while self.at < self.len() {
-                let record = self.record(self.at);
-                let fits = record.status == TIERS[self.tier] && self.reason_to_skip(record).is_none();
+            while self.at < self.order.len(&self.choice.table) {
+                let record = &self.choice.table.servers[self.order.position(&self.choice.table, self.at)];
+                let fits = record.status == TIERS[self.tier] && self.choice.reason_to_skip(record).is_none();
                 let found = fits.then(|| record.clone());
                 self.at += 1;
                 if found.is_some() {

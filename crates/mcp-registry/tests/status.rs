@@ -275,7 +275,7 @@ proptest! {
                 Step::HandshakeFails => {
                     core.registry.connecting(now, &key);
                     let failure = Failure::new(ErrorCategory::TransportError, "refused");
-                    core.registry.handshake_failed(now, &key, failure, None, None);
+                    core.registry.handshake_failed(now, &key, failure, None, None, true);
                 }
                 Step::Unavailable => core.registry.mark_unavailable(now, &key, "by hand"),
                 Step::Lost => core.registry.connection_lost(now, &key, Loss::Restartable),

@@ -153,7 +153,7 @@ mod tests {
     /// `"p IS IY VS VF q IS IF"`: servers and phases.
     fn journal(story: &str) -> Journal {
         let journal = Journal::new(&Policy::default());
-        let mut server = "p".parse().unwrap();
+        let mut server: ServerName = "p".parse().unwrap();
         for word in story.split_whitespace() {
             let phase = match word {
                 "IS" => Phase::InitializeStart,
@@ -168,8 +168,18 @@ mod tests {
                 }
             };
             let failure = matches!(word, "IF" | "VF").then(|| Failure::new(ErrorCategory::Unknown, "x"));
-            let (id, now) = (Arc::from("r"), Timestamp::from_micros(0));
-            journal.invocation(now, &server, &Method::ToolsCall, &id, phase, failure);
+            journal.invocation(InvocationEvent {
+                seq: 0,
+                timestamp: Timestamp::from_micros(0),
+                server: server.clone(),
+                method: Method::ToolsCall,
+                request_id: "r".into(),
+                phase,
+                failure,
+                duration: None,
+                delivery: None,
+                attempt: None,
+            });
         }
         journal
     }

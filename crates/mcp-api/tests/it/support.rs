@@ -50,6 +50,7 @@ impl World {
             client_info: mcp_client::ClientInfo::new("test", "0"),
             connector: Arc::new(cluster.clone()),
             timer: Arc::new(clock.clone()),
+            random: Arc::new(mcp_testkit::Dice::new(1)),
         });
         for name in servers {
             let url = format!("https://{name}.example/mcp").parse().unwrap();

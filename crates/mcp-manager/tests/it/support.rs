@@ -53,6 +53,7 @@ impl World {
             client_info: mcp_client::ClientInfo::new("test", "0"),
             connector: connector(cluster.clone()),
             timer: Arc::new(clock.clone()),
+            random: Arc::new(mcp_testkit::Dice::new(1)),
         });
         for name in servers {
             manager.register(definition(name)).unwrap();

@@ -182,7 +182,7 @@ impl World {
                 model.handshake(&key, handshake, cause.as_ref(), record);
             }
             Op::HandshakeFailed { key, failure, cause, partial } => {
-                registry.handshake_failed(now, &key, failure.clone(), cause.as_ref(), partial.clone());
+                registry.handshake_failed(now, &key, failure.clone(), cause.as_ref(), partial.clone(), true);
                 model.handshake_failed(&key, failure, cause.as_ref(), partial);
             }
             Op::Lost(key, loss) => {

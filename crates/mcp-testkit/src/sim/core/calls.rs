@@ -36,7 +36,7 @@ impl World {
     pub(super) fn call(&mut self, call: Call) -> Check {
         self.calls += 1;
         let id: CorrelationId = format!("call {}", self.calls).into();
-        let mut plan = Plan::new(self.policy.clone(), call.method.clone());
+        let mut plan = Plan::new(self.policy.clone(), id.clone(), call.method.clone());
         let expected = self.model.candidates(&call.selection);
         let nobody = match call.selection.tool {
             Some(_) if self.model.offered_nowhere(&call.selection) => FailureCode::NoServerOffersTool,
@@ -104,7 +104,7 @@ impl World {
         let name = candidate.name();
         self.phase(under, name, Phase::InitializeStart, None);
         let found = self.registry.get(name.as_str()).cloned().filter(|record| {
-            record.generation == candidate.generation || candidates.reason_to_skip(record).is_none()
+            record.generation == candidate.generation || candidates.choice().reason_to_skip(record).is_none()
         });
         let duration = ops::short(&self.dice);
         let failure = match &found {
@@ -121,6 +121,7 @@ impl World {
             failure: failure.clone(),
             delivery,
             duration,
+            attempt: None,
         });
         match failure {
             None => {
@@ -158,8 +159,14 @@ impl World {
         self.phase(under, name, Phase::InvokeStart, None);
         self.meanwhile()?;
         let duration = ops::short(&self.dice);
-        let attempt =
-            Attempt { server: name.clone(), stage: Stage::Invoke, failure: None, delivery: None, duration };
+        let attempt = Attempt {
+            server: name.clone(),
+            stage: Stage::Invoke,
+            failure: None,
+            delivery: None,
+            duration,
+            attempt: None,
+        };
         if self.dice.chance(35) {
             self.phase(under, name, Phase::InvokeSuccess, None);
             under.attempts.push(attempt);
@@ -256,7 +263,7 @@ impl World {
         };
         let error = match interrupted {
             Some(code) => plan.end(code),
-            None => plan.exhausted(candidates),
+            None => plan.exhausted(candidates.choice()),
         };
         same(FAILOVER, "the code", &error.code, &expected)?;
         same(FAILOVER, "the method", &error.method, &under.call.method)?;
@@ -292,8 +299,7 @@ impl World {
     fn phase(&mut self, under: &Under, server: &ServerName, phase: Phase, failure: Option<Failure>) {
         let method: &Method = &under.call.method;
         let now = self.model.now;
-        self.journal.invocation(now, server, method, &under.id, phase, failure.clone());
-        self.model.phases.push(InvocationEvent {
+        let event = InvocationEvent {
             seq: 0,
             timestamp: now,
             server: server.clone(),
@@ -301,6 +307,11 @@ impl World {
             request_id: under.id.clone(),
             phase,
             failure,
-        });
+            duration: None,
+            delivery: None,
+            attempt: None,
+        };
+        self.journal.invocation(event.clone());
+        self.model.phases.push(event);
     }
 }

@@ -106,7 +106,7 @@ impl World {
         let (table, model, now) = (self.registry.table(), &self.model, self.model.now);
         let mut candidates = Candidates::new(table.clone(), selection.clone(), now);
         for (record, server) in table.servers().iter().zip(model.servers.values()) {
-            let found = candidates.reason_to_skip(record);
+            let found = candidates.choice().reason_to_skip(record);
             same(
                 ROUTES,
                 format_args!("the reason to skip {}", record.name()),
@@ -114,9 +114,9 @@ impl World {
                 &model.skip(server, selection),
             )?;
         }
-        let retry = candidates.first_retry().map(|(_, at)| at);
+        let retry = candidates.choice().first_retry().map(|(_, at)| at);
         same(ROUTES, "the first retry", &retry, &model.first_retry(selection))?;
-        let nowhere = candidates.tool_is_offered_nowhere();
+        let nowhere = candidates.choice().tool_is_offered_nowhere();
         let expected = selection.tool.is_some() && model.offered_nowhere(selection);
         same(ROUTES, "whether no server offers the tool", &nowhere, &expected)?;
         let mut found = Vec::new();

@@ -261,10 +261,7 @@ impl Model {
     }
 
     pub(super) fn connecting(&mut self, key: &ServerKey) {
-        self.change(key, None, |server, told| {
-            server.reconnect = None;
-            server.begin_connecting(told);
-        });
+        self.change(key, None, |server, told| server.begin_connecting(told));
     }
 
     pub(super) fn handshake(
@@ -276,6 +273,7 @@ impl Model {
     ) {
         self.change(key, cause, |server, told| {
             server.shake_hands(handshake, told);
+            server.reconnect = None;
             server.begin_connecting(told);
             server.enter(Connected, told);
             if record {

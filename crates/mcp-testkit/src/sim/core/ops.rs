@@ -324,6 +324,8 @@ pub(super) fn call_failure(dice: &Dice) -> CallFailure {
         failure,
         delivery: *dice.pick(&[Delivery::NotSent, Delivery::Rejected, Delivery::Unknown]),
         rpc_code: (is_rpc && dice.chance(90)).then(|| ErrorCode(*dice.pick(&CODES))),
+        transient: dice.chance(50),
+        retry_after: None,
     }
 }
 

@@ -1,0 +1,494 @@
+//! One invocation: what routed and directed calls have in common. Source: contract §4.2, §4.5.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mcp_client::{Answer, CallError, Outgoing};
+use mcp_protocol::{Era, Method, RawJson};
+use mcp_registry::{
+    CallFailure, Choice, CorrelationId, ErrorCategory, Failure, FailureCode, Gate, InvocationError,
+    InvocationEvent, Outcome, Phase, Plan, Selection, ServerName, ServerRecord, Story, Timestamp, Verdict,
+};
+use mcp_transport::{Delivery, Header, TransportError, TransportErrorKind};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::call::{Invocation, new_request_id};
+use crate::failure;
+use crate::handshake::{Cause, Need};
+use crate::link::Link;
+use crate::manager::Inner;
+use crate::session::Session;
+use crate::user::{Authorization, Seat, UserContext};
+
+/// What is asked for, whoever is asked.
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) params: RawJson,
+    pub(crate) idempotent: Option<bool>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) user: UserContext,
+    /// The caller named the server.
+    pub(crate) directed: bool,
+}
+
+/// An invocation under way. Dropped in the middle, it ends as abandoned.
+pub(crate) struct Run<'a> {
+    pub(crate) inner: &'a Arc<Inner>,
+    pub(crate) request: Request,
+    pub(crate) deadline: Timestamp,
+    story: Arc<Story>,
+    _counted: TaskTrackerToken,
+}
+
+/// A server that is ready for the request.
+pub(crate) struct Target {
+    pub(crate) link: Arc<Link>,
+    pub(crate) record: Arc<ServerRecord>,
+    access: Access,
+}
+
+/// On whose session a request goes out.
+enum Access {
+    /// On everybody's, with the user's token in its headers if the server keeps no sessions.
+    Shared(Option<Authorization>),
+    /// On the user's own.
+    Own(Arc<Seat>, Authorization),
+}
+
+/// Whose a failed attempt is.
+pub(crate) enum Fault {
+    /// The server's, on this session.
+    Server(Arc<Session>),
+    /// The server's: it could not be made ready again.
+    Unready,
+    /// Nobody's, or recorded already.
+    Nobody,
+    /// The caller waited less than the server may take.
+    Patience,
+    /// The time of the whole call was up.
+    Deadline,
+}
+
+/// An attempt that brought no answer.
+pub(crate) struct Failed {
+    pub(crate) failure: CallFailure,
+    pub(crate) fault: Fault,
+    /// The session was gone before it got the request: another one deserves a try.
+    gone: Option<Arc<Session>>,
+}
+
+impl Failed {
+    fn unsent(failure: Failure, fault: Fault) -> Self {
+        Self { failure: CallFailure::unsent(failure), fault, gone: None }
+    }
+}
+
+/// A server that could not be made ready.
+struct NotReady {
+    failure: Failure,
+    /// The caller waited less than a handshake may take.
+    impatient: bool,
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        // What ended in an orderly way has said so before.
+        self.finish(Outcome::Abandoned);
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Begins an invocation: from here on it is counted, and its story is kept. Refused once the manager is
+    /// shutting down.
+    pub(crate) fn begin(
+        inner: &'a Arc<Inner>,
+        request: Request,
+        selection: Selection,
+    ) -> Result<(Self, Plan), InvocationError> {
+        // Counted before the flag is read: shutdown sets the flag and then waits for the count.
+        let counted = inner.calls.token();
+        let request_id = new_request_id(&*inner.random);
+        let now = inner.now();
+        let choice = Arc::new(Choice { table: inner.snapshot().table.clone(), selection, at: now });
+        let method = request.method.clone();
+        let plan = Plan::new(inner.policy.clone(), request_id.clone(), method.clone());
+        let story = Arc::new(Story::new(request_id, method, choice, request.directed));
+        inner.journal.story(story.clone());
+        let deadline = now + inner.policy.max_call_deadline;
+        let run = Self { inner, request, deadline, story, _counted: counted };
+        if inner.closing.is_cancelled() {
+            let refused = plan.end(FailureCode::ShuttingDown);
+            run.finish(Outcome::Failed(refused.code));
+            return Err(refused);
+        }
+        Ok((run, plan))
+    }
+
+    /// Ends it.
+    pub(crate) fn end(
+        self,
+        outcome: Result<Invocation, InvocationError>,
+    ) -> Result<Invocation, InvocationError> {
+        let ending = match &outcome {
+            Ok(served) => Outcome::Served(served.server.clone()),
+            Err(error) => Outcome::Failed(error.code),
+        };
+        self.finish(ending);
+        outcome
+    }
+
+    fn finish(&self, outcome: Outcome) {
+        self.story.end(self.inner.now(), outcome);
+    }
+
+    pub(crate) fn request_id(&self) -> &CorrelationId {
+        &self.story.request_id
+    }
+
+    pub(crate) fn choice(&self) -> &Arc<Choice> {
+        &self.story.choice
+    }
+
+    /// Why no further attempt is made, whatever could be tried.
+    pub(crate) fn interrupted(&self) -> Option<FailureCode> {
+        if self.inner.cut.is_cancelled() {
+            Some(FailureCode::ShuttingDown)
+        } else if self.inner.now() >= self.deadline {
+            Some(FailureCode::DeadlineExceeded)
+        } else {
+            None
+        }
+    }
+
+    /// The initialize stage on one server. `None`: it failed, and the trace says so.
+    pub(crate) async fn make_ready(&self, candidate: &ServerRecord, plan: &mut Plan) -> Option<Target> {
+        let name = candidate.name();
+        let phase = PhaseGuard::start(self, name, Phase::InitializeStart, None);
+        let found = {
+            let snapshot = self.inner.snapshot();
+            snapshot.get(name.as_str()).map(|(record, link)| (link.clone(), record.clone()))
+        };
+        // Replaced since the call began: another server, which must qualify by itself.
+        let found = found.filter(|(_, record)| {
+            record.generation == candidate.generation || self.choice().reason_to_skip(record).is_none()
+        });
+        let target = found.map(|(link, record)| {
+            let access = self.access(&link, &record);
+            Target { link, record, access }
+        });
+        let outcome = match &target {
+            None => Err(Failure::new(ErrorCategory::InitializeError, "server not found")),
+            Some(target) if self.is_ready(target) => Ok(()),
+            Some(target) => {
+                let cause = Cause::Invocation(self.request_id().clone());
+                self.wait_ready(target, cause).await.map_err(|not_ready| not_ready.failure)
+            }
+        };
+        match outcome {
+            Ok(()) => {
+                let duration = phase.succeed();
+                plan.initialized(name, duration);
+                target
+            }
+            Err(failure) => {
+                let duration = phase.fail(failure.clone(), Delivery::NotSent);
+                plan.not_initialized(name, failure, duration);
+                None
+            }
+        }
+    }
+
+    /// The session the request goes out on, as far as that is known before the handshake.
+    fn access(&self, link: &Link, record: &ServerRecord) -> Access {
+        match self.request.user.authorization(record, self.request.directed) {
+            None => Access::Shared(None),
+            // Without sessions a header is all there is to a user.
+            Some(user) if record.era == Some(Era::Stateless) && self.is_fresh(link, record) => {
+                Access::Shared(Some(user))
+            }
+            Some(user) => {
+                let (seat, left) = link.seats.seat(&user);
+                if let Some(session) = left {
+                    self.inner.end_session(session);
+                }
+                Access::Own(seat, user)
+            }
+        }
+    }
+
+    /// Whether the shared session can be used as it is. A record can be initialised while its session is
+    /// gone: it just broke.
+    fn is_fresh(&self, link: &Link, record: &ServerRecord) -> bool {
+        Gate::of(record, self.inner.now()) == Gate::Cached && link.session().is_some()
+    }
+
+    fn is_ready(&self, target: &Target) -> bool {
+        match &target.access {
+            Access::Shared(_) => self.is_fresh(&target.link, &target.record),
+            Access::Own(seat, _) => self.inner.is_fresh_for_user(seat, &target.record),
+        }
+    }
+
+    /// Waits for a handshake as long as the caller's patience allows. The handshake itself goes on, for
+    /// others and for the next call, and records its own outcome.
+    async fn wait_ready(&self, target: &Target, cause: Cause) -> Result<(), NotReady> {
+        let left = self.deadline.since(self.inner.now());
+        let limit = self.request.timeout.map_or(left, |timeout| timeout.min(left));
+        let link = &target.link;
+        let ready = async {
+            match &target.access {
+                Access::Shared(_) => self.inner.ready(link, Need::Fresh, cause).await,
+                Access::Own(seat, user) => self.inner.ready_for_user(link, seat, user, cause).await,
+            }
+        };
+        match tokio::time::timeout(limit, ready).await {
+            Ok(outcome) => outcome.map_err(|failure| NotReady { failure, impatient: false }),
+            Err(_) => {
+                let text = format!("the handshake took longer than {limit:?}");
+                let failure = Failure::new(ErrorCategory::NetworkTimeout, text);
+                Err(NotReady { failure, impatient: true })
+            }
+        }
+    }
+
+    /// One attempt on a server. `number`: which of a directed call.
+    pub(crate) async fn attempt(
+        &self,
+        target: &Target,
+        number: Option<u32>,
+    ) -> Result<(Answer, Duration), (Failed, Duration)> {
+        let name = &target.link.key.name;
+        let phase = PhaseGuard::start(self, name, Phase::InvokeStart, number);
+        match self.send(target, number).await {
+            Ok(answer) => Ok((answer, phase.succeed())),
+            Err(failed) => {
+                let CallFailure { failure, delivery, .. } = &failed.failure;
+                tracing::warn!(server = %name, request_id = %self.request_id(), error = %failure.text,
+                    delivery = delivery.as_str(), "call failed");
+                let duration = phase.fail(failure.clone(), *delivery);
+                Err((failed, duration))
+            }
+        }
+    }
+
+    /// The request itself. A session the server has forgotten (contract §7.5), or that we ended before the
+    /// request was sent, is replaced once, silently: the request was not executed.
+    async fn send(&self, target: &Target, number: Option<u32>) -> Result<Answer, Failed> {
+        if number.is_some_and(|number| number > 1) && target.session().is_none() {
+            self.make_ready_again(target).await?;
+        }
+        match self.send_once(target).await {
+            Err(Failed { gone: Some(session), failure, .. }) => {
+                tracing::info!(server = %target.link.key.name, reason = %failure.failure.text, "opening a new session");
+                self.drop_session(target, &session);
+                self.make_ready_again(target).await?;
+                self.send_once(target).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// A handshake within the invoke stage. In a directed call only the end counts as a check result.
+    async fn make_ready_again(&self, target: &Target) -> Result<(), Failed> {
+        let (cause, fault) = if self.request.directed {
+            (Cause::Attempt, Fault::Unready)
+        } else {
+            (Cause::Invocation(self.request_id().clone()), Fault::Nobody)
+        };
+        self.wait_ready(target, cause).await.map_err(|NotReady { failure, impatient }| {
+            Failed::unsent(failure, if impatient { Fault::Patience } else { fault })
+        })
+    }
+
+    /// One request on the session there is.
+    async fn send_once(&self, target: &Target) -> Result<Answer, Failed> {
+        let Some(session) = target.session() else {
+            let text = "the connection was lost before the request was sent";
+            return Err(Failed::unsent(Failure::new(ErrorCategory::TransportError, text), Fault::Nobody));
+        };
+        let Some(_counted) = session.enter() else {
+            let text = "the session was ended before the request was sent";
+            let failed = Failed::unsent(Failure::new(ErrorCategory::TransportError, text), Fault::Nobody);
+            return Err(Failed { gone: Some(session.clone()), ..failed });
+        };
+        session.touch(&*self.inner.timer);
+        let allowed = target.link.definition.request_timeout;
+        let wanted = self.request.timeout.unwrap_or(allowed);
+        let left = self.deadline.since(self.inner.now());
+        let mut outgoing = Outgoing::new(self.request.method.clone(), Some(self.request.params.clone()));
+        outgoing.headers.push(Header::new("X-Request-Id", &**self.request_id()));
+        let user = target.user();
+        outgoing.headers.extend(user.map(Authorization::header));
+        let outcome = self.inner.counted(session.client().call(outgoing, wanted.min(left))).await;
+        session.touch(&*self.inner.timer);
+        outcome.map_err(|error| {
+            let forgotten = matches!(
+                &error,
+                CallError::Transport(TransportError { kind: TransportErrorKind::SessionExpired, .. })
+            );
+            let unsent = session.was_ended() && error.delivery() == Delivery::NotSent;
+            let gone = (forgotten || unsent).then(|| session.clone());
+            let fault = match () {
+                () if user.is_some() && failure::refuses_credentials(&error) => Fault::Nobody,
+                () if !error.is_timeout() => Fault::Server(session.clone()),
+                () if left < wanted => Fault::Deadline,
+                () if wanted < allowed => Fault::Patience,
+                () => Fault::Server(session.clone()),
+            };
+            Failed { failure: failure::of_call(&error), fault, gone }
+        })
+    }
+
+    /// Detaches a session that is of no more use and ends it; says whether it was the shared one in use.
+    fn drop_session(&self, target: &Target, session: &Arc<Session>) -> bool {
+        match &target.access {
+            Access::Shared(_) => self.inner.drop_session(&target.link, session),
+            Access::Own(seat, _) => {
+                if seat.session.take_if(session) {
+                    self.inner.end_session(session.clone());
+                }
+                false
+            }
+        }
+    }
+
+    /// Records what a failed attempt says of the server, if anything.
+    pub(crate) fn settle(&self, target: &Target, failed: Failed, verdict: Verdict) {
+        match failed.fault {
+            Fault::Server(session) if verdict.blame_server => {
+                self.blame(target, &session, failed.failure.failure);
+            }
+            Fault::Unready => self.inner.record(|registry, now| {
+                let failure = failed.failure.failure;
+                registry.record_failure(now, &target.link.key, failure, Some(self.request_id()), false);
+            }),
+            Fault::Patience => self.inner.suspect(&target.link),
+            Fault::Server(_) | Fault::Nobody | Fault::Deadline => {}
+        }
+    }
+
+    /// Records a failure. A connection that broke is recorded once, however many calls it took with it,
+    /// and only that connection is ended: another may be open by now.
+    fn blame(&self, target: &Target, session: &Arc<Session>, failure: Failure) {
+        let mut session_lost = false;
+        if failure.category.ends_session() {
+            if !session.take_blame() {
+                return;
+            }
+            session_lost = self.drop_session(target, session);
+        }
+        self.inner.record(|registry, now| {
+            let id = Some(self.request_id());
+            registry.record_failure(now, &target.link.key, failure, id, session_lost);
+        });
+    }
+
+    /// Records a success, without any lock if the server was healthy already, and puts the answer into shape.
+    pub(crate) fn served(&self, target: &Target, answer: Answer, plan: Plan) -> Invocation {
+        let key = &target.link.key;
+        let now = self.inner.now();
+        let settled = self.inner.current(key).is_none_or(|record| record.touch_if_settled(now));
+        if !settled {
+            self.inner.record(|registry, now| registry.record_success(now, key, Some(self.request_id())));
+        }
+        Invocation {
+            server: key.name.clone(),
+            method: self.request.method.clone(),
+            request_id: self.request_id().clone(),
+            result: answer.result,
+            frame: answer.frame,
+            attempts: plan.into_attempts(),
+        }
+    }
+}
+
+impl Target {
+    fn session(&self) -> Option<Arc<Session>> {
+        match &self.access {
+            Access::Shared(_) => self.link.session(),
+            Access::Own(seat, _) => seat.session(),
+        }
+    }
+
+    fn user(&self) -> Option<&Authorization> {
+        match &self.access {
+            Access::Shared(user) => user.as_ref(),
+            Access::Own(_, user) => Some(user),
+        }
+    }
+}
+
+/// Sees to it that a started phase ends in the events, even if the caller goes away in the middle.
+struct PhaseGuard<'a> {
+    run: &'a Run<'a>,
+    server: &'a ServerName,
+    start: Phase,
+    attempt: Option<u32>,
+    started: Timestamp,
+    ended: bool,
+}
+
+impl<'a> PhaseGuard<'a> {
+    fn start(run: &'a Run<'a>, server: &'a ServerName, start: Phase, attempt: Option<u32>) -> Self {
+        let started = run.inner.now();
+        let guard = Self { run, server, start, attempt, started, ended: false };
+        guard.emit(started, start, None, None);
+        guard
+    }
+
+    /// Says how long it took.
+    fn succeed(mut self) -> Duration {
+        let phase = match self.start {
+            Phase::InitializeStart => Phase::InitializeSuccess,
+            _ => Phase::InvokeSuccess,
+        };
+        self.end(phase, None, None)
+    }
+
+    /// Says how long it took.
+    fn fail(mut self, failure: Failure, delivery: Delivery) -> Duration {
+        self.end_failed(failure, delivery)
+    }
+
+    fn end_failed(&mut self, failure: Failure, delivery: Delivery) -> Duration {
+        let phase = match self.start {
+            Phase::InitializeStart => Phase::InitializeFailure,
+            _ => Phase::InvokeFailure,
+        };
+        self.end(phase, Some(failure), Some(delivery))
+    }
+
+    fn end(&mut self, phase: Phase, failure: Option<Failure>, delivery: Option<Delivery>) -> Duration {
+        self.ended = true;
+        let now = self.run.inner.now();
+        self.emit(now, phase, failure, delivery);
+        now.since(self.started)
+    }
+
+    fn emit(&self, now: Timestamp, phase: Phase, failure: Option<Failure>, delivery: Option<Delivery>) {
+        self.run.inner.journal.invocation(InvocationEvent {
+            seq: 0, // set by the journal
+            timestamp: now,
+            server: self.server.clone(),
+            method: self.run.request.method.clone(),
+            request_id: self.run.request_id().clone(),
+            phase,
+            failure,
+            duration: (phase != self.start).then(|| now.since(self.started)),
+            delivery,
+            attempt: self.attempt,
+        });
+    }
+}
+
+impl Drop for PhaseGuard<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            let delivery = match self.start {
+                Phase::InitializeStart => Delivery::NotSent,
+                _ => Delivery::Unknown,
+            };
+            self.end_failed(Failure::new(ErrorCategory::Unknown, "cancelled by the caller"), delivery);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Calls on behalf of a user: their token, and the sessions of their own. Source: contract §8.5.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mcp_registry::{Failure, ServerRecord};
+use mcp_transport::{Header, TransportKind};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use crate::flight::Flight;
+use crate::session::Session;
+use crate::slot::Slot;
+
+/// On whose behalf a call is made.
+#[derive(Clone, Default)]
+pub struct UserContext {
+    /// Who, for logs.
+    pub user_id: Option<String>,
+    /// What to send as `Authorization: Bearer …` with this call and nothing else. It is never stored,
+    /// logged or put into a body. Stdio servers do not get it.
+    pub token: Option<SecretString>,
+}
+
+impl fmt::Debug for UserContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = self.token.as_ref().map(|_| "[REDACTED]");
+        f.debug_struct("UserContext").field("user_id", &self.user_id).field("token", &token).finish()
+    }
+}
+
+impl UserContext {
+    /// The token, if there is one; an empty one is none.
+    fn token(&self) -> Option<&SecretString> {
+        self.token.as_ref().filter(|token| !token.expose_secret().is_empty())
+    }
+
+    /// What a server gets to see of the user. `addressed`: the caller named this server.
+    pub(crate) fn authorization(&self, server: &ServerRecord, addressed: bool) -> Option<Authorization> {
+        let token = self.token()?;
+        if server.definition.endpoint.kind() == TransportKind::Stdio {
+            tracing::warn!(server = %server.name(), "a stdio server gets no user token");
+            return None;
+        }
+        (addressed || server.definition.forward_user_token).then(|| Authorization(token.clone()))
+    }
+}
+
+/// A user's token on its way to one server.
+#[derive(Clone)]
+pub(crate) struct Authorization(SecretString);
+
+impl Authorization {
+    pub(crate) fn header(&self) -> Header {
+        let mut header = Header::new("Authorization", format!("Bearer {}", self.0.expose_secret()));
+        header.sensitive = true;
+        header
+    }
+
+    fn identity(&self) -> Identity {
+        Sha256::digest(self.0.expose_secret().as_bytes()).into()
+    }
+}
+
+/// Tells the users of a server apart without keeping their tokens.
+type Identity = [u8; 32];
+
+/// The place of one user at a server of the handshake era, where a session belongs to whoever opened it.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) handshakes: Flight<Result<(), Failure>>,
+    pub(crate) session: Slot<Session>,
+}
+
+impl Seat {
+    /// The session, if one is open.
+    pub(crate) fn session(&self) -> Option<Arc<Session>> {
+        self.session.get().filter(|session| !session.client().is_closed())
+    }
+}
+
+/// The seats of one server.
+#[derive(Debug, Default)]
+pub(crate) struct Seats(Mutex<Taken>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    seats: HashMap<Identity, (u64, Arc<Seat>)>,
+    /// Grows with each use: the seat with the lowest number was not used for longest.
+    uses: u64,
+    retired: bool,
+}
+
+/// Most users with a session of their own at one server; one more takes the place of whoever was not seen
+/// for longest.
+const MAX_SEATS: usize = 64;
+
+impl Seats {
+    /// The user's seat, and the session to end of the one who had to make room.
+    pub(crate) fn seat(&self, user: &Authorization) -> (Arc<Seat>, Option<Arc<Session>>) {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.uses += 1;
+        let (uses, identity) = (taken.uses, user.identity());
+        if let Some((used, seat)) = taken.seats.get_mut(&identity) {
+            *used = uses;
+            return (seat.clone(), None);
+        }
+        let oldest = (taken.seats.len() >= MAX_SEATS)
+            .then(|| taken.seats.iter().min_by_key(|(_, (used, _))| *used).map(|(identity, _)| *identity));
+        let left = oldest.flatten().and_then(|identity| taken.seats.remove(&identity));
+        let left = left.and_then(|(_, seat)| seat.session.retire());
+        let seat = Arc::new(Seat { handshakes: Flight::new(), session: Slot::new() });
+        if taken.retired {
+            // Nothing is installed any more; the call fails like any other on a server that is gone.
+            let _ = seat.session.retire();
+        } else {
+            taken.seats.insert(identity, (uses, seat.clone()));
+        }
+        (seat, left)
+    }
+
+    /// Takes all sessions away.
+    pub(crate) fn clear(&self) -> Vec<Arc<Session>> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.seats.drain().filter_map(|(_, (_, seat))| seat.session.retire()).collect()
+    }
+
+    /// Takes all sessions away, and lets nobody sit down any more.
+    pub(crate) fn retire(&self) -> Vec<Arc<Session>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retired = true;
+        self.clear()
+    }
+
+    /// The seats there are.
+    pub(crate) fn all(&self) -> Vec<Arc<Seat>> {
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.seats.values().map(|(_, seat)| seat.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(token: &str) -> Authorization {
+        Authorization(token.into())
+    }
+
+    #[test]
+    fn each_token_has_its_seat_and_the_one_unused_longest_makes_room() {
+        let seats = Seats::default();
+        let seat = |n: usize| seats.seat(&user(&n.to_string())).0;
+        let all: Vec<_> = (0..MAX_SEATS).map(seat).collect();
+        assert!(Arc::ptr_eq(&all[0], &seat(0)), "the same token, the same seat");
+        // 0 was just used again: 1 is the one to make room.
+        let another = seat(MAX_SEATS);
+        let gone: Vec<_> = (0..MAX_SEATS).filter(|&n| all[n].session.is_retired()).collect();
+        assert_eq!((gone, another.session.is_retired()), (vec![1], false));
+        assert_eq!(seats.all().len(), MAX_SEATS);
+    }
+
+    #[test]
+    fn nobody_sits_down_after_the_end() {
+        let seats = Seats::default();
+        let seat = seats.seat(&user("a")).0;
+        assert_eq!(seats.retire().len(), 0);
+        assert!(seat.session.is_retired());
+        assert!(seats.seat(&user("b")).0.session.is_retired());
+        assert_eq!(seats.all().len(), 0);
+    }
+
+    #[test]
+    fn tokens_show_nowhere() {
+        let context = UserContext { user_id: Some("u1".into()), token: Some("hunter2".into()) };
+        let header = context.token().map(|token| Authorization(token.clone()).header());
+        let shown = format!("{context:?} {header:?}");
+        assert!(shown.contains("u1") && !shown.contains("hunter2"), "{shown}");
+        let empty = UserContext { token: Some("".into()), ..UserContext::default() };
+        assert!(empty.token().is_none());
+    }
+}

@@ -43,6 +43,15 @@ impl ManualClock {
         }
     }
 
+    /// When the next of those who wait is woken; `None` if nobody waits.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who left in the meantime waits for nothing.
+        state.waiting.retain(|_, wake| !wake.is_closed());
+        state.waiting.keys().next().map(|(at, _)| *at)
+    }
+
     /// Time since [`START`](Self::START).
     #[must_use]
     pub fn elapsed(&self) -> Duration {
@@ -89,9 +98,12 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         assert!((&mut early).now_or_never().is_some());
         assert!((&mut late).now_or_never().is_none());
+        assert_eq!(clock.next_wake(), Some(ManualClock::START + Duration::from_secs(3)));
         clock.advance(Duration::from_secs(5));
         assert!((&mut late).now_or_never().is_some());
         assert!(clock.sleep_until(clock.now()).now_or_never().is_some());
         assert_eq!(clock.elapsed(), Duration::from_secs(6));
+        drop(clock.sleep_until(clock.now() + Duration::from_secs(1)));
+        assert_eq!(clock.next_wake(), None, "whoever left is not waited for");
     }
 }

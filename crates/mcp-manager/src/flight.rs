@@ -34,14 +34,9 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
                 Some(outcome) => outcome.clone(),
                 None => {
                     let (done, finished) = oneshot::channel();
-                    let (work, landing) = (work(), Landing(self.current.clone()));
-                    spawn(async move {
-                        let value = work.await;
-                        // Before the outcome is told: whoever comes after it starts another run.
-                        drop(landing);
-                        // Nobody listening any more is no error.
-                        let _ = done.send(value);
-                    });
+                    let work = work();
+                    let landing = Landing { current: self.current.clone(), done: Some(done) };
+                    spawn(async move { landing.tell(work.await) });
                     let outcome = finished.map(Result::ok).boxed().shared();
                     *current = Some(outcome.clone());
                     outcome
@@ -60,12 +55,25 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
     }
 }
 
-/// Clears the way for the next run, also when this one panics or its runtime ends.
-struct Landing<T: Clone>(Arc<Mutex<Option<Outcome<T>>>>);
+/// Clears the way for the next run before the end of this one is told, so that whoever comes after that starts
+/// another; also when this one panics or its runtime ends, which is told by dropping `done`.
+struct Landing<T: Clone> {
+    current: Arc<Mutex<Option<Outcome<T>>>>,
+    done: Option<oneshot::Sender<T>>,
+}
+
+impl<T: Clone> Landing<T> {
+    fn tell(mut self, value: T) {
+        let done = self.done.take();
+        drop(self);
+        // Nobody listening any more is no error.
+        let _ = done.map(|done| done.send(value));
+    }
+}
 
 impl<T: Clone> Drop for Landing<T> {
     fn drop(&mut self) {
-        *lock(&self.0) = None;
+        *lock(&self.current) = None;
     }
 }
 

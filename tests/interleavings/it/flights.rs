@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use shuttle::future::{block_on, spawn, yield_now};
 use shuttle::sync::atomic::Ordering::SeqCst;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::flight::Flight;
 use crate::schedules::check;
@@ -130,7 +130,29 @@ fn a_crash_is_told_to_its_callers_and_to_nobody_later() {
 }
 
 #[test]
-fn a_run_goes_on_when_its_starter_leaves() {
+fn a_run_goes_on_when_nobody_waits_for_it() {
+    check(|| {
+        let field = Airfield::new();
+        let (ended, has_ended) = oneshot::channel();
+        let starter = spawn({
+            let field = field.clone();
+            let meanwhile = |run| async move {
+                flight_time(run).await;
+                let _ = ended.send(());
+            };
+            async move { field.fly(meanwhile).await }
+        });
+        starter.abort();
+        block_on(async {
+            let _ = starter.await;
+            // It may not even have begun.
+            assert!(has_ended.await.is_ok() || field.runs.load(SeqCst) == 0);
+        });
+    });
+}
+
+#[test]
+fn who_waits_for_a_run_still_gets_it_when_its_starter_leaves() {
     check(|| {
         let field = Airfield::new();
         let caller = || {

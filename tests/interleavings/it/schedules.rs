@@ -1,7 +1,7 @@
 //! How a scenario is run.
 
 /// Schedules per scenario and kind.
-const SCHEDULES: usize = 2_000;
+const SCHEDULES: usize = 1_000;
 
 /// How many times a schedule of the second kind turns to a task of lower priority.
 const CHANGES: usize = 3;

@@ -142,7 +142,7 @@ fn a_broken_connection_is_recorded_once_and_ended_once() {
                 let Some(session) = slot.get() else { return false };
                 let called = session.call().await;
                 if called == Called::Failed && slot.take_if(&session) {
-                    session.end(std::future::ready(())).await;
+                    session.end(std::future::pending()).await;
                 }
                 called == Called::Failed
             })
@@ -155,7 +155,7 @@ fn a_broken_connection_is_recorded_once_and_ended_once() {
                 session.open.store(false, SeqCst);
                 yield_now().await;
                 if slot.take_if(&session) {
-                    session.end(std::future::ready(())).await;
+                    session.end(std::future::pending()).await;
                 }
             }
         });

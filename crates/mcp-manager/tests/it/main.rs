@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod events;
+mod explain;
 mod flapping;
 mod handshake;
 mod lifecycle;
+mod reconnect;
 mod routing;
 mod sessions;
 mod sharing;

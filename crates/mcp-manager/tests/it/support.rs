@@ -70,6 +70,13 @@ impl World {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
+    /// Lets background work run until it waits for the clock.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// An operator says the server failed.
     pub(crate) fn fail(&self, name: &str) {
         self.manager.mark_degraded(name, "manual degrade").unwrap();

@@ -131,20 +131,7 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Keys of `policy` that nothing reads yet.
-const IDLE_POLICY_KEYS: &[&str] = &[
-    "call_attempts",
-    "call_wait",
-    "connect_attempts",
-    "connect_base_delay",
-    "connect_jitter_ratio",
-    "connect_max_delay",
-    "error_rate_threshold",
-    "latency_threshold",
-    "sse_heartbeat",
-];
-
-/// Keys of a server that nothing reads yet.
-const IDLE_SERVER_KEYS: &[&str] = &["forward_user_token", "max_retries", "retry_delay_ms"];
+const IDLE_POLICY_KEYS: &[&str] = &["error_rate_threshold", "latency_threshold", "sse_heartbeat"];
 
 /// Reads the sections of a document and collects what is wrong.
 #[derive(Default)]
@@ -177,7 +164,7 @@ impl Reader {
             self.warnings = client::rewrite(&mut document, key);
         }
         self.warn_about_arguments(&document, client.unwrap_or("servers"));
-        self.warn_about_idle_keys(&document, client.unwrap_or("servers"));
+        self.warn_about_idle_keys(&document);
         self.lenient = client.is_some();
         let dialect = if client.is_some() { Dialect::Client } else { Dialect::Own };
         self.findings.extend(substitute(&mut document, text, dialect, env));
@@ -214,15 +201,11 @@ impl Reader {
     }
 
     /// Keys that are checked and kept, but that nothing reads yet: better said than found out.
-    fn warn_about_idle_keys(&mut self, document: &Node, section: &str) {
-        let servers = document.entry(section).into_iter().flat_map(|servers| servers.node.entries());
-        let tables = servers.map(|server| (vec![section, &server.key], server, IDLE_SERVER_KEYS));
-        let policy = document.entry("policy").map(|policy| (vec!["policy"], policy, IDLE_POLICY_KEYS));
-        for (path, table, idle) in policy.into_iter().chain(tables) {
-            for entry in table.node.entries().iter().filter(|entry| idle.contains(&&*entry.key)) {
-                let field = InvalidField::new([&entry.key], "has no effect in this version");
-                self.warnings.push(Finding::at(entry.key_at, dotted(&path, &field)));
-            }
+    fn warn_about_idle_keys(&mut self, document: &Node) {
+        let policy = document.entry("policy").into_iter().flat_map(|policy| policy.node.entries());
+        for entry in policy.filter(|entry| IDLE_POLICY_KEYS.contains(&&*entry.key)) {
+            let field = InvalidField::new([&entry.key], "has no effect in this version");
+            self.warnings.push(Finding::at(entry.key_at, dotted(&["policy"], &field)));
         }
     }
 

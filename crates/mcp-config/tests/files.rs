@@ -232,16 +232,10 @@ fn json_takes_the_same_keys() {
 
 #[test]
 fn keys_that_nothing_reads_yet_are_warned_about() {
-    let text = "[policy]\ncall_attempts = 2\n[servers.a]\ncommand = \"x\"\nforward_user_token = true\n";
+    let text = "[policy]\ncall_attempts = 2\nlatency_threshold = 5\n\n[servers.a]\ncommand = \"x\"\nmax_retries = 1\n";
     let config = Config::parse(text, Format::Toml, "f", &nothing).unwrap();
     let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        warnings,
-        [
-            "f:2:1: `policy.call_attempts`: has no effect in this version",
-            "f:5:1: `servers.a.forward_user_token`: has no effect in this version",
-        ]
-    );
+    assert_eq!(warnings, ["f:3:1: `policy.latency_threshold`: has no effect in this version"]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::core::negotiate::Negotiation;
 use crate::envelope::{Envelope, mirror};
 use crate::error::{CallError, ConnectError};
 use crate::exchange::{Cancel, Exchange, Prepared, progress_token};
-use crate::link::{Connection, Link};
+use crate::link::{Connection, Link, REPLY_LIMIT};
 use crate::profile::ServerProfile;
 use crate::stats::ClientStats;
 use crate::tool_headers::ToolHeaders;
@@ -113,12 +113,13 @@ impl Client {
         Call::start(self.clone(), request, None).await
     }
 
-    /// Sends a notification.
+    /// Sends a notification, within 10 s.
     ///
     /// # Errors
     /// [`CallError`] if it could not be sent. Nobody confirms that it was read.
     pub async fn notify(&self, method: Method, params: Option<RawJson>) -> Result<(), CallError> {
-        send_notification(self.link(), method, params, self.profile().version, Vec::new()).await
+        let sending = send_notification(self.link(), method, params, self.profile().version, Vec::new());
+        Deadline::after(REPLY_LIMIT).bound(sending).await
     }
 
     /// Asks whether the server answers: `ping`, or `server/discover` where there is no `ping`.

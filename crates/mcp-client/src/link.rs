@@ -31,8 +31,8 @@ const NOTIFICATIONS: usize = 256;
 /// Cancellations and answers to the server under way; more are dropped and counted.
 const BACKGROUND: usize = 64;
 
-/// How long sending one of those messages may take.
-const REPLY_LIMIT: Duration = Duration::from_secs(10);
+/// How long sending a message that has no answer may take.
+pub(crate) const REPLY_LIMIT: Duration = Duration::from_secs(10);
 
 /// Who waits for an answer on the inbox.
 #[derive(Debug)]
@@ -254,7 +254,9 @@ impl Link {
     }
 
     /// Reads the inbox until the connection is lost or closed.
-    async fn read(self: Arc<Self>, mut inbox: Inbox) {
+    async fn read(self: Arc<Self>, inbox: Inbox) {
+        // What has ended must not be asked again.
+        let mut inbox = inbox.fuse();
         let reason = loop {
             let item = tokio::select! {
                 biased;

@@ -287,6 +287,15 @@ async fn closing_fails_what_is_under_way_and_everything_after() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_notification_is_not_sent_for_ever() {
+    let (client, _wire) = http_client(Era::Handshake, |_| no_head()).await;
+    let before = tokio::time::Instant::now();
+    let error = client.notify(Method::RootsListChanged, None).await.unwrap_err();
+    assert!(error.is_timeout() && error.delivery() == Delivery::Unknown);
+    assert_eq!(before.elapsed(), Duration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_process_fails_its_calls_with_the_reason() {
     let (client, wire) = stdio_client(|_, wire| {
         wire.fail(TransportErrorKind::Exited("exit status: 3".into()));

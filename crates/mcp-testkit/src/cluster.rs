@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::future::{BoxFuture, ready};
-use mcp_transport::{Connector, Delivery, Endpoint, Transport, TransportError, TransportErrorKind};
+use mcp_transport::{Connector, Delivery, Endpoint, Header, Transport, TransportError, TransportErrorKind};
 
 use crate::server::ScriptedTransport;
 
@@ -24,6 +25,8 @@ pub enum Action {
     Disconnect,
     /// Answers with an HTTP status alone.
     HttpStatus(u16),
+    /// Answers with an HTTP status and asks to be left alone for so long (`Retry-After`).
+    RetryAfter(u16, Duration),
     /// Answers with something that is no message.
     Malformed,
     /// Answers with a JSON-RPC error; the members may be missing.
@@ -76,6 +79,8 @@ pub struct Traffic {
     pub session: String,
     /// Which method. `initialize` shows only when it succeeded.
     pub method: String,
+    /// The headers that came with this message alone.
+    pub headers: Vec<Header>,
 }
 
 /// Scripted servers, each named by the first label of its URL's host. They speak the handshake era,
@@ -92,6 +97,15 @@ pub(crate) struct State {
     opened: BTreeMap<String, u32>,
     pub(crate) closed: BTreeMap<String, u32>,
     probes: u32,
+}
+
+impl Traffic {
+    /// The value of a header, by its name in any case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+        found.map(|header| &*header.value)
+    }
 }
 
 impl ScriptedCluster {

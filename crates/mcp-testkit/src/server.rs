@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::future::{BoxFuture, ready};
 use mcp_protocol::{ErrorCode, Failure, Limits, Message, Method, RawJson, Request, Response, RpcError};
 use mcp_transport::{
-    Delivery, Inbox, Incoming, Outbound, Reply, Transport, TransportError, TransportErrorKind,
+    Delivery, Header, Inbox, Incoming, Outbound, Reply, Transport, TransportError, TransportErrorKind,
 };
 use serde_json::json;
 
@@ -27,11 +27,11 @@ impl ScriptedTransport {
         Self { cluster, server, session, closed: AtomicBool::new(false) }
     }
 
-    fn handle(&self, message: &Message) -> Result<Reply, TransportError> {
-        let request = match message {
+    fn handle(&self, out: &Outbound) -> Result<Reply, TransportError> {
+        let request = match &out.message {
             Message::Request(request) => request,
             Message::Notification(notification) => {
-                self.log(notification.method.as_str());
+                self.log(notification.method.as_str(), &out.headers);
                 return Ok(Reply::Accepted);
             }
             Message::Response(_) | Message::Failure(_) => return Ok(Reply::Accepted),
@@ -44,7 +44,7 @@ impl ScriptedTransport {
             _ => self.cluster.state().decide(&self.server, request.method.as_str()),
         };
         if request.method != Method::Initialize || action == Action::Ok {
-            self.log(request.method.as_str());
+            self.log(request.method.as_str(), &out.headers);
         }
         self.perform(request, action)
     }
@@ -52,6 +52,10 @@ impl ScriptedTransport {
     fn perform(&self, request: &Request, action: Action) -> Result<Reply, TransportError> {
         let name = &self.server;
         let fail = |kind, delivery| Err(TransportError::new(kind, delivery));
+        let refuse = |status, retry_after| {
+            let delivery = if status >= 500 { Delivery::Unknown } else { Delivery::Rejected };
+            fail(TransportErrorKind::Status { status, retry_after }, delivery)
+        };
         match action {
             Action::Ok => Ok(answer(&Message::Response(Response {
                 id: request.id.clone(),
@@ -68,10 +72,8 @@ impl ScriptedTransport {
                 TransportErrorKind::Closed(format!("{name} closed the connection").into()),
                 Delivery::Unknown,
             ),
-            Action::HttpStatus(status) => {
-                let delivery = if status >= 500 { Delivery::Unknown } else { Delivery::Rejected };
-                fail(TransportErrorKind::Status { status, retry_after: None }, delivery)
-            }
+            Action::HttpStatus(status) => refuse(status, None),
+            Action::RetryAfter(status, after) => refuse(status, Some(after)),
             Action::Malformed => {
                 fail(TransportErrorKind::Payload("not valid JSON".into()), Delivery::Unknown)
             }
@@ -113,11 +115,12 @@ impl ScriptedTransport {
         RawJson::encode(&value).unwrap_or_else(|_| RawJson::empty_object())
     }
 
-    fn log(&self, method: &str) {
+    fn log(&self, method: &str, headers: &[Header]) {
         self.cluster.state().traffic.push(Traffic {
             server: self.server.clone(),
             session: self.session.clone(),
             method: method.to_owned(),
+            headers: headers.to_vec(),
         });
     }
 }
@@ -141,7 +144,7 @@ fn frame(bytes: Bytes) -> Reply {
 
 impl Transport for ScriptedTransport {
     fn send(&self, out: Outbound) -> BoxFuture<'_, Result<Reply, TransportError>> {
-        Box::pin(ready(self.handle(&out.message)))
+        Box::pin(ready(self.handle(&out)))
     }
 
     fn take_inbox(&mut self) -> Option<Inbox> {

@@ -14,4 +14,5 @@ mod sharing;
 mod stages;
 mod status;
 mod support;
+mod users;
 mod windows;

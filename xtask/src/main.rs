@@ -7,6 +7,7 @@ mod bench;
 mod checkout;
 mod coverage;
 mod peers;
+mod sim;
 mod skipped;
 mod steps;
 mod test;
@@ -26,6 +27,7 @@ commands:
   peers      install the independent MCP servers of the interop tests into target/peers
   test       everything that must pass; says at the end what was skipped and what to install
   ci         the same, and a missing tool is a failure
+  sim        run the simulators: --seeds N (default 1000), --seed S to replay one, --jobs J
   bench      run the benchmarks, or one: `bench parse`, `bench gateway` (further arguments go to it)
   coverage   line coverage of each crate by the tests";
 
@@ -43,7 +45,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &str, rest: &[String]) -> Result<(), String> {
-    if command != "bench" && !rest.is_empty() {
+    if !["bench", "sim"].contains(&command) && !rest.is_empty() {
         return Err(format!("takes no arguments, got {rest:?}\n\n{USAGE}"));
     }
     let checkout = Checkout::find()?;
@@ -52,6 +54,7 @@ fn run(command: &str, rest: &[String]) -> Result<(), String> {
         "peers" => peers::install(&checkout).map_err(|problem| problem.to_string()),
         "test" => test::run(&checkout, Mode::from_environment()),
         "ci" => test::run(&checkout, Mode::Strict),
+        "sim" => sim::run(&checkout, rest),
         "bench" => bench::run(&checkout, rest),
         "coverage" => coverage::run(&checkout),
         "" | "help" | "--help" | "-h" => {

@@ -8,7 +8,7 @@ use std::thread;
 use crate::checkout::Checkout;
 use crate::peers::Problem;
 use crate::steps::{Outcome, Steps};
-use crate::{peers, skipped, tidy, tool};
+use crate::{peers, sim, skipped, tidy, tool};
 
 /// What a missing tool means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,7 @@ pub(crate) fn run(checkout: &Checkout, mode: Mode) -> Result<(), String> {
     });
     steps.run("doc tests", |_| outcome(tool::run(&mut cargo(&["test", "--workspace", "--doc"]))));
     steps.run("peers", |_| mode.peers(peers::install(checkout)));
+    steps.run("simulators", |_| outcome(tool::run(cargo(&sim::RUN).args(["--seeds", "10000"]))));
     steps.run("tests", |skipped| {
         if tool::is_there(&mut checkout.cargo(&["nextest", "--version"])) {
             outcome(nextest(

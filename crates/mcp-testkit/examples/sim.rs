@@ -4,9 +4,9 @@
 
 use std::any::Any;
 use std::num::NonZero;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -45,12 +45,21 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    std::panic::set_hook(Box::new(report));
     println!("simulator      seeds        steps   simulated hours    wall time   failures");
     let mut failed = false;
     for (name, simulator) in SIMULATORS {
         failed |= !simulate(name, simulator, &options).failures.is_empty();
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// One line for a panic, and only for the first few: a fault in a common path panics in every seed.
+fn report(panic: &PanicHookInfo<'_>) {
+    static REPORTED: AtomicUsize = AtomicUsize::new(0);
+    if REPORTED.fetch_add(1, Ordering::Relaxed) < SHOWN {
+        eprintln!("{}", panic.to_string().replace('\n', " "));
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the time a run takes is shown, nothing depends on it")]

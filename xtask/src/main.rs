@@ -27,7 +27,7 @@ commands:
   peers      install the independent MCP servers of the interop tests into target/peers
   test       everything that must pass; says at the end what was skipped and what to install
   ci         the same, and a missing tool is a failure
-  sim        run the simulators: --seeds N (default 1000), --seed S to replay one, --jobs J
+  sim        run the simulators: --seeds N (default 1000), --seed S to replay one, --jobs J, --only NAME
   bench      run the benchmarks, or one: `bench parse`, `bench gateway` (further arguments go to it)
   coverage   line coverage of each crate by the tests";
 

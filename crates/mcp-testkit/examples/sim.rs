@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use mcp_testkit::sim::{SIMULATORS, Simulator};
 
 const USAGE: &str = "\
-usage: cargo xtask sim [--seeds N] [--seed S] [--jobs J]
+usage: cargo xtask sim [--seeds N] [--seed S] [--jobs J] [--only NAME]
 
   --seeds N   run the seeds 0 to N-1 (default 1000)
   --seed S    run one seed and say where it fails
-  --jobs J    threads (default: one for each core)";
+  --jobs J    threads (default: one for each core)
+  --only NAME one simulator: core or driver";
 
 /// Failing seeds that are shown for each simulator.
 const SHOWN: usize = 10;
@@ -26,6 +27,7 @@ const SHOWN: usize = 10;
 struct Options {
     seeds: std::ops::Range<u64>,
     jobs: usize,
+    only: Option<String>,
 }
 
 /// What came of one simulator.
@@ -49,6 +51,9 @@ fn main() -> ExitCode {
     println!("simulator      seeds        steps   simulated hours    wall time   failures");
     let mut failed = false;
     for (name, simulator) in SIMULATORS {
+        if options.only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
         failed |= !simulate(name, simulator, &options).failures.is_empty();
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -113,9 +118,16 @@ fn panicked(seed: u64, panic: &(dyn Any + Send)) -> String {
 
 fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     let jobs = thread::available_parallelism().map_or(1, NonZero::get);
-    let mut options = Options { seeds: 0..1000, jobs };
+    let mut options = Options { seeds: 0..1000, jobs, only: None };
     while let Some(option) = args.next() {
         let value = args.next().ok_or_else(|| format!("{option} needs a value"))?;
+        if option == "--only" {
+            if !SIMULATORS.iter().any(|(name, _)| *name == value) {
+                return Err(format!("no such simulator: {value}"));
+            }
+            options.only = Some(value);
+            continue;
+        }
         let number: u64 = value.parse().map_err(|_| format!("{option}: not a number: {value}"))?;
         match option.as_str() {
             "--seeds" => options.seeds = 0..number,

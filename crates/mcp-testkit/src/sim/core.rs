@@ -156,6 +156,22 @@ impl World {
                 registry.record_failure(now, &key, failure.clone(), cause.as_ref(), lost);
                 model.failure(&key, failure, cause.as_ref(), lost);
             }
+            Op::AttemptFailed(key) => {
+                registry.attempt_failed(&key);
+                model.attempt_failed(&key);
+            }
+            Op::ConnectExhausted { key, failure, attempts, unit } => {
+                registry.connect_exhausted(now, &key, failure.clone(), attempts, unit);
+                model.connect_exhausted(&key, failure, attempts, unit);
+            }
+            Op::ReconnectFailed(key, unit) => {
+                registry.reconnect_failed(now, &key, unit);
+                model.reconnect_failed(&key, unit);
+            }
+            Op::Reconnecting(key) => {
+                registry.reconnecting(now, &key);
+                model.reconnecting(&key);
+            }
             Op::MarkHealthy(key) => {
                 registry.mark_healthy(now, &key);
                 model.success(&key, None);
@@ -181,9 +197,10 @@ impl World {
                 registry.handshake_succeeded(now, &key, handshake.clone(), cause.as_ref(), record);
                 model.handshake(&key, handshake, cause.as_ref(), record);
             }
-            Op::HandshakeFailed { key, failure, cause, partial } => {
-                registry.handshake_failed(now, &key, failure.clone(), cause.as_ref(), partial.clone(), true);
-                model.handshake_failed(&key, failure, cause.as_ref(), partial);
+            Op::HandshakeFailed { key, failure, cause, partial, record } => {
+                let said = (failure.clone(), partial.clone());
+                registry.handshake_failed(now, &key, said.0, cause.as_ref(), said.1, record);
+                model.handshake_failed(&key, failure, cause.as_ref(), partial, record);
             }
             Op::Lost(key, loss) => {
                 registry.connection_lost(now, &key, loss);

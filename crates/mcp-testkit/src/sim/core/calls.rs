@@ -149,7 +149,7 @@ impl World {
         }
         let failure = ops::failure(&self.dice);
         let partial = self.dice.chance(30).then(|| ops::handshake(&self.dice));
-        self.step(Op::HandshakeFailed { key, failure: failure.clone(), cause, partial })?;
+        self.step(Op::HandshakeFailed { key, failure: failure.clone(), cause, partial, record: true })?;
         Ok(Some(failure))
     }
 

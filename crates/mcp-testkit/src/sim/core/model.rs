@@ -56,8 +56,19 @@ pub(super) struct Server {
     pub(super) latency: Option<Duration>,
     pub(super) era: Option<Era>,
     pub(super) next_check: Timestamp,
-    pub(super) reconnect: Option<Timestamp>,
+    /// The series of background reconnections it is in, if any.
+    pub(super) series: Option<Series>,
     pub(super) restarts: u32,
+}
+
+/// Background reconnections, one after the other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Series {
+    /// When the next one is due; `None` while it is under way.
+    pub(super) due: Option<Timestamp>,
+    attempt: u32,
+    /// Whether it follows on the end of a process rather than on a failed connect.
+    restart: bool,
 }
 
 /// All servers and everything that should have been told about them. Event numbers are left at 0.
@@ -103,7 +114,7 @@ impl Server {
             latency: None,
             era: None,
             next_check: now,
-            reconnect: None,
+            series: None,
             restarts: 0,
             definition,
         }
@@ -136,7 +147,9 @@ impl Server {
     /// Every instant at which something about the server changes by itself.
     pub(super) fn instants(&self) -> impl Iterator<Item = Timestamp> {
         let expiry = self.handshake.flatten();
-        [self.window, expiry, Some(self.next_check), self.reconnect].into_iter().flatten()
+        [self.window, expiry, Some(self.next_check), self.series.and_then(|series| series.due)]
+            .into_iter()
+            .flatten()
     }
 
     fn succeed(&mut self, told: &Told<'_>) {
@@ -178,6 +191,28 @@ impl Server {
             self.state = to;
             told.tell(&self.key.name, RegistryChange::StateChanged { from, to });
         }
+    }
+
+    /// S12.
+    fn go_out_of_service(&mut self, failure: Failure, told: &mut Told<'_>) {
+        let (enough, reason) = (told.policy.unreachable_after - 1, failure.text.clone());
+        self.failures = self.failures.max(enough);
+        self.fail(failure, told);
+        self.enter(Error, told);
+        told.tell(&self.key.name, RegistryChange::Unavailable { reason });
+    }
+
+    /// Plans the `attempt`-th background reconnection in a row.
+    fn schedule(&mut self, attempt: u32, restart: bool, unit: f64, told: &mut Told<'_>) {
+        let delay = if restart {
+            // 0.5, 1, 2 … s, capped at a minute (product §5, Backoff).
+            self.restarts = attempt;
+            Duration::from_millis((500u64 << (attempt - 1).min(20)).min(60_000))
+        } else {
+            told.policy.connect_wait(attempt, unit)
+        };
+        self.series = Some(Series { due: Some(after(told.now, delay.as_micros())), attempt, restart });
+        told.tell(&self.key.name, RegistryChange::ReconnectScheduled { delay, attempt });
     }
 
     /// K1, or K6 where the transport broke before.
@@ -245,11 +280,34 @@ impl Model {
 
     pub(super) fn unavailable(&mut self, key: &ServerKey, reason: &str) {
         self.change(key, None, |server, told| {
-            let enough = told.policy.unreachable_after - 1;
-            server.failures = server.failures.max(enough);
-            server.fail(Failure::new(ErrorCategory::Unknown, reason), told);
-            server.enter(Error, told);
-            told.tell(&server.key.name, RegistryChange::Unavailable { reason: reason.into() });
+            server.go_out_of_service(Failure::new(ErrorCategory::Unknown, reason), told);
+        });
+    }
+
+    pub(super) fn attempt_failed(&mut self, key: &ServerKey) {
+        self.change(key, None, |server, _| server.consecutive += 1);
+    }
+
+    pub(super) fn connect_exhausted(&mut self, key: &ServerKey, failure: Failure, attempts: u32, unit: f64) {
+        self.change(key, None, |server, told| {
+            server.consecutive += 1;
+            server.go_out_of_service(failure, told);
+            server.schedule(attempts, false, unit, told);
+        });
+    }
+
+    pub(super) fn reconnect_failed(&mut self, key: &ServerKey, unit: f64) {
+        self.change(key, None, |server, told| {
+            if let Some(Series { due: None, attempt, restart }) = server.series {
+                server.schedule(attempt + 1, restart, unit, told);
+            }
+        });
+    }
+
+    pub(super) fn reconnecting(&mut self, key: &ServerKey) {
+        self.change(key, None, |server, told| {
+            (server.handshake, server.series) = (None, None);
+            server.enter(Reconnecting, told);
         });
     }
 
@@ -273,7 +331,7 @@ impl Model {
     ) {
         self.change(key, cause, |server, told| {
             server.shake_hands(handshake, told);
-            server.reconnect = None;
+            server.series = None;
             server.begin_connecting(told);
             server.enter(Connected, told);
             if record {
@@ -288,14 +346,17 @@ impl Model {
         failure: Failure,
         cause: Option<&CorrelationId>,
         partial: Option<Handshake>,
+        record: bool,
     ) {
         self.change(key, cause, |server, told| {
             if let Some(handshake) = partial {
                 server.shake_hands(handshake, told);
             }
-            server.version = None;
-            server.consecutive += 1;
-            server.fail(failure, told);
+            (server.version, server.handshake) = (None, None);
+            if record {
+                server.consecutive += 1;
+                server.fail(failure, told);
+            }
             server.enter(Error, told);
         });
     }
@@ -307,19 +368,15 @@ impl Model {
             if loss == Loss::Restartable {
                 let held = server.said.as_ref().map(|said| told.now.since(said.captured_at));
                 let held_long = held.is_some_and(|held| held >= Duration::from_secs(60));
-                server.restarts = if held_long { 1 } else { server.restarts + 1 };
-                // 0.5, 1, 2 … s, capped at a minute (product §5, Backoff).
-                let millis = (500u64 << (server.restarts - 1).min(20)).min(60_000);
-                let (delay, attempt) = (Duration::from_millis(millis), server.restarts);
-                server.reconnect = Some(after(told.now, delay.as_micros()));
-                told.tell(&server.key.name, RegistryChange::ReconnectScheduled { delay, attempt });
+                let attempt = if held_long { 1 } else { server.restarts + 1 };
+                server.schedule(attempt, true, 0.0, told);
             }
         });
     }
 
     pub(super) fn disconnected(&mut self, key: &ServerKey) {
         self.change(key, None, |server, told| {
-            (server.handshake, server.reconnect) = (None, None);
+            (server.handshake, server.series) = (None, None);
             server.enter(Disconnected, told);
         });
     }
@@ -343,8 +400,10 @@ impl Model {
         let (now, policy) = (self.now, self.policy.clone());
         let mut due = Vec::new();
         for server in self.servers.values_mut().filter(|server| server.definition.enabled) {
-            if server.reconnect.is_some_and(|at| at <= now) {
-                server.reconnect = None;
+            if let Some(series) = &mut server.series
+                && series.due.is_some_and(|at| at <= now)
+            {
+                series.due = None;
                 due.push(Due::Reconnect(server.key.clone()));
             }
             if server.next_check <= now {
@@ -357,7 +416,10 @@ impl Model {
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
         let enabled = self.servers.values().filter(|server| server.definition.enabled);
-        enabled.flat_map(|server| [Some(server.next_check), server.reconnect]).flatten().min()
+        enabled
+            .flat_map(|server| [Some(server.next_check), server.series.and_then(|series| series.due)])
+            .flatten()
+            .min()
     }
 
     /// Contract §4.1, step 1; priority comes before the name.
@@ -368,7 +430,7 @@ impl Model {
                 base.push(server);
             }
         }
-        if !only || preferred.is_empty() {
+        if !only {
             let taken = base.len();
             let others = self.servers.values();
             let others: Vec<_> =
@@ -502,8 +564,9 @@ impl Model {
 
 /// `min(2^(n−1) s, max_backoff)` in microseconds (contract §2.2).
 pub(super) fn window(policy: &Policy, failures: u32) -> u128 {
-    let doubled = 1_000_000u128 << (failures - 1).min(64);
-    doubled.min(policy.max_backoff.as_micros())
+    // The registry stops doubling after 136 years.
+    let doubled = (1u128 << (failures - 1).min(64)).min(u32::MAX.into());
+    (doubled * 1_000_000).min(policy.max_backoff.as_micros())
 }
 
 /// An instant, at the latest the last one there is.

@@ -27,6 +27,15 @@ pub(super) enum Op {
         cause: Option<CorrelationId>,
         lost: bool,
     },
+    AttemptFailed(ServerKey),
+    ConnectExhausted {
+        key: ServerKey,
+        failure: Failure,
+        attempts: u32,
+        unit: f64,
+    },
+    ReconnectFailed(ServerKey, f64),
+    Reconnecting(ServerKey),
     MarkHealthy(ServerKey),
     MarkDegraded(ServerKey, &'static str),
     MarkUnavailable(ServerKey, &'static str),
@@ -43,6 +52,7 @@ pub(super) enum Op {
         failure: Failure,
         cause: Option<CorrelationId>,
         partial: Option<Handshake>,
+        record: bool,
     },
     Lost(ServerKey, Loss),
     Disconnected(ServerKey),
@@ -66,6 +76,9 @@ impl Op {
     pub(super) fn key(&self) -> Option<&ServerKey> {
         match self {
             Self::Success(key, _)
+            | Self::AttemptFailed(key)
+            | Self::ReconnectFailed(key, _)
+            | Self::Reconnecting(key)
             | Self::MarkHealthy(key)
             | Self::MarkDegraded(key, _)
             | Self::MarkUnavailable(key, _)
@@ -75,6 +88,7 @@ impl Op {
             | Self::Disconnected(key)
             | Self::Tools(key, _)
             | Self::Failure { key, .. }
+            | Self::ConnectExhausted { key, .. }
             | Self::Handshake { key, .. }
             | Self::HandshakeFailed { key, .. } => Some(key),
             Self::Advance(_)
@@ -103,6 +117,8 @@ enum Kind {
     Unregister,
     Success,
     Failure,
+    Attempt,
+    Reconnect,
     Mark,
     Probe,
     Connecting,
@@ -119,12 +135,14 @@ enum Kind {
 
 impl Mix {
     pub(super) fn draw(dice: &Dice) -> Self {
-        const KINDS: [(Kind, u64); 17] = [
+        const KINDS: [(Kind, u64); 19] = [
             (Kind::Advance, 6),
             (Kind::Register, 1),
             (Kind::Unregister, 1),
             (Kind::Success, 2),
             (Kind::Failure, 6),
+            (Kind::Attempt, 2),
+            (Kind::Reconnect, 4),
             (Kind::Mark, 2),
             (Kind::Probe, 2),
             (Kind::Connecting, 2),
@@ -167,6 +185,17 @@ impl Mix {
             Kind::Failure => {
                 Op::Failure { key: key(), failure: failure(dice), cause: cause(), lost: dice.chance(40) }
             }
+            Kind::Attempt => Op::AttemptFailed(key()),
+            Kind::Reconnect => match dice.below(4) {
+                0 => Op::Reconnecting(key()),
+                1 => Op::ConnectExhausted {
+                    key: key(),
+                    failure: failure(dice),
+                    attempts: *dice.pick(&[1, 3, 10]),
+                    unit: dice.unit(),
+                },
+                _ => Op::ReconnectFailed(key(), dice.unit()),
+            },
             Kind::Mark => match dice.below(3) {
                 0 => Op::MarkHealthy(key()),
                 1 => Op::MarkDegraded(key(), dice.pick::<&str>(&["slow", ""])),
@@ -185,6 +214,7 @@ impl Mix {
                 failure: failure(dice),
                 cause: cause(),
                 partial: dice.chance(30).then(|| handshake(dice)),
+                record: dice.chance(70),
             },
             Kind::Lost => Op::Lost(key(), *dice.pick(&[Loss::Restartable, Loss::Lazy])),
             Kind::Disconnected => Op::Disconnected(key()),
@@ -224,6 +254,9 @@ pub(super) fn policy(dice: &Dice) -> Policy {
     policy.max_invocation_events = ring(dice);
     policy.max_registry_events = ring(dice);
     policy.max_servers = *dice.pick(&[1, 2, 3, 6, 1024]);
+    policy.connect_base_delay = *dice.pick(&[Duration::ZERO, TICK, SECOND, HOUR]);
+    policy.connect_max_delay = *dice.pick(&[Duration::ZERO, SECOND, 60 * SECOND, YEAR]);
+    policy.connect_jitter_ratio = *dice.pick(&[0.0, 0.1, 1.0]);
     policy.health_interval = *dice.pick(&[TICK, SECOND, 30 * SECOND, YEAR]);
     policy.degraded_health_interval = *dice.pick(&[TICK, SECOND, 5 * SECOND]);
     policy.ambiguous_failover = *dice.pick(&[

@@ -32,12 +32,17 @@ impl Connection {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request; gives up when dropped. The server answers it twice.
+    /// A request, which gives up when dropped. The server answers it twice.
     async fn request(self: &Arc<Self>, id: i64) -> Outcome {
+        self.request_answered(id, 2).await
+    }
+
+    /// The same, answered so many times.
+    async fn request_answered(self: &Arc<Self>, id: i64, times: usize) -> Outcome {
         let (answer, outcome) = oneshot::channel();
         self.pending().insert(id, answer)?;
         let _ticket = Ticket(self.clone(), id);
-        for _ in 0..2 {
+        for _ in 0..times {
             let connection = self.clone();
             drop(spawn(async move { connection.answer(id) }));
         }
@@ -114,13 +119,14 @@ fn the_end_leaves_nobody_waiting() {
         let connection = Connection::new();
         let caller = |id| {
             let connection = connection.clone();
-            spawn(async move { (id, connection.request(id).await) })
+            // One gets no answer, one gets two.
+            spawn(async move { (id, connection.request_answered(id, id as usize).await) })
         };
         let closer = |reason| {
             let connection = connection.clone();
             spawn(async move { connection.close(reason) })
         };
-        let callers = [caller(1), caller(2), caller(3)];
+        let callers = [caller(0), caller(1), caller(2)];
         let closers = [closer("lost"), closer("closed")];
         block_on(async {
             join_all(closers).await;
@@ -136,32 +142,36 @@ fn the_end_leaves_nobody_waiting() {
                 "two reasons for one end: {reasons:?}"
             );
             assert_eq!(connection.pending().len(), 0);
-            assert!(connection.request(4).await.is_err(), "a request after the end");
+            assert!(connection.request(3).await.is_err(), "a request after the end");
         });
     });
 }
 
 #[test]
-fn an_error_without_id_ends_the_only_request_or_none() {
+fn an_error_without_id_ends_a_request_that_waits_alone_or_none() {
     check(|| {
         let connection = Connection::new();
-        let caller = spawn({
+        let caller = |id| {
             let connection = connection.clone();
-            async move { connection.request(1).await }
-        });
+            spawn(async move { connection.request(id).await })
+        };
+        let callers = [caller(1), caller(2)];
         let error = spawn({
             let connection = connection.clone();
             async move {
-                let waiter = connection.pending().take_only(|_| true);
-                let Some(waiter) = waiter else { return false };
+                let mut pending = connection.pending();
+                let Some(waiter) = pending.take_only(|_| true) else { return 0 };
+                assert_eq!(pending.len(), 0, "the error could be another one's");
+                drop(pending);
                 connection.taken.fetch_add(1, SeqCst);
-                waiter.send(Err("unreadable")).is_ok()
+                usize::from(waiter.send(Err("unreadable")).is_ok())
             }
         });
         block_on(async {
-            let ended_by_error = caller.await.unwrap() == Err("unreadable");
-            assert_eq!(error.await.unwrap(), ended_by_error);
+            let outcomes = join_all(callers).await;
+            let failed = outcomes.iter().filter(|outcome| *outcome.as_ref().unwrap() == Err("unreadable"));
+            assert_eq!(failed.count(), error.await.unwrap());
         });
-        assert_eq!((connection.taken.load(SeqCst), connection.pending().len()), (1, 0));
+        assert_eq!((connection.taken.load(SeqCst), connection.pending().len()), (2, 0));
     });
 }

@@ -104,6 +104,38 @@ async fn g7_failover_skip_and_recovery_are_found_by_every_filter() {
 }
 
 #[tokio::test]
+async fn g8_observers_that_panic_or_lag_hold_nobody_up() {
+    let world = World::pair(3);
+    let mut slow = world.manager.journal().subscribe();
+    let mut panicking = world.manager.journal().subscribe();
+    let observer = tokio::spawn(async move {
+        let event = panicking.next().await;
+        panic!("expected by the test: {event:?}");
+    });
+    let mut calls = 0;
+    while slow.dropped() == 0 {
+        for _ in 0..100 {
+            world.tool(&PB).await.unwrap();
+            calls += 1;
+        }
+        // It looks at one event now and then.
+        assert!(slow.next().await.is_some());
+    }
+    assert!(observer.await.unwrap_err().is_panic());
+    assert_eq!((world.status("primary"), &*world.transitions(0)), (Status::Healthy, ""));
+    assert_eq!(world.cluster.calls().len(), calls + 2, "every call was made");
+    let newest = InvocationFilter { limit: Some(1), ..Default::default() };
+    let newest = world.manager.journal().invocation_events(&newest).remove(0);
+    // Behind as it is, it catches up with the newest, in order.
+    let mut last = 0;
+    while last < newest.seq {
+        let seq = slow.next().await.unwrap().seq();
+        assert!(seq > last);
+        last = seq;
+    }
+}
+
+#[tokio::test]
 async fn g9_full_rings_keep_the_newest_in_order() {
     let world = World::new(&["a", "b"], |policy| {
         policy.max_connection_events = 3;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use mcp_protocol::Method;
+use mcp_protocol::{Message, Method};
 use mcp_registry::{ConnectionState, ErrorCategory, Status};
 use mcp_testkit::{Action, ManualClock, Toggle};
+use mcp_transport::Outbound;
 
+use crate::intercept::{intercept, unsent};
 use crate::support::{World, at};
 
 const INIT: &str = "initialize";
@@ -187,6 +189,28 @@ async fn b14_any_failure_clears_the_handshake_but_not_the_snapshot() {
         assert_eq!(record.capability_snapshot, first.capability_snapshot, "{what}");
         assert_eq!(record.last_initialized_at, at(0), "{what}");
     }
+}
+
+#[tokio::test]
+async fn b15_a_handshake_whose_last_message_is_lost_has_failed() {
+    let look = |out: &Outbound| match &out.message {
+        Message::Notification(_) => Some(unsent("a went away")),
+        _ => None,
+    };
+    let world = World::over(|cluster| intercept(cluster, look), &["a"], |_| {});
+    world.fail("a");
+    world.advance(1);
+    let changes = world.transitions(0);
+    let record = world.manager.initialize("a", false).await.unwrap();
+    assert_eq!(world.traffic(0), "a init");
+    assert_eq!(world.standing("a"), (Status::Degraded, 2), "one failure");
+    assert_eq!(world.transitions(0), changes, "it was not healthy in between");
+    assert_eq!((record.initialized, record.initialization_expires_at), (false, None));
+    assert_eq!(record.protocol_version, None);
+    assert_eq!(record.last_error.as_deref(), Some("a went away"));
+    assert_eq!(record.last_error_category, Some(ErrorCategory::TransportError));
+    // What the server said of itself it did say.
+    assert_eq!(record.capability_snapshot.as_ref().unwrap().captured_at, world.manager.now());
 }
 
 #[tokio::test]

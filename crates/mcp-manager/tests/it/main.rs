@@ -2,10 +2,13 @@
 //! after its scenario.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod directed;
 mod events;
 mod explain;
 mod flapping;
 mod handshake;
+mod health;
+mod intercept;
 mod lifecycle;
 mod reconnect;
 mod routing;

@@ -1,13 +1,15 @@
 //! Contract §9.4: routed calls and their trace.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use mcp_protocol::Method;
-use mcp_registry::{AmbiguousFailover, FailureCode, RpcErrorPolicy, Stage, Status};
+use mcp_protocol::{Message, Method};
+use mcp_registry::{AmbiguousFailover, ErrorCategory, FailureCode, RpcErrorPolicy, Stage, Status};
 use mcp_testkit::{Action, ScriptedCluster, Toggle};
-use mcp_transport::{Connector, Connectors};
+use mcp_transport::{Connector, Connectors, Outbound};
 
-use crate::support::{World, definition, routed, trace};
+use crate::intercept::{answer, intercept};
+use crate::support::{METHODS, PB, World, definition, routed, trace};
 
 const INIT: &str = "initialize";
 const CALL: &str = "tools/call";
@@ -192,6 +194,29 @@ async fn c13_a_tool_that_reports_an_error_has_answered() {
     assert_eq!(served.result.as_str(), r#"{"content":[],"isError":true}"#);
     assert_eq!(world.phases(0), "a IS IY VS VY");
     assert_eq!((world.status("a"), &*world.transitions(0)), (Status::Healthy, ""));
+}
+
+#[tokio::test]
+async fn c14_an_answer_without_a_result_is_no_answer() {
+    for method in METHODS {
+        // Only the first call is answered like that.
+        let first = AtomicBool::new(true);
+        let wanted = method.clone();
+        let look = move |out: &Outbound| match &out.message {
+            Message::Request(request) if request.method == wanted && first.swap(false, Ordering::SeqCst) => {
+                Some(answer(format!(r#"{{"jsonrpc":"2.0","id":{}}}"#, request.id)))
+            }
+            _ => None,
+        };
+        let world = World::over(|cluster| intercept(cluster, look), &PB, |_| {});
+        let seen = world.request(&method, &PB).await;
+        assert_eq!((seen.server(), &*seen.transitions), ("backup", "primary H→D"));
+        assert_eq!(seen.phases, "primary IS IY VS VF, backup IS IY VS VY");
+        assert_eq!(seen.errors(), [(3, "invalid_payload")]);
+        let primary = world.record("primary");
+        assert_eq!(primary.last_error_category, Some(ErrorCategory::InvalidPayload));
+        assert!(primary.last_error.as_ref().unwrap().starts_with("missing result"), "{primary:?}");
+    }
 }
 
 #[tokio::test]

@@ -106,10 +106,10 @@ impl World {
         let traffic = self.cluster.calls().len();
         let outcome = self.call(method.clone(), preferred).await;
         let events = journal.invocation_events(&InvocationFilter::default()).split_off(invocations);
-        let id = events.first().map_or_else(String::new, |event| event.request_id.to_string());
-        if let Ok(served) = &outcome {
-            assert_eq!(*served.request_id, *id);
-        }
+        let id = match &outcome {
+            Ok(served) => served.request_id.to_string(),
+            Err(error) => error.request_id.to_string(),
+        };
         assert!(events.iter().all(|event| *event.request_id == *id && event.method == *method));
         let of_request = ConnectionFilter { correlation_id: Some(&id), ..Default::default() };
         let caused = journal.connection_events(&of_request);
@@ -204,7 +204,7 @@ pub(crate) struct Seen {
     pub(crate) outcome: Result<Invocation, InvocationError>,
     /// Its invocation events as they are.
     pub(crate) events: Vec<InvocationEvent>,
-    /// Its id in the events; empty if it left none.
+    /// Its id in the events, if it left any.
     pub(crate) id: String,
     /// Its invocation events spelled out, like `primary IS IF, backup IS IY VS VY`.
     pub(crate) phases: String,

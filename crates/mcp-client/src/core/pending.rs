@@ -1,6 +1,6 @@
 //! Which answers are awaited.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use mcp_protocol::RequestId;
 
@@ -10,7 +10,8 @@ use mcp_protocol::RequestId;
 /// a reason `R`, it takes no further request, so that none can wait for an answer that nobody will read.
 #[derive(Debug)]
 pub(crate) struct Pending<W, R> {
-    waiting: HashMap<i64, W>,
+    /// In the order they were sent, which is the order in which an end is told.
+    waiting: BTreeMap<i64, W>,
     highest: i64,
     closed: Option<R>,
 }
@@ -28,7 +29,7 @@ pub(crate) enum Owner<W> {
 
 impl<W, R: Clone> Pending<W, R> {
     pub(crate) fn new() -> Self {
-        Self { waiting: HashMap::new(), highest: 0, closed: None }
+        Self { waiting: BTreeMap::new(), highest: 0, closed: None }
     }
 
     /// Registers a request. Must happen before it is sent: the answer can be quicker than `send`. Fails with
@@ -76,7 +77,7 @@ impl<W, R: Clone> Pending<W, R> {
     /// Ends every wait and takes no more; the first reason stays.
     pub(crate) fn close(&mut self, reason: R) -> Vec<W> {
         self.closed.get_or_insert(reason);
-        self.waiting.drain().map(|(_, waiter)| waiter).collect()
+        std::mem::take(&mut self.waiting).into_values().collect()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -10,6 +10,7 @@ mod handshake;
 mod health;
 mod intercept;
 mod lifecycle;
+mod load;
 mod reconnect;
 mod routing;
 mod sessions;

@@ -16,6 +16,27 @@ impl ErrorDetail {
     }
 }
 
+/// The body of 404 of a directed call: what there is instead (contract §6.3, endpoint 26; §8.4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotOffered {
+    /// What is missing.
+    pub detail: NotOfferedDetail,
+}
+
+/// A server or a tool that is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotOfferedDetail {
+    /// For people.
+    pub message: String,
+    /// The name asked for: of a tool if `server` is there, else of a server.
+    pub requested: String,
+    /// The names there are, sorted.
+    pub available: Vec<String>,
+    /// The server without the tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+}
+
 /// The body of 422: every problem of the request (contract §6).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ValidationError {

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ConnectionState, ErrorCategory, Status};
+use crate::{ConnectionState, Delivery, ErrorCategory, Status};
 
 /// `{"items": […]}`: the body of the event endpoints, oldest first (contract §5.5), and of `GET /health`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ pub struct ConnectionEvent {
 }
 
 /// One step of an invocation (contract §5.2).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InvocationEvent {
     /// Name of the candidate.
     pub server: String,
@@ -50,6 +50,15 @@ pub struct InvocationEvent {
     pub error: Option<String>,
     /// Class of the failure; set on the two failure phases only.
     pub error_category: Option<ErrorCategory>,
+    /// Additive: how long the stage took, in milliseconds; on the phases that end one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<f64>,
+    /// Additive: how far the request got; on the two failure phases only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Delivery>,
+    /// Additive: which attempt of a directed call it is, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
     /// Position in the one order of all streams (contract §5.4).
     #[serde(default)]
     pub seq: u64,
@@ -198,6 +207,9 @@ mod tests {
             timestamp: "2026-01-01T00:00:00Z".into(),
             error: None,
             error_category: None,
+            duration_ms: None,
+            delivery: None,
+            attempt: None,
             seq: 1,
         };
         let text = serde_json::to_string(&event).unwrap();

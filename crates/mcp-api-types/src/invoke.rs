@@ -5,6 +5,8 @@ use std::num::NonZeroU64;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::value::RawValue;
 
+use crate::UserContext;
+
 /// The body of `POST /invoke/tool` (contract §6.2, endpoint 11). Unknown keys are refused.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +31,9 @@ pub struct InvokeTool {
     /// Limit of one attempt, in milliseconds; the server's `request_timeout` when missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<NonZeroU64>,
+    /// On whose behalf. The token goes to servers with `forward_user_token` only (contract §8.5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_context: Option<UserContext>,
 }
 
 impl InvokeTool {
@@ -42,12 +47,13 @@ impl InvokeTool {
             group: None,
             idempotent: None,
             timeout_ms: None,
+            user_context: None,
         }
     }
 }
 
 /// The body of `POST /invoke/resource` (contract §6.2, endpoint 12). Unknown keys are refused.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InvokeResource {
     /// The resource.
@@ -62,6 +68,27 @@ pub struct InvokeResource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// As [`InvokeTool::idempotent`]; reading is safe to repeat anyway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotent: Option<bool>,
+    /// As [`InvokeTool::timeout_ms`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<NonZeroU64>,
+    /// As [`InvokeTool::user_context`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_context: Option<UserContext>,
+}
+
+/// The body of `POST /servers/{name}/tools/{tool}/call` (contract §6.3, endpoint 26). Unknown keys are refused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallOnServer {
+    /// A JSON object, passed through byte for byte; `{}` when missing.
+    #[serde(default = "empty_object", deserialize_with = "object")]
+    pub parameters: Box<RawValue>,
+    /// As [`InvokeTool::user_context`]; the server named gets the token in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_context: Option<UserContext>,
+    /// Whether the call may run twice; decides if it is tried again after an ambiguous failure (contract §2.5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotent: Option<bool>,
     /// As [`InvokeTool::timeout_ms`].
@@ -204,11 +231,7 @@ fn empty_object() -> Box<RawValue> {
 fn object<'de, D: Deserializer<'de>>(from: D) -> Result<Box<RawValue>, D::Error> {
     let raw = Box::<RawValue>::deserialize(from)?;
     // The text of a raw value starts at the value, without space before it.
-    if raw.get().starts_with('{') {
-        Ok(raw)
-    } else {
-        Err(D::Error::custom("arguments must be a JSON object"))
-    }
+    if raw.get().starts_with('{') { Ok(raw) } else { Err(D::Error::custom("must be a JSON object")) }
 }
 
 fn is_false(flag: &bool) -> bool {

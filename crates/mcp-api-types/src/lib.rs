@@ -11,6 +11,7 @@
 
 mod error;
 mod event;
+mod explain;
 mod invoke;
 mod manage;
 mod ready;
@@ -19,14 +20,15 @@ mod server;
 mod session;
 mod user;
 
-pub use error::{ErrorDetail, Location, ValidationError, ValidationIssue};
+pub use error::{ErrorDetail, Location, NotOffered, NotOfferedDetail, ValidationError, ValidationIssue};
 pub use event::{
     ConnectionEvent, ConnectionEventQuery, InvocationEvent, InvocationEventQuery, ItemList, Phase,
     RegistryDetail, RegistryEvent, RegistryEventKind,
 };
+pub use explain::{ExplainedAttempt, ExplainedCandidate, Explanation, Outcome, UnderWay, Verdict};
 pub use invoke::{
-    Attempt, Delivery, ErrorCategory, FailureCode, InvocationError, InvocationFailure, InvocationResult,
-    InvokeResource, InvokeTool, Stage,
+    Attempt, CallOnServer, Delivery, ErrorCategory, FailureCode, InvocationError, InvocationFailure,
+    InvocationResult, InvokeResource, InvokeTool, Stage,
 };
 pub use manage::{Mark, MarkServer, RegistryStats, ServerHealth};
 pub use ready::{Health, Ready, ReadyState};

@@ -13,7 +13,7 @@ pub struct ServerHealth {
     pub health_view: HealthView,
     /// When the latest result was recorded; null before the first.
     pub last_checked_at: Option<String>,
-    /// Latency of the last successful probe, in milliseconds.
+    /// Latency of the last successful probe, in milliseconds; null while the server is unhealthy.
     pub response_time_ms: Option<f64>,
     /// Text of the latest recorded failure; null after a success.
     pub error_message: Option<String>,
@@ -58,11 +58,11 @@ pub struct RegistryStats {
     pub disconnected_servers: u64,
     /// Whose connection broke or could not be made.
     pub error_servers: u64,
-    /// Marked `critical`, enabled, and not healthy.
+    /// Marked `critical`, and unreachable.
     pub critical_servers_down: u64,
-    /// Requests put on the wire, over the connections that are open now.
+    /// Exchanges with servers since the gateway started: calls, handshakes, pings, tool lists.
     pub total_requests: u64,
-    /// How many of those failed or timed out.
+    /// Those that failed.
     pub total_errors: u64,
 }
 

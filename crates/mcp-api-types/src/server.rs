@@ -209,11 +209,12 @@ impl fmt::Debug for RegisterServer {
     }
 }
 
-/// The query of the initialize and connect endpoints (contract §6.2, endpoints 7 to 10).
+/// The query of the health check, initialize and connect endpoints (contract §6.2, endpoints 5 to 10).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ForceQuery {
-    /// Whether to handshake although one is in force, or although the probe failed.
+    /// Whether to probe although the retry window is closed, to handshake although one is in force, or although the
+    /// probe failed.
     #[serde(default)]
     pub force: bool,
 }

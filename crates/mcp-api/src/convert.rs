@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mcp_api_types as api;
-use mcp_manager::{ConnectionReport, Freshness, Manager, SessionState};
+use mcp_manager::{ConnectionReport, Freshness, Manager, ServerHealth, SessionState, Statistics};
 use mcp_protocol::{Era, RawJson};
 use mcp_registry::{
     Attempt, CapabilitySnapshot, ConnectionEvent, ConnectionState, ErrorCategory, FailureCode, HealthView,
@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 /// The server object of contract §6.1.
 pub(crate) fn server(manager: &Manager, record: &ServerRecord) -> api::Server {
     let name = record.name().as_str();
-    // Removed in the meantime: the record is still what it was.
+    // None without controls. Removed in the meantime: the record is still what it was.
     let session = manager.session_state(name).ok();
     let connection = manager.connection(name).ok().flatten();
     let now = manager.now();
@@ -34,7 +34,7 @@ pub(crate) fn server(manager: &Manager, record: &ServerRecord) -> api::Server {
         protocol_version: record.protocol_version.clone(),
         last_initialized_at: instant(record.last_initialized_at),
         initialization_expires_at: instant(record.initialization_expires_at),
-        adapter_controls_available: true,
+        adapter_controls_available: manager.has_session_controls(record),
         capability_snapshot: record.capability_snapshot.as_deref().map(snapshot),
         adapter_session: session.map(adapter_session),
         transport: transport(record.definition.endpoint.kind()),
@@ -58,13 +58,27 @@ pub(crate) fn server(manager: &Manager, record: &ServerRecord) -> api::Server {
 
 /// The part of it that tells of its health.
 pub(crate) fn health(record: &ServerRecord) -> api::ServerHealth {
+    let health = ServerHealth::from(record);
     api::ServerHealth {
         server: record.name().to_string(),
-        health_view: health_view(record.health_view()),
-        last_checked_at: instant(record.last_checked_at()),
-        response_time_ms: record.response_time.map(millis),
-        error_message: record.last_error.as_deref().map(str::to_owned),
-        consecutive_failures: record.consecutive_failures,
+        health_view: health_view(health.status),
+        last_checked_at: instant(health.last_check),
+        response_time_ms: health.response_time.map(millis),
+        error_message: health.error_message.as_deref().map(str::to_owned),
+        consecutive_failures: health.consecutive_failures,
+    }
+}
+
+/// Sums over all servers.
+pub(crate) fn statistics(sums: Statistics) -> api::RegistryStats {
+    api::RegistryStats {
+        total_servers: sums.total_servers as u64,
+        connected_servers: sums.connected_servers as u64,
+        disconnected_servers: sums.disconnected_servers as u64,
+        error_servers: sums.error_servers as u64,
+        critical_servers_down: sums.critical_servers_down as u64,
+        total_requests: sums.total_requests,
+        total_errors: sums.total_errors,
     }
 }
 
@@ -139,16 +153,20 @@ pub(crate) fn invocation_error(error: InvocationError) -> api::InvocationError {
     api::InvocationError {
         message: error.message,
         method: error.method.as_str().to_owned(),
-        code: match error.code {
-            FailureCode::NoCandidates => api::FailureCode::NoCandidates,
-            FailureCode::NoServerOffersTool => api::FailureCode::NoServerOffersTool,
-            FailureCode::AllCandidatesFailed => api::FailureCode::AllCandidatesFailed,
-            FailureCode::AmbiguousNotRetried => api::FailureCode::AmbiguousNotRetried,
-            FailureCode::CallerError => api::FailureCode::CallerError,
-            FailureCode::DeadlineExceeded => api::FailureCode::DeadlineExceeded,
-            FailureCode::ShuttingDown => api::FailureCode::ShuttingDown,
-        },
+        code: failure_code(error.code),
         attempts: error.attempts.iter().map(attempt).collect(),
+    }
+}
+
+pub(crate) fn failure_code(code: FailureCode) -> api::FailureCode {
+    match code {
+        FailureCode::NoCandidates => api::FailureCode::NoCandidates,
+        FailureCode::NoServerOffersTool => api::FailureCode::NoServerOffersTool,
+        FailureCode::AllCandidatesFailed => api::FailureCode::AllCandidatesFailed,
+        FailureCode::AmbiguousNotRetried => api::FailureCode::AmbiguousNotRetried,
+        FailureCode::CallerError => api::FailureCode::CallerError,
+        FailureCode::DeadlineExceeded => api::FailureCode::DeadlineExceeded,
+        FailureCode::ShuttingDown => api::FailureCode::ShuttingDown,
     }
 }
 
@@ -163,13 +181,17 @@ pub(crate) fn attempt(attempt: &Attempt) -> api::Attempt {
         success: attempt.failure.is_none(),
         error: attempt.failure.as_ref().map(|failure| failure.text.to_string()),
         error_category: attempt.failure.as_ref().map(|failure| category(failure.category)),
-        attempt: None,
+        attempt: attempt.attempt,
         duration_ms: Some(millis(attempt.duration)),
-        delivery: attempt.delivery.map(|delivery| match delivery {
-            Delivery::NotSent => api::Delivery::NotSent,
-            Delivery::Rejected => api::Delivery::Rejected,
-            Delivery::Unknown => api::Delivery::Unknown,
-        }),
+        delivery: attempt.delivery.map(delivery),
+    }
+}
+
+pub(crate) fn delivery(delivery: Delivery) -> api::Delivery {
+    match delivery {
+        Delivery::NotSent => api::Delivery::NotSent,
+        Delivery::Rejected => api::Delivery::Rejected,
+        Delivery::Unknown => api::Delivery::Unknown,
     }
 }
 
@@ -203,6 +225,9 @@ pub(crate) fn invocation_event(event: InvocationEvent) -> api::InvocationEvent {
         timestamp: event.timestamp.to_string(),
         error: event.failure.as_ref().map(|failure| failure.text.to_string()),
         error_category: event.failure.as_ref().map(|failure| category(failure.category)),
+        duration_ms: event.duration.map(millis),
+        delivery: event.delivery.map(delivery),
+        attempt: event.attempt,
         seq: event.seq,
     }
 }
@@ -241,7 +266,7 @@ pub(crate) fn registry_event(event: RegistryEvent) -> api::RegistryEvent {
 }
 
 /// Milliseconds to three decimals; unrounded, some would end in the noise of a binary fraction.
-fn millis(duration: Duration) -> f64 {
+pub(crate) fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
@@ -249,7 +274,7 @@ fn instant(at: Option<Timestamp>) -> Option<String> {
     at.map(|at| at.to_string())
 }
 
-fn status(status: Status) -> api::Status {
+pub(crate) fn status(status: Status) -> api::Status {
     match status {
         Status::Healthy => api::Status::Healthy,
         Status::Degraded => api::Status::Degraded,
@@ -274,7 +299,7 @@ fn transport(kind: TransportKind) -> api::TransportKind {
     }
 }
 
-fn category(category: ErrorCategory) -> api::ErrorCategory {
+pub(crate) fn category(category: ErrorCategory) -> api::ErrorCategory {
     match category {
         ErrorCategory::NetworkTimeout => api::ErrorCategory::NetworkTimeout,
         ErrorCategory::HttpStatus => api::ErrorCategory::HttpStatus,

@@ -3,22 +3,28 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use mcp_api_types::{ErrorDetail, Location, ValidationError, ValidationIssue};
+use mcp_api_types::{ErrorDetail, Location, NotOffered, NotOfferedDetail, ValidationError, ValidationIssue};
 use mcp_config::InvalidField;
-use mcp_manager::UnknownServer;
+use mcp_manager::{DirectedError, SessionControlError, UnknownServer};
 use mcp_registry::{InvocationError, RegistryFull};
 
-use crate::invoke::invocation_failure;
+use crate::invoke::{invocation_failure, request_id};
 
 /// A request that did not succeed. The status code of each case is decided here and nowhere else.
 #[derive(Debug)]
 pub(crate) enum ApiError {
     /// 404
     UnknownServer(UnknownServer),
+    /// 404
+    NotOffered(NotOffered),
+    /// 404
+    UnknownInvocation,
     /// 409
     Full(RegistryFull),
     /// 403
     StdioNotAllowed,
+    /// 409
+    NoSessionControls(SessionControlError),
     /// 409
     NothingToReload,
     /// 415
@@ -58,9 +64,38 @@ impl From<UnknownServer> for ApiError {
     }
 }
 
+impl From<SessionControlError> for ApiError {
+    fn from(error: SessionControlError) -> Self {
+        match error {
+            SessionControlError::UnknownServer(error) => error.into(),
+            SessionControlError::NotAvailable { .. } => Self::NoSessionControls(error),
+        }
+    }
+}
+
 impl From<RegistryFull> for ApiError {
     fn from(error: RegistryFull) -> Self {
         Self::Full(error)
+    }
+}
+
+impl From<DirectedError> for ApiError {
+    fn from(error: DirectedError) -> Self {
+        let message = error.to_string();
+        let detail = match error {
+            DirectedError::UnknownServer(UnknownServer { requested, available }) => {
+                NotOfferedDetail { message, requested, available, server: None }
+            }
+            DirectedError::UnknownTool { server, requested, available } => {
+                NotOfferedDetail { message, requested, available, server: Some(server) }
+            }
+            DirectedError::InvalidArguments { reason } => {
+                let loc = ["body", "parameters"];
+                return Self::Invalid(ValidationError::one(loc, reason, "value_error"));
+            }
+            DirectedError::Failed(error) => return Self::Invocation(error),
+        };
+        Self::NotOffered(NotOffered { detail })
     }
 }
 
@@ -76,6 +111,12 @@ impl IntoResponse for ApiError {
             |status: StatusCode, text: String| (status, Json(ErrorDetail::new(text))).into_response();
         match self {
             Self::UnknownServer(error) => detail(StatusCode::NOT_FOUND, unknown(&error)),
+            Self::NotOffered(body) => (StatusCode::NOT_FOUND, Json(body)).into_response(),
+            Self::UnknownInvocation => detail(
+                StatusCode::NOT_FOUND,
+                "no request of this id is remembered: it is unknown, or so long ago that newer ones took its place"
+                    .into(),
+            ),
             Self::Full(error) => detail(StatusCode::CONFLICT, error.to_string()),
             Self::StdioNotAllowed => detail(
                 StatusCode::FORBIDDEN,
@@ -83,6 +124,7 @@ impl IntoResponse for ApiError {
                  into the configuration file"
                     .into(),
             ),
+            Self::NoSessionControls(error) => detail(StatusCode::CONFLICT, error.to_string()),
             Self::NothingToReload => {
                 detail(StatusCode::CONFLICT, "the gateway was started without a configuration file".into())
             }
@@ -92,7 +134,8 @@ impl IntoResponse for ApiError {
             Self::BodyTooLarge => detail(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 4 MiB for a call, or 1 MiB for anything else".into()),
             Self::Invalid(error) => (StatusCode::UNPROCESSABLE_ENTITY, Json(error)).into_response(),
             Self::Invocation(error) => {
-                (StatusCode::SERVICE_UNAVAILABLE, Json(invocation_failure(error))).into_response()
+                let id = request_id(&error.request_id);
+                (StatusCode::SERVICE_UNAVAILABLE, id, Json(invocation_failure(error))).into_response()
             }
         }
     }

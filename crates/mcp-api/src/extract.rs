@@ -81,13 +81,30 @@ impl<S: Send + Sync> FromRequestParts<S> for ServerPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match Path::<String>::from_request_parts(parts, state).await {
             Ok(Path(name)) => Ok(Self(name)),
-            Err(_) => Err(ApiError::Invalid(ValidationError::one(
-                ["path", "name"],
-                "must be UTF-8 after percent-decoding",
-                "value_error",
-            ))),
+            Err(_) => Err(not_utf8(["path", "name"])),
         }
     }
+}
+
+/// The `{name}` and `{tool}` of a path.
+pub(crate) struct ToolPath {
+    pub(crate) server: String,
+    pub(crate) tool: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ToolPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Path::<(String, String)>::from_request_parts(parts, state).await {
+            Ok(Path((server, tool))) => Ok(Self { server, tool }),
+            Err(_) => Err(not_utf8(["path"])),
+        }
+    }
+}
+
+fn not_utf8(loc: impl IntoIterator<Item = &'static str>) -> ApiError {
+    ApiError::Invalid(ValidationError::one(loc, "must be UTF-8 after percent-decoding", "value_error"))
 }
 
 fn body_issue(msg: &str, kind: &str) -> ApiError {

@@ -1,22 +1,22 @@
-//! Routed calls over HTTP: endpoints 11 and 12 of contract §6.2.
+//! Calls over HTTP: endpoints 11 and 12 of contract §6.2, and 26 of §6.3.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
-use mcp_api_types::{InvocationFailure, InvokeResource, InvokeTool, ValidationError};
-use mcp_manager::{Invocation, RoutedCall};
+use mcp_api_types::{CallOnServer, InvocationFailure, InvokeResource, InvokeTool, ValidationError};
+use mcp_manager::{DirectedCall, Invocation, RoutedCall, UserContext};
 use mcp_protocol::{Method, RawJson};
-use mcp_registry::{InvocationError, Selection};
+use mcp_registry::{CorrelationId, InvocationError, Selection};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::convert;
 use crate::error::ApiError;
-use crate::extract::Body;
+use crate::extract::{Body, ToolPath};
 use crate::state::ApiState;
 
 /// Most names in a preference.
@@ -40,6 +40,22 @@ pub(crate) async fn resource(
     Ok(respond(&state.manager().call(call).await?))
 }
 
+/// `POST /servers/{name}/tools/{tool}/call`
+pub(crate) async fn on_server(
+    State(state): State<ApiState>,
+    ToolPath { server, tool }: ToolPath,
+    Body(request): Body<CallOnServer>,
+) -> Result<Response, ApiError> {
+    let call = DirectedCall {
+        arguments: encode(&request.parameters).map_err(ApiError::Invalid)?,
+        idempotent: request.idempotent,
+        timeout: timeout(request.timeout_ms),
+        user: user(request.user_context),
+        ..DirectedCall::new(server, tool)
+    };
+    Ok(respond(&state.manager().call_tool_on_server(call).await?))
+}
+
 /// The call that a request body of `POST /invoke/tool` stands for.
 ///
 /// # Errors
@@ -57,7 +73,9 @@ pub fn tool_call(request: InvokeTool) -> Result<RoutedCall, ValidationError> {
         group: request.group,
         tool: Some(request.tool_name.into()),
     };
-    routed_call(Method::ToolsCall, params, selection, request.idempotent, request.timeout_ms)
+    let call = routed_call(Method::ToolsCall, params, selection)?;
+    let (idempotent, timeout) = (request.idempotent, timeout(request.timeout_ms));
+    Ok(RoutedCall { idempotent, timeout, user: user(request.user_context), ..call })
 }
 
 fn resource_call(request: InvokeResource) -> Result<RoutedCall, ValidationError> {
@@ -72,22 +90,28 @@ fn resource_call(request: InvokeResource) -> Result<RoutedCall, ValidationError>
         group: request.group,
         tool: None,
     };
-    routed_call(Method::ResourcesRead, params, selection, request.idempotent, request.timeout_ms)
+    let call = routed_call(Method::ResourcesRead, params, selection)?;
+    let (idempotent, timeout) = (request.idempotent, timeout(request.timeout_ms));
+    Ok(RoutedCall { idempotent, timeout, user: user(request.user_context), ..call })
 }
 
-fn routed_call(
-    method: Method,
-    params: RawJson,
-    selection: Selection,
-    idempotent: Option<bool>,
-    timeout_ms: Option<NonZeroU64>,
-) -> Result<RoutedCall, ValidationError> {
+fn routed_call(method: Method, params: RawJson, selection: Selection) -> Result<RoutedCall, ValidationError> {
     if selection.preferred.len() > MAX_PREFERRED {
         let reason = format!("at most {MAX_PREFERRED} servers can be preferred");
         return Err(ValidationError::one(["body", "preferred_servers"], reason, "too_long"));
     }
-    let timeout = timeout_ms.map(|ms| Duration::from_millis(ms.get()));
-    Ok(RoutedCall { selection, idempotent, timeout, ..RoutedCall::new(method, params) })
+    Ok(RoutedCall { selection, ..RoutedCall::new(method, params) })
+}
+
+fn timeout(ms: Option<NonZeroU64>) -> Option<Duration> {
+    ms.map(|ms| Duration::from_millis(ms.get()))
+}
+
+fn user(context: Option<mcp_api_types::UserContext>) -> UserContext {
+    context.map_or_else(UserContext::default, |context| UserContext {
+        user_id: context.user_id,
+        token: context.token,
+    })
 }
 
 /// A failed call as the 503 answer has it.
@@ -101,7 +125,13 @@ fn encode(params: &impl Serialize) -> Result<RawJson, ValidationError> {
 }
 
 fn respond(invocation: &Invocation) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], result_body(invocation)).into_response()
+    let id = request_id(&invocation.request_id);
+    ([(header::CONTENT_TYPE, "application/json")], id, result_body(invocation)).into_response()
+}
+
+/// The header that names the invocation, in every answer of one; a failure has it nowhere else.
+pub(crate) fn request_id(id: &CorrelationId) -> [(HeaderName, String); 1] {
+    [(HeaderName::from_static("x-request-id"), id.to_string())]
 }
 
 /// The body of contract §4.3, spliced from the bytes that came from the server. Typed, it is

@@ -4,6 +4,7 @@ mod auth;
 mod convert;
 mod error;
 mod events;
+mod explain;
 mod extract;
 mod health;
 mod invoke;

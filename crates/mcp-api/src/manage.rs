@@ -1,11 +1,10 @@
-//! Looking after servers: endpoints 23, 24, 28 and 30 of contract §6.3.
+//! Looking after servers: endpoints 23, 24, 27, 28 and 30 of contract §6.3.
 
 use axum::Json;
 use axum::extract::State;
 use mcp_api_types::{
     CapabilitySnapshot, ItemList, Mark, MarkServer, RegistryStats, Server, ServerHealth, ValidationError,
 };
-use mcp_registry::{ConnectionState, Status};
 
 use crate::convert;
 use crate::error::ApiError;
@@ -60,32 +59,23 @@ pub(crate) async fn mark(
     one(&state, record?)
 }
 
-/// `GET /stats`: sums over all servers.
+/// `POST /servers/{name}/disconnect`
+pub(crate) async fn disconnect(
+    State(state): State<ApiState>,
+    ServerPath(name): ServerPath,
+) -> Result<Json<Server>, ApiError> {
+    one(&state, state.manager().disconnect(&name).await?)
+}
+
+/// `POST /servers/{name}/reconnect`
+pub(crate) async fn reconnect(
+    State(state): State<ApiState>,
+    ServerPath(name): ServerPath,
+) -> Result<Json<Server>, ApiError> {
+    one(&state, state.manager().reconnect(&name).await?)
+}
+
+/// `GET /stats`
 pub(crate) async fn stats(State(state): State<ApiState>) -> Json<RegistryStats> {
-    let manager = state.manager();
-    let table = manager.table();
-    let count = |wanted: ConnectionState| {
-        table.servers().iter().filter(|record| record.connection_state == wanted).count() as u64
-    };
-    let down = table.servers().iter().filter(|record| {
-        let definition = &record.definition;
-        definition.critical && definition.enabled && record.status != Status::Healthy
-    });
-    let mut stats = RegistryStats {
-        total_servers: table.servers().len() as u64,
-        connected_servers: count(ConnectionState::Connected),
-        disconnected_servers: count(ConnectionState::Disconnected),
-        error_servers: count(ConnectionState::Error),
-        critical_servers_down: down.count() as u64,
-        total_requests: 0,
-        total_errors: 0,
-    };
-    for record in table.servers() {
-        // Without a connection, or removed in the meantime: nothing to add.
-        if let Ok(Some(connection)) = manager.connection(record.name().as_str()) {
-            stats.total_requests += connection.stats.requests_sent;
-            stats.total_errors += connection.stats.errors;
-        }
-    }
-    Json(stats)
+    Json(convert::statistics(state.manager().statistics()))
 }

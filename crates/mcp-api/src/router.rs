@@ -9,7 +9,7 @@ use mcp_api_types::{BASE_PATH, ErrorDetail};
 
 use crate::auth::require_key;
 use crate::state::ApiState;
-use crate::{events, health, invoke, manage, reload, servers, sessions, tools};
+use crate::{events, explain, health, invoke, manage, reload, servers, sessions, tools};
 
 /// Largest body of an invocation in bytes, of anything else a quarter of it (reliability §6).
 const MAX_BODY: usize = 4 << 20;
@@ -25,10 +25,12 @@ pub fn router(state: ApiState) -> Router {
     };
     let admin =
         admin_routes().into_iter().fold(Router::new(), register).layer(DefaultBodyLimit::max(MAX_BODY / 4));
-    let invoke = [("/invoke/tool", post(invoke::tool)), ("/invoke/resource", post(invoke::resource))]
-        .into_iter()
-        .fold(Router::new(), register)
-        .layer(DefaultBodyLimit::max(MAX_BODY));
+    let calls = [
+        ("/invoke/tool", post(invoke::tool)),
+        ("/invoke/resource", post(invoke::resource)),
+        ("/servers/{name}/tools/{tool}/call", post(invoke::on_server)),
+    ];
+    let invoke = calls.into_iter().fold(Router::new(), register).layer(DefaultBodyLimit::max(MAX_BODY));
     let open = admin
         .merge(invoke)
         .route("/api/v1/health", get(health::health))
@@ -62,6 +64,8 @@ fn admin_routes() -> Vec<(&'static str, MethodRouter<ApiState>)> {
         ("/servers/{name}/capabilities", get(manage::capabilities)),
         ("/servers/{name}/health", get(manage::health)),
         ("/servers/{name}/mark", post(manage::mark)),
+        ("/servers/{name}/disconnect", post(manage::disconnect)),
+        ("/servers/{name}/reconnect", post(manage::reconnect)),
         ("/servers/{name}/tools", get(tools::of_server)),
         ("/servers/{name}/refresh-tools", post(tools::refresh)),
         ("/servers/{name}/adapter/invalidate", post(sessions::invalidate)),
@@ -71,6 +75,7 @@ fn admin_routes() -> Vec<(&'static str, MethodRouter<ApiState>)> {
         ("/stats", get(manage::stats)),
         ("/events", get(events::connection)),
         ("/invocation-events", get(events::invocation)),
+        ("/invocations/{request_id}", get(explain::explain)),
         ("/registry-events", get(events::registry)),
         ("/adapter-sessions", get(sessions::list)),
         ("/reload", post(reload::reload)),

@@ -74,13 +74,30 @@ pub(crate) async fn delete(
 }
 
 /// `POST /servers/{name}/health-check`
-pub(crate) async fn check(State(state): State<ApiState>, ServerPath(name): ServerPath) -> One {
-    one(&state, state.manager().health_check(&name).await?)
+pub(crate) async fn check(
+    State(state): State<ApiState>,
+    ServerPath(name): ServerPath,
+    Params(query): Params<ForceQuery>,
+) -> One {
+    let manager = state.manager();
+    if query.force {
+        manager.check_server_health(&name).await?;
+        return one(&state, manager.server(&name)?);
+    }
+    one(&state, manager.health_check(&name).await?)
 }
 
 /// `POST /servers/health-check`
-pub(crate) async fn check_all(State(state): State<ApiState>) -> Json<ServerList> {
-    list_of(&state, &state.manager().health_check_all().await)
+pub(crate) async fn check_all(
+    State(state): State<ApiState>,
+    Params(query): Params<ForceQuery>,
+) -> Json<ServerList> {
+    let manager = state.manager();
+    if query.force {
+        manager.check_all_servers_health().await;
+        return list_of(&state, manager.table().servers());
+    }
+    list_of(&state, &manager.health_check_all().await)
 }
 
 /// `POST /servers/{name}/initialize`
@@ -123,5 +140,5 @@ pub(crate) fn one(state: &ApiState, record: Arc<ServerRecord>) -> One {
 
 pub(crate) fn list_of(state: &ApiState, records: &[Arc<ServerRecord>]) -> Json<ServerList> {
     let items = records.iter().map(|record| convert::server(state.manager(), record)).collect();
-    Json(ServerList { items, adapter_controls_available: true })
+    Json(ServerList { items, adapter_controls_available: state.manager().supports_session_controls() })
 }

@@ -30,7 +30,7 @@ pub(crate) async fn list(
     if let Some(limit) = newest(query.limit) {
         items.drain(..items.len().saturating_sub(limit));
     }
-    Json(AdapterSessionList { adapter_controls_available: true, items })
+    Json(AdapterSessionList { adapter_controls_available: manager.supports_session_controls(), items })
 }
 
 /// `POST /servers/{name}/adapter/invalidate`

@@ -18,7 +18,7 @@ fn a_minimal_request_gets_the_defaults() {
 fn a_full_request_keeps_its_bytes() {
     let text = concat!(
         r#"{"tool_name":"add","arguments":{"b": 1.0,"a":12345678901234567890},"preferred_servers":["x","y"],"#,
-        r#""preferred_only":true,"group":"g","idempotent":false,"timeout_ms":250}"#
+        r#""preferred_only":true,"group":"g","idempotent":false,"timeout_ms":250,"user_context":{"user_id":"u","token":"t"}}"#
     );
     assert_eq!(json(&serde_json::from_str::<InvokeTool>(text).unwrap()), text);
 }
@@ -28,8 +28,8 @@ fn requests_refuse_what_they_do_not_know() {
     for (bad, names) in [
         (r#"{"tool_name":"add","argumnets":{}}"#, "argumnets"),
         (r#"{"arguments":{}}"#, "tool_name"),
-        (r#"{"tool_name":"add","arguments":null}"#, "arguments must be a JSON object"),
-        (r#"{"tool_name":"add","arguments":[1]}"#, "arguments must be a JSON object"),
+        (r#"{"tool_name":"add","arguments":null}"#, "must be a JSON object"),
+        (r#"{"tool_name":"add","arguments":[1]}"#, "must be a JSON object"),
         (r#"{"tool_name":"add","timeout_ms":0}"#, "nonzero"),
         (r#"{"tool_name":1}"#, "string"),
     ] {
@@ -37,6 +37,15 @@ fn requests_refuse_what_they_do_not_know() {
         assert!(error.contains(names), "{bad}: {error}");
     }
     assert!(serde_json::from_str::<InvokeResource>(r#"{"uri":"a","arguments":{}}"#).is_err());
+    assert!(serde_json::from_str::<CallOnServer>(r#"{"arguments":{}}"#).is_err());
+    assert!(serde_json::from_str::<CallOnServer>(r#"{"parameters":[]}"#).is_err());
+}
+
+#[test]
+fn a_directed_call_keeps_its_bytes() {
+    assert_eq!(json(&serde_json::from_str::<CallOnServer>("{}").unwrap()), r#"{"parameters":{}}"#);
+    let text = r#"{"parameters":{"a": 1.0},"user_context":{"token":"t"},"idempotent":true,"timeout_ms":9}"#;
+    assert_eq!(json(&serde_json::from_str::<CallOnServer>(text).unwrap()), text);
 }
 
 #[test]

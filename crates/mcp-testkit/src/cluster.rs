@@ -38,6 +38,16 @@ pub enum Action {
     },
     /// Answers with this result, whatever it is.
     Result(String),
+    /// Does something after a while. It waits on Tokio's clock, which a test can pause.
+    Delay(Duration, Box<Action>),
+}
+
+impl Action {
+    /// The same, after a while.
+    #[must_use]
+    pub fn delayed(self, by: Duration) -> Self {
+        Self::Delay(by, Box::new(self))
+    }
 }
 
 /// A word that names no action.

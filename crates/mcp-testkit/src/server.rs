@@ -10,7 +10,7 @@ use mcp_protocol::{ErrorCode, Failure, Limits, Message, Method, RawJson, Request
 use mcp_transport::{
     Delivery, Header, Inbox, Incoming, Outbound, Reply, Transport, TransportError, TransportErrorKind,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cluster::{Action, ScriptedCluster, Traffic};
 
@@ -27,7 +27,7 @@ impl ScriptedTransport {
         Self { cluster, server, session, closed: AtomicBool::new(false) }
     }
 
-    fn handle(&self, out: &Outbound) -> Result<Reply, TransportError> {
+    async fn handle(&self, out: Outbound) -> Result<Reply, TransportError> {
         let request = match &out.message {
             Message::Request(request) => request,
             Message::Notification(notification) => {
@@ -36,14 +36,22 @@ impl ScriptedTransport {
             }
             Message::Response(_) | Message::Failure(_) => return Ok(Reply::Accepted),
         };
-        let action = match request.method {
+        let mut action = match request.method {
             // Legacy by construction: an era probe is refused and leaves no trace.
             Method::ServerDiscover => {
-                return Ok(answer(&refusal(request, ErrorCode::METHOD_NOT_FOUND, "unknown method")));
+                return Ok(refusal(request, ErrorCode::METHOD_NOT_FOUND, "unknown method"));
             }
             _ => self.cluster.state().decide(&self.server, request.method.as_str()),
         };
-        if request.method != Method::Initialize || action == Action::Ok {
+        let is_handshake = request.method == Method::Initialize;
+        if !is_handshake {
+            self.log(request.method.as_str(), &out.headers);
+        }
+        while let Action::Delay(time, then) = action {
+            tokio::time::sleep(time).await;
+            action = *then;
+        }
+        if is_handshake && action == Action::Ok {
             self.log(request.method.as_str(), &out.headers);
         }
         self.perform(request, action)
@@ -57,10 +65,8 @@ impl ScriptedTransport {
             fail(TransportErrorKind::Status { status, retry_after }, delivery)
         };
         match action {
-            Action::Ok => Ok(answer(&Message::Response(Response {
-                id: request.id.clone(),
-                result: self.result(request),
-            }))),
+            Action::Ok => Ok(respond(request, &self.result(request))),
+            Action::Delay(_, then) => self.perform(request, *then),
             Action::Timeout => {
                 fail(TransportErrorKind::Timeout { limit: Duration::from_secs(30) }, Delivery::Unknown)
             }
@@ -90,14 +96,10 @@ impl ScriptedTransport {
         }
     }
 
-    fn result(&self, request: &Request) -> RawJson {
+    fn result(&self, request: &Request) -> Value {
         let member = |name| request.params.as_ref().and_then(|params| params.get(name));
-        let value = match request.method {
-            Method::Initialize => json!({
-                "protocolVersion": "2025-11-25",
-                "serverInfo": {"name": self.server, "version": "1.0.0"},
-                "capabilities": {"tools": {}, "resources": {}},
-            }),
+        match request.method {
+            Method::Initialize => greeting(&self.server),
             Method::ToolsCall => json!({
                 "content": [{"type": "text", "text": format!("{} answered", self.server)}],
                 "structuredContent": {
@@ -111,8 +113,7 @@ impl ScriptedTransport {
             Method::ResourcesRead => json!({"contents": [{"uri": member("uri"), "text": self.server}]}),
             Method::ToolsList => json!({"tools": []}),
             _ => json!({}),
-        };
-        RawJson::encode(&value).unwrap_or_else(|_| RawJson::empty_object())
+        }
     }
 
     fn log(&self, method: &str, headers: &[Header]) {
@@ -125,12 +126,25 @@ impl ScriptedTransport {
     }
 }
 
-fn refusal(request: &Request, code: ErrorCode, message: &str) -> Message {
-    Message::Failure(Failure { id: Some(request.id.clone()), error: RpcError::new(code, message) })
+/// The result of a handshake with the server of that name.
+pub(crate) fn greeting(name: &str) -> Value {
+    json!({
+        "protocolVersion": "2025-11-25",
+        "serverInfo": {"name": name, "version": "1.0.0"},
+        "capabilities": {"tools": {}, "resources": {}},
+    })
 }
 
-fn answer(message: &Message) -> Reply {
-    frame(message.encode())
+/// A result as the answer to a request.
+pub(crate) fn respond(request: &Request, result: &Value) -> Reply {
+    let result = RawJson::encode(result).unwrap_or_else(|_| RawJson::empty_object());
+    frame(Message::Response(Response { id: request.id.clone(), result }).encode())
+}
+
+/// A JSON-RPC error as the answer to a request.
+pub(crate) fn refusal(request: &Request, code: ErrorCode, message: &str) -> Reply {
+    let error = RpcError::new(code, message);
+    frame(Message::Failure(Failure { id: Some(request.id.clone()), error }).encode())
 }
 
 /// A frame as the peer would send it. It goes through the parser, as a real one does.
@@ -144,7 +158,7 @@ fn frame(bytes: Bytes) -> Reply {
 
 impl Transport for ScriptedTransport {
     fn send(&self, out: Outbound) -> BoxFuture<'_, Result<Reply, TransportError>> {
-        Box::pin(ready(self.handle(&out)))
+        Box::pin(self.handle(out))
     }
 
     fn take_inbox(&mut self) -> Option<Inbox> {

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 pub mod core;
+pub mod driver;
+mod network;
 
 /// Runs one seed; the error is the first rule that did not hold.
 pub type Simulator = fn(seed: u64) -> Result<Run, Broken>;
 
 /// Every simulator with its name.
-pub const SIMULATORS: [(&str, Simulator); 1] = [("core", core::run)];
+pub const SIMULATORS: [(&str, Simulator); 2] = [("core", core::run), ("driver", driver::run)];
 
 /// What one seed went through without a broken rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,0 +1,572 @@
+//! What must hold of a whole run: promises to callers, and events that tell the truth.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mcp_manager::Manager;
+use mcp_protocol::Method;
+use mcp_registry::{
+    AmbiguousFailover, Attempt, Clock, ConnectionEvent, ConnectionFilter, ConnectionState, FailureCode,
+    InvocationEvent, InvocationFilter, Phase, RegistryChange, RegistryEvent, RegistryFilter, Stage, Status,
+    Timestamp,
+};
+use mcp_transport::Delivery;
+
+use super::actors::CANARY;
+use super::{End, Op, Registration, World};
+use crate::sim::network::{Arrival, TOOLS};
+
+/// A broken rule: its name and what happened.
+type Finding = (&'static str, String);
+
+/// Everything there is to look at.
+struct Evidence<'a> {
+    world: &'a World,
+    ops: Vec<Op>,
+    arrivals: Vec<Arrival>,
+    connections: Vec<ConnectionEvent>,
+    registry: Vec<RegistryEvent>,
+    /// The steps of each invocation, in order.
+    invocations: BTreeMap<String, Vec<InvocationEvent>>,
+    /// By address.
+    registrations: BTreeMap<String, Registration>,
+    /// Per name: when each of its registrations began (with its address) and ended.
+    spans: BTreeMap<String, Vec<Span>>,
+}
+
+/// One registration in the order of events.
+#[derive(Debug, Clone)]
+struct Span {
+    from: u64,
+    to: u64,
+    registration: Registration,
+}
+
+/// Checks the run, after the shutdown that began at `closing`.
+pub(super) fn after(world: &World, manager: &Manager, closing: Timestamp) {
+    if let Some((invariant, what)) = world.network.broken() {
+        world.broken(invariant, what);
+    }
+    for arrival in world.network.arrivals().iter().filter(|arrival| arrival.executed) {
+        world.history.executed(&arrival.host, &arrival.nonce);
+    }
+    if let Err(violation) = world.history.check(world.clock.now()) {
+        world.broken(violation.invariant.as_str(), violation.to_string());
+    }
+    let journal = manager.journal();
+    let connections = journal.connection_events(&ConnectionFilter::default());
+    let invocations = journal.invocation_events(&InvocationFilter::default());
+    let registry = journal.registry_events(&RegistryFilter::default());
+    let full = connections.len() >= world.policy.max_connection_events
+        || invocations.len() >= world.policy.max_invocation_events
+        || registry.len() >= world.policy.max_registry_events;
+    let finding = stream_order(&connections, &invocations, &registry)
+        .and_then(|()| no_canary(manager, &connections, &invocations, &registry));
+    if let Err((invariant, what)) = finding {
+        return world.broken(invariant, what);
+    }
+    replay(world, &connections, &invocations, &registry);
+    if full {
+        // The oldest are gone: nothing can be said of the whole.
+        return;
+    }
+    let record = world.record();
+    let (ops, registered) = (record.ops.clone(), record.registrations.clone());
+    drop(record);
+    let mut by_request: BTreeMap<String, Vec<InvocationEvent>> = BTreeMap::new();
+    for event in invocations {
+        by_request.entry(event.request_id.to_string()).or_default().push(event);
+    }
+    let evidence = Evidence {
+        world,
+        ops,
+        arrivals: world.network.arrivals(),
+        spans: spans(&registry, &registered),
+        registrations: registered.into_iter().map(|one| (one.host.clone(), one)).collect(),
+        connections,
+        registry,
+        invocations: by_request,
+    };
+    let findings = [
+        evidence.phases(),
+        evidence.calls(closing),
+        evidence.arrivals(),
+        evidence.statuses(manager),
+        evidence.connection_states(manager),
+    ];
+    for (invariant, what) in findings.into_iter().filter_map(Result::err) {
+        world.broken(invariant, what);
+    }
+}
+
+/// I9: one counter over all streams, growing within each, and time with it.
+fn stream_order(
+    connections: &[ConnectionEvent],
+    invocations: &[InvocationEvent],
+    registry: &[RegistryEvent],
+) -> Result<(), Finding> {
+    let streams: [Vec<(u64, Timestamp)>; 3] = [
+        connections.iter().map(|event| (event.seq, event.timestamp)).collect(),
+        invocations.iter().map(|event| (event.seq, event.timestamp)).collect(),
+        registry.iter().map(|event| (event.seq, event.timestamp)).collect(),
+    ];
+    let mut seen = BTreeSet::new();
+    for stream in &streams {
+        if let Some(pair) = stream.windows(2).find(|pair| pair[0].0 >= pair[1].0 || pair[0].1 > pair[1].1) {
+            return Err(("I9 stream order", format!("{pair:?}")));
+        }
+        if let Some((seq, _)) = stream.iter().find(|(seq, _)| !seen.insert(*seq)) {
+            return Err(("I9 stream order", format!("seq {seq} is there twice")));
+        }
+    }
+    Ok(())
+}
+
+fn no_canary(
+    manager: &Manager,
+    connections: &[ConnectionEvent],
+    invocations: &[InvocationEvent],
+    registry: &[RegistryEvent],
+) -> Result<(), Finding> {
+    let leaks = |text: &str| text.contains(CANARY);
+    let texts = connections.iter().map(|event| &*event.reason);
+    let failures =
+        invocations.iter().filter_map(|event| event.failure.as_ref()).map(|failure| &*failure.text);
+    if let Some(text) = texts.chain(failures).find(|text| leaks(text)) {
+        return Err(("I8 canary", format!("in an event: {text}")));
+    }
+    let table = manager.table();
+    let shown = table.servers().iter().map(|record| format!("{record:?}"));
+    let details =
+        table.servers().iter().map(|record| format!("{:?}", manager.connection(record.name().as_str())));
+    let events = registry.last().map(|event| format!("{event:?}"));
+    match shown.chain(details).chain(events).find(|text| leaks(text)) {
+        Some(text) => Err(("I8 canary", text)),
+        None => Ok(()),
+    }
+}
+
+/// Writes the events down, with request ids replaced by their order.
+fn replay(
+    world: &World,
+    connections: &[ConnectionEvent],
+    invocations: &[InvocationEvent],
+    registry: &[RegistryEvent],
+) {
+    if world.record().lines.is_none() {
+        return;
+    }
+    let mut ordinals = BTreeMap::new();
+    for event in invocations {
+        let next = ordinals.len();
+        ordinals.entry(event.request_id.clone()).or_insert(next);
+    }
+    let ordinal = |id: &str| ordinals.get(id).map_or_else(|| "-".to_owned(), |n| format!("r{n}"));
+    let mut lines: BTreeMap<u64, String> = BTreeMap::new();
+    for event in connections {
+        let caused = event.correlation_id.as_deref().map(ordinal);
+        let (from, to) = (event.from_status.as_str(), event.to_status.as_str());
+        lines.insert(
+            event.seq,
+            format!("{} {} {from} -> {to}: {} {caused:?}", event.timestamp, event.server, event.reason),
+        );
+    }
+    for event in invocations {
+        let text = event.failure.as_ref().map(|failure| &*failure.text).unwrap_or_default();
+        let (id, phase) = (ordinal(&event.request_id), event.phase.as_str());
+        lines.insert(event.seq, format!("{} {id} {} {phase} {text}", event.timestamp, event.server));
+    }
+    for event in registry {
+        lines.insert(event.seq, format!("{} {} {:?}", event.timestamp, event.server, event.change));
+    }
+    for (seq, text) in lines {
+        world.line(|| format!("#{seq} {text}"));
+    }
+    for arrival in world.network.arrivals() {
+        let done = if arrival.executed { "executed" } else { "not executed" };
+        let id = arrival.request_id.as_deref().map(ordinal);
+        world.line(|| format!("{} {id:?} reached {}: {done}", arrival.nonce, arrival.host));
+    }
+}
+
+fn spans(registry: &[RegistryEvent], registered: &[Registration]) -> BTreeMap<String, Vec<Span>> {
+    let mut spans: BTreeMap<String, Vec<Span>> = BTreeMap::new();
+    for event in registry {
+        let name = event.server.to_string();
+        let of_name = spans.entry(name.clone()).or_default();
+        let ends = matches!(event.change, RegistryChange::Registered | RegistryChange::Unregistered);
+        if ends && let Some(last) = of_name.last_mut().filter(|last| last.to == u64::MAX) {
+            last.to = event.seq;
+        }
+        if event.change == RegistryChange::Registered {
+            let mut same_name = registered.iter().filter(|registration| registration.name == name);
+            if let Some(registration) = same_name.nth(of_name.len()).cloned() {
+                of_name.push(Span { from: event.seq, to: u64::MAX, registration });
+            }
+        }
+    }
+    spans
+}
+
+impl Evidence<'_> {
+    /// The registration in force at a moment.
+    fn span(&self, name: &str, seq: u64) -> Option<&Span> {
+        self.spans.get(name)?.iter().find(|span| span.from < seq && seq < span.to)
+    }
+
+    /// Every invocation is a legal sequence of phases, each ended once (contract §5.2).
+    fn phases(&self) -> Result<(), Finding> {
+        for (id, events) in &self.invocations {
+            let wrong = |what: &str| {
+                let phases: Vec<_> =
+                    events.iter().map(|event| (event.server.as_str(), event.phase.as_str())).collect();
+                Err(("I9 phases", format!("{id}: {what}: {phases:?}")))
+            };
+            let mut expected: Option<(&str, [Phase; 2])> = None;
+            let mut tried = BTreeSet::new();
+            let mut served = false;
+            for event in events {
+                let server = event.server.as_str();
+                let fits = match (&expected, event.phase) {
+                    (None, Phase::InitializeStart) => !served && tried.insert(server),
+                    (Some((on, next)), phase) => *on == server && next.contains(&phase),
+                    (None, _) => false,
+                };
+                if !fits {
+                    return wrong("not a legal sequence");
+                }
+                if event.method != events[0].method {
+                    return wrong("the method changed");
+                }
+                let failed = matches!(event.phase, Phase::InitializeFailure | Phase::InvokeFailure);
+                if failed != event.failure.is_some() {
+                    return wrong("a failure where there is none, or none where there is one");
+                }
+                expected = match event.phase {
+                    Phase::InitializeStart => {
+                        Some((server, [Phase::InitializeSuccess, Phase::InitializeFailure]))
+                    }
+                    Phase::InitializeSuccess => Some((server, [Phase::InvokeStart; 2])),
+                    Phase::InvokeStart => Some((server, [Phase::InvokeSuccess, Phase::InvokeFailure])),
+                    Phase::InitializeFailure | Phase::InvokeFailure => None,
+                    Phase::InvokeSuccess => {
+                        served = true;
+                        None
+                    }
+                };
+            }
+            // An invocation may be stopped between the two stages; a stage that began ends.
+            if expected.is_some_and(|(_, next)| next[0] != Phase::InvokeStart) {
+                return wrong("a phase that never ended");
+            }
+        }
+        let calls = self
+            .ops
+            .iter()
+            .filter(|op| !matches!(&op.end, End::Failed { attempts, .. } if attempts.is_empty()));
+        let (calls, told) = (calls.count(), self.invocations.len());
+        let left = self.ops.iter().filter(|op| matches!(op.end, End::Abandoned)).count();
+        if told > calls || told + left < calls {
+            return Err((
+                "I9 phases",
+                format!("events of {told} invocations, but {calls} calls ({left} abandoned)"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The request id of a call, if it is known.
+    fn request_id<'a>(&'a self, op: &'a Op) -> Option<&'a str> {
+        match &op.end {
+            End::Answered { request_id, .. } => Some(request_id),
+            _ => self.arrivals.iter().find(|arrival| arrival.nonce == op.nonce)?.request_id.as_deref(),
+        }
+    }
+
+    /// The outcome that callers got is the one that servers and events tell of.
+    fn calls(&self, closing: Timestamp) -> Result<(), Finding> {
+        for op in &self.ops {
+            let (attempts, code) = match &op.end {
+                End::Answered { attempts, .. } => (attempts, None),
+                End::Failed { attempts, code } => (attempts, Some(*code)),
+                End::Open | End::Abandoned => continue,
+            };
+            let arrived: Vec<_> = self.arrivals.iter().filter(|arrival| arrival.nonce == op.nonce).collect();
+            let executed_by = |server: &str| {
+                arrived
+                    .iter()
+                    .any(|arrival| arrival.executed && self.registrations[&arrival.host].name == server)
+            };
+            if let End::Answered { server, host, .. } = &op.end {
+                let by =
+                    arrived.iter().find(|arrival| arrival.executed && Some(&arrival.host) == host.as_ref());
+                if by.is_none_or(|arrival| self.registrations[&arrival.host].name != *server) {
+                    return Err(("I4 executed where said", format!("{} by {server}: {arrived:?}", op.nonce)));
+                }
+            }
+            for attempt in attempts.iter().filter(|attempt| attempt.failure.is_some()) {
+                let sure = matches!(attempt.delivery, Some(Delivery::NotSent | Delivery::Rejected));
+                if sure && executed_by(attempt.server.as_str()) {
+                    return Err(("I5 honest delivery", format!("{}: {attempt:?}, but executed", op.nonce)));
+                }
+                if attempt.delivery.is_none() {
+                    return Err((
+                        "I5 honest delivery",
+                        format!("{}: nothing said of it: {attempt:?}", op.nonce),
+                    ));
+                }
+            }
+            self.repeats(op, attempts, code)?;
+            if let Some(id) = self.request_id(op) {
+                self.told_alike(op, id, attempts)?;
+            }
+            let (ended, policy) = (op.ended.unwrap_or(op.began), &self.world.policy);
+            let early = match code {
+                Some(FailureCode::ShuttingDown) => ended < closing,
+                Some(FailureCode::DeadlineExceeded) => ended.since(op.began) < policy.max_call_deadline,
+                _ => false,
+            };
+            if early {
+                return Err(("G5 bounded time", format!("{} ended as {code:?} too early", op.nonce)));
+            }
+        }
+        Ok(())
+    }
+
+    /// I3: after a failure that may have had effects nothing more is tried unless §2.5 allows it.
+    fn repeats(&self, op: &Op, attempts: &[Attempt], code: Option<FailureCode>) -> Result<(), Finding> {
+        for (at, attempt) in attempts.iter().enumerate() {
+            if attempt.delivery != Some(Delivery::Unknown) {
+                continue;
+            }
+            let Some(allowed) = self.may_repeat(op, attempt) else { continue };
+            let went_on = at + 1 < attempts.len();
+            if went_on && !allowed {
+                return Err((
+                    "I3 at most once",
+                    format!("{} was tried again after {attempt:?}: {attempts:?}", op.nonce),
+                ));
+            }
+            let stops =
+                [FailureCode::AmbiguousNotRetried, FailureCode::DeadlineExceeded, FailureCode::ShuttingDown];
+            if !allowed && code.is_none_or(|code| !stops.contains(&code)) {
+                return Err((
+                    "I3 at most once",
+                    format!("{} ended with {code:?} after {attempt:?}", op.nonce),
+                ));
+            }
+            if allowed && !went_on && code == Some(FailureCode::AmbiguousNotRetried) {
+                return Err((
+                    "contract 2.5",
+                    format!("{} was not repeated although it may be: {attempt:?}", op.nonce),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The table of contract §2.5; `None` where it depends on hints and it is not known what was known.
+    fn may_repeat(&self, op: &Op, attempt: &Attempt) -> Option<bool> {
+        #[derive(PartialEq)]
+        enum Safety {
+            Safe,
+            Unknown,
+            Unsafe,
+        }
+        let safety = match (&op.method, op.idempotent) {
+            (Method::ResourcesRead, _) | (_, Some(true)) => Safety::Safe,
+            (_, Some(false)) => Safety::Unsafe,
+            (_, None) => {
+                let events = self.invocations.get(self.request_id(op)?)?;
+                let starts = |event: &&InvocationEvent| {
+                    event.phase == Phase::InitializeStart && event.server == attempt.server
+                };
+                let start = events.iter().find(starts)?.seq;
+                let span = self.span(attempt.server.as_str(), start)?;
+                let tool = op.selection.tool.as_deref()?;
+                // Whether their list came through cannot be told of named ones.
+                if span.registration.configured {
+                    return None;
+                }
+                let listed = self.registry.iter().rev().find_map(|event| match event.change {
+                    RegistryChange::ToolsRefreshed { count }
+                        if event.server == attempt.server && (span.from..start).contains(&event.seq) =>
+                    {
+                        Some(count)
+                    }
+                    _ => None,
+                });
+                let known = listed.is_some_and(|count| count > 0);
+                // What a list lacks nobody knows anything about.
+                let offered = known && span.registration.offers.contains(&tool);
+                let hints = TOOLS.iter().find(|(name, _)| offered && *name == tool).map(|(name, _)| *name);
+                match hints {
+                    Some("reader") if span.registration.trusted => Safety::Safe,
+                    Some("eraser") => Safety::Unsafe,
+                    _ => Safety::Unknown,
+                }
+            }
+        };
+        Some(match self.world.policy.ambiguous_failover {
+            AmbiguousFailover::Always => true,
+            AmbiguousFailover::UnlessUnsafe => safety != Safety::Unsafe,
+            AmbiguousFailover::SafeOnly => safety == Safety::Safe,
+        })
+    }
+
+    /// The trace the caller got is the one in the events.
+    fn told_alike(&self, op: &Op, id: &str, attempts: &[Attempt]) -> Result<(), Finding> {
+        let ends =
+            |event: &&InvocationEvent| !matches!(event.phase, Phase::InitializeStart | Phase::InvokeStart);
+        let events = self.invocations.get(id).map_or(&[][..], |events| events);
+        let told: Vec<_> = events
+            .iter()
+            .filter(ends)
+            .map(|event| {
+                let stage = match event.phase {
+                    Phase::InitializeSuccess | Phase::InitializeFailure => Stage::Initialize,
+                    _ => Stage::Invoke,
+                };
+                (&event.server, stage, &event.failure)
+            })
+            .collect();
+        let traced: Vec<_> =
+            attempts.iter().map(|attempt| (&attempt.server, attempt.stage, &attempt.failure)).collect();
+        if told == traced && events.first().is_none_or(|event| event.timestamp == op.began) {
+            return Ok(());
+        }
+        Err(("I9 trace", format!("{}: the events tell {told:?}, the caller was told {traced:?}", op.nonce)))
+    }
+
+    /// What reached servers was to reach them.
+    fn arrivals(&self) -> Result<(), Finding> {
+        let mut ids: BTreeMap<&str, &str> = BTreeMap::new();
+        for arrival in &self.arrivals {
+            let Some(op) = self.ops.iter().find(|op| op.nonce == arrival.nonce) else {
+                return Err(("I9 foreign", format!("{arrival:?}")));
+            };
+            let Some(id) = arrival.request_id.as_deref() else {
+                return Err(("request id", format!("{arrival:?} came without one")));
+            };
+            if *ids.entry(&op.nonce).or_insert(id) != id {
+                return Err(("request id", format!("{} came with two", op.nonce)));
+            }
+            let registration = &self.registrations[&arrival.host];
+            let selection = &op.selection;
+            let name = &registration.name;
+            let in_group = selection.group.is_none()
+                || self.spans[name].iter().any(|span| {
+                    span.registration.host == arrival.host && span.registration.group == selection.group
+                });
+            let preferred = !selection.preferred_only
+                || selection.preferred.is_empty()
+                || selection.preferred.contains(name);
+            if !registration.enabled || !in_group || !preferred {
+                return Err((
+                    "selection",
+                    format!("{arrival:?} reached {registration:?} with {selection:?}"),
+                ));
+            }
+            let events = self.invocations.get(id).map_or(&[][..], |events| events);
+            let start = events
+                .iter()
+                .find(|event| event.phase == Phase::InitializeStart && event.server.as_str() == name);
+            let Some(start) = start else {
+                return Err((
+                    "published route",
+                    format!("{arrival:?} reached {name} without an attempt on it"),
+                ));
+            };
+            let span = self.span(name, start.seq);
+            if span.is_none_or(|span| span.registration.host != arrival.host) {
+                let what = format!("{arrival:?}, but when the attempt began {name} was at {span:?}");
+                return Err(("published route", what));
+            }
+        }
+        Ok(())
+    }
+
+    /// The status changes explain the status (contract §5.1).
+    fn statuses(&self, manager: &Manager) -> Result<(), Finding> {
+        let mut now: BTreeMap<&str, Status> = BTreeMap::new();
+        let mut changes = self.connections.iter().peekable();
+        let mut follow = |until: u64, now: &mut BTreeMap<&str, Status>| -> Result<(), Finding> {
+            while let Some(event) = changes.next_if(|event| event.seq < until) {
+                let from = now.get(event.server.as_str()).copied();
+                if from != Some(event.from_status) || event.from_status == event.to_status {
+                    return Err(("status chain", format!("{from:?}, then {event:?}")));
+                }
+                if let Some(status) = now.get_mut(event.server.as_str()) {
+                    *status = event.to_status;
+                }
+                if let Some(id) = event.correlation_id.as_deref() {
+                    let tells = |event_of: &InvocationEvent| {
+                        event_of.server == event.server && event_of.seq < event.seq
+                    };
+                    if !self.invocations.get(id).is_some_and(|events| events.iter().any(tells)) {
+                        return Err((
+                            "status chain",
+                            format!("caused by an invocation that was not there: {event:?}"),
+                        ));
+                    }
+                }
+            }
+            Ok(())
+        };
+        for event in &self.registry {
+            follow(event.seq, &mut now)?;
+            match event.change {
+                RegistryChange::Registered => {
+                    now.insert(event.server.as_str(), Status::Healthy);
+                }
+                RegistryChange::Unregistered => {
+                    now.remove(event.server.as_str());
+                }
+                _ => {}
+            }
+        }
+        follow(u64::MAX, &mut now)?;
+        for record in manager.table().servers() {
+            if now.get(record.name().as_str()) != Some(&record.status) {
+                let what = format!(
+                    "{} is {:?}, the events say {:?}",
+                    record.name(),
+                    record.status,
+                    now.get(record.name().as_str())
+                );
+                return Err(("status chain", what));
+            }
+        }
+        Ok(())
+    }
+
+    /// So do those of the connection (contract §1.5).
+    fn connection_states(&self, manager: &Manager) -> Result<(), Finding> {
+        let mut now: BTreeMap<&str, ConnectionState> = BTreeMap::new();
+        let mut chained = true;
+        for event in &self.registry {
+            let server = event.server.as_str();
+            match event.change {
+                RegistryChange::Registered => {
+                    now.insert(server, ConnectionState::Disconnected);
+                }
+                RegistryChange::StateChanged { from, to } => {
+                    let before = now.insert(server, to);
+                    chained &= before == Some(from) && from.may_become(to);
+                }
+                _ => {}
+            }
+            if !chained {
+                return Err(("connection chain", format!("{event:?}")));
+            }
+        }
+        for record in manager.table().servers() {
+            if now.get(record.name().as_str()) != Some(&record.connection_state) {
+                return Err((
+                    "connection chain",
+                    format!("{} is {:?}", record.name(), record.connection_state),
+                ));
+            }
+        }
+        Ok(())
+    }
+}

@@ -72,7 +72,7 @@ mod tests {
     }
 
     fn waits(retry: CallRetry, failure: &CallFailure) -> Vec<u64> {
-        let waits = (1..).map_while(|attempt| retry.wait(attempt, failure));
+        let waits = (1..=20).map_while(|attempt| retry.wait(attempt, failure));
         waits.map(|wait| u64::try_from(wait.as_millis()).unwrap()).collect()
     }
 

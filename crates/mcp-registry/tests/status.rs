@@ -1,72 +1,13 @@
 //! Contract §9.2 on the pure core: status, retry windows, selection.
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_registry::{
-    ConnectionFilter, Definition, ErrorCategory, Failure, Handshake, HealthView, Journal, Loss, Policy,
-    Registry, RegistryChange, RegistryFilter, ServerKey, ServerRecord, Status, Timestamp,
+    ErrorCategory, Failure, Handshake, HealthView, Loss, RegistryChange, RegistryFilter, Status,
 };
-use mcp_transport::{Endpoint, HttpEndpoint};
 use proptest::prelude::*;
 
-const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
-
-struct Core {
-    registry: Registry,
-    journal: Arc<Journal>,
-    now: Timestamp,
-}
-
-impl Core {
-    fn new(servers: &[&str], adjust: impl FnOnce(&mut Policy)) -> Self {
-        let mut policy = Policy::default();
-        adjust(&mut policy);
-        let journal = Arc::new(Journal::new(&policy));
-        let mut registry = Registry::new(Arc::new(policy), journal.clone());
-        for name in servers {
-            registry.register(START, definition(name)).unwrap();
-        }
-        Self { registry, journal, now: START }
-    }
-
-    fn advance(&mut self, seconds: u64) {
-        self.now = self.now + Duration::from_secs(seconds);
-    }
-
-    fn record(&self, name: &str) -> Arc<ServerRecord> {
-        self.registry.get(name).unwrap().clone()
-    }
-
-    fn key(&self, name: &str) -> ServerKey {
-        self.record(name).key()
-    }
-
-    fn fail(&mut self, name: &str) {
-        let failure = Failure::new(ErrorCategory::HealthCheck, "timeout");
-        self.registry.record_failure(self.now, &self.key(name), failure, None, false);
-    }
-
-    fn succeed(&mut self, name: &str) {
-        self.registry.record_success(self.now, &self.key(name), None);
-    }
-
-    fn choose(&self, preferred: &[&str]) -> Option<String> {
-        let preferred: Vec<_> = preferred.iter().map(ToString::to_string).collect();
-        self.registry.table().choose(&preferred).map(|record| record.name().to_string())
-    }
-
-    fn transitions(&self) -> Vec<(Status, Status)> {
-        let events = self.journal.connection_events(&ConnectionFilter::default());
-        events.into_iter().map(|event| (event.from_status, event.to_status)).collect()
-    }
-}
-
-fn definition(name: &str) -> Definition {
-    let url = format!("https://{name}.example/mcp").parse().unwrap();
-    Definition::new(name.parse().unwrap(), Endpoint::Http(HttpEndpoint::new(url)))
-}
+use crate::support::{Core, START, definition};
 
 #[test]
 fn a1_a2_failures_climb_and_a_success_clears() {

@@ -14,7 +14,9 @@ mod ops;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_registry::{Clock, CorrelationId, Due, Journal, Policy, Registry, ServerKey, StartLimit, Timestamp};
+use mcp_registry::{
+    Clock, CorrelationId, Due, Journal, Policy, Registry, ServerKey, StartLimit, Subscription, Timestamp,
+};
 
 use super::{Broken, Run};
 use crate::{Dice, ManualClock};
@@ -47,6 +49,10 @@ struct World {
     policy: Arc<Policy>,
     journal: Arc<Journal>,
     registry: Registry,
+    /// Somebody who is told of events as they happen, in some runs.
+    observer: Option<Subscription>,
+    /// The number of the latest event the observer saw.
+    observed: u64,
     model: Model,
     /// Registrations that were replaced or removed: results for them come too late.
     retired: Vec<ServerKey>,
@@ -68,6 +74,8 @@ impl World {
             dice: dice.fork(),
             clock: ManualClock::new(),
             registry: Registry::new(policy.clone(), journal.clone()),
+            observer: dice.chance(20).then(|| journal.subscribe()),
+            observed: 0,
             model: Model::new(policy.clone(), ManualClock::START),
             policy,
             journal,
@@ -98,7 +106,7 @@ impl World {
         }
         let keys: Vec<_> = self.model.servers.values().map(|server| server.key.clone()).collect();
         let instants = self.model.servers.values().flat_map(model::Server::instants);
-        let ahead = instants.map(|at| at.since(now)).filter(|ahead| *ahead < Duration::from_secs(1 << 28));
+        let ahead = instants.map(|at| at.since(now)).filter(|ahead| *ahead < ops::LONGEST_STEP);
         self.mix.next(&self.dice, &keys, &ahead.collect::<Vec<_>>())
     }
 
@@ -107,10 +115,10 @@ impl World {
         self.steps += 1;
         let late = op.key().is_some_and(|key| self.model.current(key).is_none());
         self.doing = format!("{op:?}");
-        if let Op::Call(call) = op {
-            self.call(call)?;
-        } else {
-            self.perform(op)?;
+        match op {
+            Op::Call(call) => self.call(call)?,
+            Op::Directed(key, call) => self.directed(&key, call)?,
+            op => self.perform(op)?,
         }
         self.compare().map_err(|fault| match late {
             true => Fault { invariant: "a result for an older registration changes nothing", ..fault },
@@ -163,6 +171,7 @@ impl World {
             Op::ConnectExhausted { key, failure, attempts, unit } => {
                 registry.connect_exhausted(now, &key, failure.clone(), attempts, unit);
                 model.connect_exhausted(&key, failure, attempts, unit);
+                checks::connect_wait(&self.policy, attempts, unit)?;
             }
             Op::ReconnectFailed(key, unit) => {
                 registry.reconnect_failed(now, &key, unit);
@@ -231,7 +240,7 @@ impl World {
                 self.select(&selection)?;
                 self.filters()?;
             }
-            Op::Call(_) => {}
+            Op::Call(_) | Op::Directed(..) => {}
         }
         Ok(())
     }

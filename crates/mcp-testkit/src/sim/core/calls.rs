@@ -1,90 +1,145 @@
-//! A routed call, driven as the manager drives one, with other operations in between.
+//! Calls, driven as the manager drives them, with other operations in between.
 
 use std::sync::Arc;
 
-use mcp_protocol::Method;
 use mcp_registry::{
-    AmbiguousFailover, Attempt, CallFailure, CallSafety, Candidates, CorrelationId, ErrorCategory, Failure,
-    FailureCode, Gate, InvocationEvent, InvocationFilter, Phase, Plan, ResetRetryOn, RpcErrorPolicy,
-    ServerKey, ServerName, ServerRecord, Stage, Verdict,
+    AmbiguousFailover, Attempt, CallFailure, CallRetry, CallSafety, Candidates, Choice, CorrelationId,
+    Ending, ErrorCategory, Failure, FailureCode, Gate, InvocationEvent, InvocationFilter, Outcome, Part,
+    Phase, Plan, ResetRetryOn, RpcErrorPolicy, ServerKey, ServerName, ServerRecord, Skip, Stage, Story,
+    Verdict,
 };
 use mcp_transport::Delivery;
 
 use super::World;
-use super::checks::{Check, Fault, holds, same};
-use super::model::Model;
+use super::checks::{Check, Fault, holds, newest, same};
+use super::model::{self, Model};
 use super::ops::{self, Call, Op};
-use crate::assert::{Ending, Shape};
+use crate::assert::{self, Shape};
 
 /// JSON-RPC codes that are the caller's fault (contract §4.5).
 const CALLERS_FAULT: [i64; 8] = [-32700, -32600, -32601, -32602, -32020, -32021, -32022, -32002];
 
 const FAILOVER: &str = "failover follows the policy (contract §2.5, §4.2)";
 const CANDIDATES: &str = "candidates are those of the start of the call (contract §4.1)";
+const RETRY: &str = "directed calls are repeated by the policy (contract §2.4)";
 
-/// What one call went through.
+/// One call under way.
 struct Under {
     id: CorrelationId,
     call: Call,
+    directed: bool,
+    choice: Arc<Choice>,
+    story: Arc<Story>,
+    /// Every server at the start, with the reason if it is no candidate.
+    considered: Vec<(ServerKey, Option<Skip>)>,
+    /// How the call ends if nobody can be tried.
+    nobody: FailureCode,
     /// What the trace must hold.
     attempts: Vec<Attempt>,
     callers_fault: bool,
     stopped: bool,
 }
 
+/// How a call ended.
+enum End {
+    Served(ServerName),
+    Interrupted(FailureCode),
+    Exhausted,
+}
+
 impl World {
-    pub(super) fn call(&mut self, call: Call) -> Check {
+    fn begin(&mut self, call: Call, directed: bool) -> (Under, Plan) {
         self.calls += 1;
         let id: CorrelationId = format!("call {}", self.calls).into();
-        let mut plan = Plan::new(self.policy.clone(), id.clone(), call.method.clone());
-        let expected = self.model.candidates(&call.selection);
+        let plan = Plan::new(self.policy.clone(), id.clone(), call.method.clone());
         let nobody = match call.selection.tool {
             Some(_) if self.model.offered_nowhere(&call.selection) => FailureCode::NoServerOffersTool,
             _ => FailureCode::NoCandidates,
         };
-        let table = self.registry.table().clone();
-        let mut candidates = Candidates::new(table, call.selection.clone(), self.model.now);
-        let mut under = Under { id, call, attempts: Vec::new(), callers_fault: true, stopped: false };
-        let mut interrupted = None;
-        let mut tried = Vec::new();
-        let mut served = false;
-        while let Some(candidate) = candidates.next() {
-            same(
-                CANDIDATES,
-                "the next one",
-                &Some(&candidate.key()),
-                &expected.get(tried.len()).as_ref().copied(),
-            )?;
-            tried.push(candidate.key());
-            if self.dice.chance(3) {
-                interrupted =
-                    Some(*self.dice.pick(&[FailureCode::DeadlineExceeded, FailureCode::ShuttingDown]));
-                break;
+        let (table, selection) = (self.registry.table().clone(), call.selection.clone());
+        let choice = Arc::new(Choice { table, selection, at: self.model.now });
+        let story = Arc::new(Story::new(id.clone(), call.method.clone(), choice.clone(), directed));
+        self.journal.story(story.clone());
+        let considered = self.model.considered(&call.selection);
+        let under = Under {
+            id,
+            call,
+            directed,
+            choice,
+            story,
+            considered,
+            nobody,
+            attempts: Vec::new(),
+            callers_fault: true,
+            stopped: false,
+        };
+        (under, plan)
+    }
+
+    /// A routed call.
+    pub(super) fn call(&mut self, call: Call) -> Check {
+        let (mut under, mut plan) = self.begin(call, false);
+        let fit = under.considered.iter().filter(|(_, skip)| skip.is_none());
+        let mut expected = fit.map(|(key, _)| key.clone()).collect::<Vec<_>>().into_iter();
+        for candidate in Candidates::of(under.choice.clone()) {
+            same(CANDIDATES, "the next one", &Some(candidate.key()), &expected.next())?;
+            if !under.attempts.is_empty() && self.dice.chance(3) {
+                let code = *self.dice.pick(&[FailureCode::DeadlineExceeded, FailureCode::ShuttingDown]);
+                return self.finish(plan, &under, &End::Interrupted(code));
             }
             self.meanwhile()?;
-            let Some(record) = self.make_ready(&candidate, &candidates, &mut plan, &mut under)? else {
-                continue;
+            let Some(record) = self.make_ready(&candidate, &mut plan, &mut under)? else { continue };
+            self.meanwhile()?;
+            let Some((failed, verdict)) = self.attempt(&record, None, &mut plan, &mut under)? else {
+                return self.finish(plan, &under, &End::Served(record.name().clone()));
             };
-            self.meanwhile()?;
-            if self.attempt(&record, &mut plan, &mut under)? {
-                served = true;
-                break;
-            }
+            self.settle(&record, failed, verdict, &under)?;
             if under.stopped {
-                break;
+                return self.finish(plan, &under, &End::Exhausted);
             }
         }
-        if !served && interrupted.is_none() && !under.stopped {
-            same(CANDIDATES, "their number", &tried.len(), &expected.len())?;
+        same(CANDIDATES, "the next one", &None, &expected.next())?;
+        self.finish(plan, &under, &End::Exhausted)
+    }
+
+    /// A directed call: attempt after attempt on one server.
+    pub(super) fn directed(&mut self, key: &ServerKey, call: Call) -> Check {
+        let Some(server) =
+            self.registry.get(key.name.as_str()).filter(|record| record.key() == *key).cloned()
+        else {
+            return Ok(());
+        };
+        let (mut under, mut plan) = self.begin(call, true);
+        let Some(record) = self.make_ready(&server, &mut plan, &mut under)? else {
+            return self.finish(plan, &under, &End::Interrupted(FailureCode::AllCandidatesFailed));
+        };
+        let retry = CallRetry::of(&self.policy, &record.definition);
+        for number in 1.. {
+            plan.number(number);
+            let Some((failed, verdict)) = self.attempt(&record, Some(number), &mut plan, &mut under)? else {
+                return self.finish(plan, &under, &End::Served(record.name().clone()));
+            };
+            let wait = retry.wait(number, &failed);
+            let expected = model::call_wait(&self.policy, &record.definition, number, &failed);
+            same(RETRY, format_args!("the wait after attempt {number}"), &wait, &expected)?;
+            let Some(wait) = wait.filter(|_| verdict.go_on) else {
+                self.settle(&record, failed, verdict, &under)?;
+                break;
+            };
+            if verdict.blame_server {
+                self.step(Op::AttemptFailed(record.key()))?;
+            }
+            self.step(Op::Advance(wait.min(ops::LONGEST_STEP)))?;
+            self.meanwhile()?;
         }
-        self.finish(plan, &candidates, under, served, interrupted, nobody)
+        self.finish(plan, &under, &End::Exhausted)
     }
 
     /// Other operations, while the call waits.
     fn meanwhile(&mut self) -> Check {
         while self.dice.chance(30) {
             let op = self.draw();
-            if !matches!(op, Op::Call(_)) {
+            if !matches!(op, Op::Call(_) | Op::Directed(..)) {
                 let doing = std::mem::take(&mut self.doing);
                 self.step(op)?;
                 self.doing = doing;
@@ -97,14 +152,13 @@ impl World {
     fn make_ready(
         &mut self,
         candidate: &ServerRecord,
-        candidates: &Candidates,
         plan: &mut Plan,
         under: &mut Under,
     ) -> Result<Option<Arc<ServerRecord>>, Fault> {
         let name = candidate.name();
-        self.phase(under, name, Phase::InitializeStart, None);
+        self.phase(under, name, Phase::InitializeStart, None, None);
         let found = self.registry.get(name.as_str()).cloned().filter(|record| {
-            record.generation == candidate.generation || candidates.choice().reason_to_skip(record).is_none()
+            record.generation == candidate.generation || under.choice.reason_to_skip(record).is_none()
         });
         let duration = ops::short(&self.dice);
         let failure = match &found {
@@ -125,12 +179,12 @@ impl World {
         });
         match failure {
             None => {
-                self.phase(under, name, Phase::InitializeSuccess, None);
+                self.phase(under, name, Phase::InitializeSuccess, None, None);
                 plan.initialized(name, duration);
                 Ok(found)
             }
             Some(failure) => {
-                self.phase(under, name, Phase::InitializeFailure, Some(failure.clone()));
+                self.phase(under, name, Phase::InitializeFailure, None, Some(failure.clone()));
                 under.callers_fault = false;
                 plan.not_initialized(name, failure, duration);
                 Ok(None)
@@ -153,10 +207,16 @@ impl World {
         Ok(Some(failure))
     }
 
-    /// The invoke stage; true if the call was answered.
-    fn attempt(&mut self, record: &ServerRecord, plan: &mut Plan, under: &mut Under) -> Result<bool, Fault> {
+    /// The invoke stage; `None` if the call was answered.
+    fn attempt(
+        &mut self,
+        record: &ServerRecord,
+        number: Option<u32>,
+        plan: &mut Plan,
+        under: &mut Under,
+    ) -> Result<Option<(CallFailure, Verdict)>, Fault> {
         let (name, key) = (record.name(), record.key());
-        self.phase(under, name, Phase::InvokeStart, None);
+        self.phase(under, name, Phase::InvokeStart, number, None);
         self.meanwhile()?;
         let duration = ops::short(&self.dice);
         let attempt = Attempt {
@@ -165,22 +225,19 @@ impl World {
             failure: None,
             delivery: None,
             duration,
-            attempt: None,
+            attempt: number,
         };
         if self.dice.chance(35) {
-            self.phase(under, name, Phase::InvokeSuccess, None);
+            self.phase(under, name, Phase::InvokeSuccess, number, None);
             under.attempts.push(attempt);
             plan.succeeded(name, duration);
             self.served(&key, under)?;
-            return Ok(true);
+            return Ok(None);
         }
         let failed = ops::call_failure(&self.dice);
-        self.phase(under, name, Phase::InvokeFailure, Some(failed.failure.clone()));
-        under.attempts.push(Attempt {
-            failure: Some(failed.failure.clone()),
-            delivery: Some(failed.delivery),
-            ..attempt
-        });
+        self.phase(under, name, Phase::InvokeFailure, number, Some(failed.failure.clone()));
+        let (failure, delivery) = (Some(failed.failure.clone()), Some(failed.delivery));
+        under.attempts.push(Attempt { failure, delivery, ..attempt });
         let Call { method, idempotent, selection } = &under.call;
         let tool = selection.tool.as_deref();
         let safety = CallSafety::of(method, *idempotent, tool, record);
@@ -192,12 +249,23 @@ impl World {
         let verdict = plan.failed(name, failed.clone(), safety, duration);
         same(FAILOVER, "the verdict", &verdict, &expected)?;
         under.callers_fault &= !expected.blame_server;
-        under.stopped = !expected.go_on;
-        if verdict.blame_server {
-            let (failure, lost) = (failed.failure, self.dice.chance(50));
-            self.step(Op::Failure { key, failure, cause: Some(under.id.clone()), lost })?;
+        under.stopped |= !expected.go_on;
+        Ok(Some((failed, verdict)))
+    }
+
+    /// Records the outcome of a failed attempt that is the last one on its server.
+    fn settle(
+        &mut self,
+        record: &ServerRecord,
+        failed: CallFailure,
+        verdict: Verdict,
+        under: &Under,
+    ) -> Check {
+        if !verdict.blame_server {
+            return Ok(());
         }
-        Ok(false)
+        let (key, cause, lost) = (record.key(), Some(under.id.clone()), self.dice.chance(50));
+        self.step(Op::Failure { key, failure: failed.failure, cause, lost })
     }
 
     /// Whether a record is still the current one, so that the model can be asked about it.
@@ -240,78 +308,133 @@ impl World {
     }
 
     /// The end of the call, and what it left behind.
-    fn finish(
-        &mut self,
-        plan: Plan,
-        candidates: &Candidates,
-        under: Under,
-        served: bool,
-        interrupted: Option<FailureCode>,
-        nobody: FailureCode,
-    ) -> Check {
-        let shape = self.shape(&under)?;
-        if served {
-            same(FAILOVER, "the trace", &plan.into_attempts(), &under.attempts)?;
-            return same(FAILOVER, "the events", &shape, &Some(Ending::Success).filter(|_| shape.is_some()));
-        }
-        let expected = match interrupted {
-            Some(code) => code,
-            None if under.attempts.is_empty() => nobody,
-            None if under.stopped => FailureCode::AmbiguousNotRetried,
-            None if under.callers_fault => FailureCode::CallerError,
-            None => FailureCode::AllCandidatesFailed,
+    fn finish(&mut self, plan: Plan, under: &Under, end: &End) -> Check {
+        let expected = match end {
+            End::Served(_) => None,
+            End::Interrupted(code) => Some(*code),
+            End::Exhausted if under.attempts.is_empty() => Some(under.nobody),
+            End::Exhausted if under.stopped => Some(FailureCode::AmbiguousNotRetried),
+            End::Exhausted if under.callers_fault => Some(FailureCode::CallerError),
+            End::Exhausted => Some(FailureCode::AllCandidatesFailed),
         };
-        let error = match interrupted {
-            Some(code) => plan.end(code),
-            None => plan.exhausted(candidates.choice()),
+        let (ending, outcome) = match end {
+            End::Served(server) => {
+                same(FAILOVER, "the trace", &plan.into_attempts(), &under.attempts)?;
+                (assert::Ending::Success, Outcome::Served(server.clone()))
+            }
+            End::Interrupted(_) | End::Exhausted => {
+                let error = match end {
+                    End::Interrupted(code) => plan.end(*code),
+                    _ => plan.exhausted(&under.choice),
+                };
+                same(FAILOVER, "the code", &Some(error.code), &expected)?;
+                same(FAILOVER, "the method", &error.method, &under.call.method)?;
+                same(FAILOVER, "the request id", &error.request_id, &under.id)?;
+                same(FAILOVER, "the trace", &error.attempts, &under.attempts)?;
+                named_in_turn(&error.message, error.code, &under.attempts)?;
+                let untried = under.attempts.is_empty();
+                let ending = if untried { assert::Ending::Untried } else { assert::Ending::Failure };
+                (ending, Outcome::Failed(error.code))
+            }
         };
-        same(FAILOVER, "the code", &error.code, &expected)?;
-        same(FAILOVER, "the method", &error.method, &under.call.method)?;
-        same(FAILOVER, "the trace", &error.attempts, &under.attempts)?;
-        let mut rest = error.message.as_str();
-        let failures = under.attempts.iter().filter_map(|attempt| Some((attempt, attempt.failure.as_ref()?)));
-        for (attempt, failure) in failures.filter(|_| expected != FailureCode::ShuttingDown) {
-            let part = format!("{}: {}: {}", attempt.server, attempt.stage.as_str(), failure.text);
-            let at = rest.find(&part);
-            holds(FAILOVER, at.is_some(), || {
-                format!("{:?} does not name {part:?} in its turn", error.message)
-            })?;
-            rest = &rest[at.map_or(0, |at| at + part.len())..];
+        under.story.end(self.model.now, outcome.clone());
+        under.story.end(self.model.now, Outcome::Abandoned);
+        if self.model.phases.len() <= self.policy.max_invocation_events {
+            same(FAILOVER, "the events", &self.shape(under)?, &ending)?;
         }
-        let ended = if under.attempts.is_empty() { Ending::Untried } else { Ending::Failure };
-        same(FAILOVER, "the events", &shape, &Some(ended).filter(|_| shape.is_some()))
+        self.explain(under, outcome)
     }
 
-    /// What the events of the call say; `None` if some are forgotten already.
-    fn shape(&self, under: &Under) -> Result<Option<Ending>, Fault> {
-        if self.model.phases.len() > self.policy.max_invocation_events {
-            return Ok(None);
-        }
+    /// What the events of the call say.
+    fn shape(&self, under: &Under) -> Result<assert::Ending, Fault> {
         let filter = InvocationFilter { request_id: Some(&under.id), ..InvocationFilter::default() };
-        let events = self.journal.invocation_events(&filter);
-        let ending = Shape::ROUTED.ending(&events);
-        ending
-            .map(Some)
+        let shape = if under.directed { Shape { attempts: 10 } } else { Shape::ROUTED };
+        shape
+            .ending(&self.journal.invocation_events(&filter))
             .map_err(|illegal| Fault::new("phases are legal (contract §5.2)", illegal.to_string()))
     }
 
+    /// The story of the call can be told, as far as its events are retained.
+    fn explain(&self, under: &Under, outcome: Outcome) -> Check {
+        const STORY: &str = "an invocation can be explained from what is retained";
+        let Some(told) = self.journal.explain(&under.id) else {
+            return Err(Fault::new(STORY, format!("{} is forgotten at once", under.id)));
+        };
+        let code = match &outcome {
+            Outcome::Failed(code) => Some(*code),
+            Outcome::Served(_) | Outcome::Abandoned => None,
+        };
+        same(STORY, "the ending", &told.story.ending(), &Some(&Ending { at: self.model.now, outcome }))?;
+        let retained = newest(&self.model.phases, self.policy.max_invocation_events);
+        let mut steps: Vec<_> = retained.iter().filter(|step| step.request_id == under.id).cloned().collect();
+        let retained = newest(&self.model.transitions, self.policy.max_connection_events);
+        let caused = |id: &Option<CorrelationId>| id.as_ref() == Some(&under.id);
+        let transitions = retained.iter().filter(|event| caused(&event.correlation_id)).count();
+        same(STORY, "the number of transitions", &told.transitions.len(), &transitions)?;
+
+        let part = |key: &ServerKey, skip: Option<Skip>| match skip {
+            _ if steps.iter().any(|step| step.server == key.name) => Part::Tried,
+            Some(_) if under.directed && under.call.selection.preferred == [key.name.as_str()] => {
+                Part::NotTried
+            }
+            Some(_) if under.directed => Part::Skipped(Skip::NotPreferred),
+            Some(skip) => Part::Skipped(skip),
+            None => Part::NotTried,
+        };
+        let mut parts: Vec<_> =
+            under.considered.iter().map(|(key, skip)| (key.clone(), part(key, *skip))).collect();
+        parts.sort_by_key(|(_, part)| matches!(part, Part::Skipped(_)));
+        let found: Vec<_> =
+            told.considered().into_iter().map(|each| (each.server.key(), each.part)).collect();
+        same(STORY, "what was considered", &found, &parts)?;
+
+        let all = self.model.phases.iter().filter(|step| step.request_id == under.id).count();
+        let unknowable = steps.is_empty() && code == Some(FailureCode::ShuttingDown);
+        let truncated = told.is_truncated() == (steps.len() < all) || unknowable;
+        holds(STORY, truncated, || format!("{} of {all} steps, but: {}", steps.len(), told.is_truncated()))?;
+        let nobody = matches!(code, Some(FailureCode::NoCandidates | FailureCode::NoServerOffersTool));
+        same(STORY, "whether it says why nobody was asked", &told.reason_for_nobody().is_some(), &nobody)?;
+        for (step, told) in steps.iter_mut().zip(&told.steps) {
+            step.seq = told.seq;
+        }
+        same(STORY, "its steps", &told.steps, &steps)
+    }
+
     /// A step of the call, in the journal and in the model.
-    fn phase(&mut self, under: &Under, server: &ServerName, phase: Phase, failure: Option<Failure>) {
-        let method: &Method = &under.call.method;
-        let now = self.model.now;
+    fn phase(
+        &mut self,
+        under: &Under,
+        server: &ServerName,
+        phase: Phase,
+        attempt: Option<u32>,
+        failure: Option<Failure>,
+    ) {
         let event = InvocationEvent {
             seq: 0,
-            timestamp: now,
+            timestamp: self.model.now,
             server: server.clone(),
-            method: method.clone(),
+            method: under.call.method.clone(),
             request_id: under.id.clone(),
             phase,
             failure,
             duration: None,
             delivery: None,
-            attempt: None,
+            attempt,
         };
         self.journal.invocation(event.clone());
         self.model.phases.push(event);
     }
+}
+
+/// A message names what failed, in the order in which it failed.
+fn named_in_turn(message: &str, code: FailureCode, attempts: &[Attempt]) -> Check {
+    let mut rest = message;
+    let failures = attempts.iter().filter_map(|attempt| Some((attempt, attempt.failure.as_ref()?)));
+    for (attempt, failure) in failures.filter(|_| code != FailureCode::ShuttingDown) {
+        let part = format!("{}: {}: {}", attempt.server, attempt.stage.as_str(), failure.text);
+        let at = rest.find(&part);
+        holds(FAILOVER, at.is_some(), || format!("{message:?} does not name {part:?} in its turn"))?;
+        rest = &rest[at.map_or(0, |at| at + part.len())..];
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use mcp_registry::{
     Candidates, ConnectionEvent, ConnectionFilter, ConnectionState, Gate, HealthView, InvocationEvent,
     InvocationFilter, Policy, RegistryChange, RegistryEvent, RegistryFilter, Selection, ServerKey,
@@ -97,6 +98,7 @@ impl World {
         )?;
         let deadline = (self.registry.next_deadline(), self.model.next_deadline());
         same("the next deadline is when something is due", "it", &deadline.0, &deadline.1)?;
+        self.observe()?;
         self.events()
     }
 
@@ -130,6 +132,18 @@ impl World {
         same(ROUTES, "the choice", &chosen, &model.choose(&selection.preferred))
     }
 
+    /// Observers are told every event at once.
+    fn observe(&mut self) -> Check {
+        const OBSERVERS: &str = "observers are told every event, in order (contract §5.3)";
+        let Some(observer) = &mut self.observer else { return Ok(()) };
+        while let Some(Some(event)) = observer.next().now_or_never() {
+            self.observed += 1;
+            same(OBSERVERS, "the next number", &event.seq(), &self.observed)?;
+        }
+        same(OBSERVERS, "the number of events", &self.observed, &self.model.events())?;
+        same(OBSERVERS, "the number of events lost", &observer.dropped(), &0)
+    }
+
     /// The retained events are the newest ones of the model, in one order over all streams.
     fn events(&self) -> Check {
         let (journal, model, policy) = (&self.journal, &self.model, &self.policy);
@@ -144,12 +158,10 @@ impl World {
         retained("registry events", &changes, &model.changes, policy.max_registry_events)?;
         retained("invocation events", &phases, &model.phases, policy.max_invocation_events)?;
         numbers.sort_unstable();
-        let total = model.transitions.len() + model.changes.len() + model.phases.len();
+        let total = model.events();
         let distinct = numbers.windows(2).all(|pair| pair[0] < pair[1]);
         let newest = numbers.last().copied().unwrap_or(0);
-        holds(EVENTS, distinct && newest == total as u64, || {
-            format!("{total} events are numbered {numbers:?}")
-        })
+        holds(EVENTS, distinct && newest == total, || format!("{total} events are numbered {numbers:?}"))
     }
 
     /// Filters give what a person would pick from the whole list by hand (contract §5.5).
@@ -172,7 +184,7 @@ impl World {
             FILTERS,
             "status transitions",
             &self.journal.connection_events(&filter),
-            &newest(expected, limit),
+            &limited(expected, limit),
         )?;
 
         let filter = InvocationFilter { server, method, request_id: id, limit };
@@ -186,13 +198,13 @@ impl World {
             FILTERS,
             "invocation events",
             &self.journal.invocation_events(&filter),
-            &newest(expected, limit),
+            &limited(expected, limit),
         )?;
 
         let filter = RegistryFilter { server, kind, limit };
         let mut expected = self.journal.registry_events(&RegistryFilter::default());
         expected.retain(|event| is(server, event.server.as_str()) && is(kind, event.change.as_str()));
-        same(FILTERS, "registry events", &self.journal.registry_events(&filter), &newest(expected, limit))
+        same(FILTERS, "registry events", &self.journal.registry_events(&filter), &limited(expected, limit))
     }
 
     /// Read as a story from the first event to the last, the events explain the state of every server
@@ -331,6 +343,17 @@ impl Windows {
     }
 }
 
+/// `min(base · 2^(k−1), max)`, lengthened by no more than the jitter (contract §2.6).
+pub(super) fn connect_wait(policy: &Policy, attempts: u32, unit: f64) -> Check {
+    let wait = policy.connect_wait(attempts, unit).as_nanos();
+    let doubled = policy.connect_base_delay.as_nanos() << (attempts - 1).min(64);
+    let least = doubled.min(policy.connect_max_delay.as_nanos());
+    let most = if policy.connect_jitter_ratio > 0.0 { 2 * least } else { least };
+    holds("connect waits double up to their cap (contract §2.6)", (least..=most).contains(&wait), || {
+        format!("{wait} ns after {attempts} attempts, expected {least} to {most}")
+    })
+}
+
 /// The longest window there can be: time itself ends.
 fn at_most(policy: &Policy, now: Timestamp) -> Duration {
     Timestamp::from_micros(i64::MAX).since(now).min(policy.max_backoff)
@@ -359,7 +382,7 @@ numbered!(ConnectionEvent, InvocationEvent, RegistryEvent);
 
 /// A ring holds the newest events, as many as fit, oldest first.
 fn retained<E: Numbered>(stream: &str, found: &[E], expected: &[E], capacity: usize) -> Check {
-    let expected = &expected[expected.len().saturating_sub(capacity.max(1))..];
+    let expected = newest(expected, capacity);
     same(EVENTS, format_args!("the number of {stream}"), &found.len(), &expected.len())?;
     for (found, expected) in found.iter().zip(expected) {
         same(EVENTS, format_args!("one of the {stream}"), &found.without_number(), expected)?;
@@ -368,8 +391,13 @@ fn retained<E: Numbered>(stream: &str, found: &[E], expected: &[E], capacity: us
     holds(EVENTS, grows, || format!("numbers of {stream} do not grow"))
 }
 
+/// What a ring of that capacity holds of all events.
+pub(super) fn newest<E>(events: &[E], capacity: usize) -> &[E] {
+    &events[events.len().saturating_sub(capacity.max(1))..]
+}
+
 /// The last so many, in their order.
-fn newest<E>(mut events: Vec<E>, limit: Option<usize>) -> Vec<E> {
+fn limited<E>(mut events: Vec<E>, limit: Option<usize>) -> Vec<E> {
     let keep = limit.unwrap_or(events.len()).min(events.len());
     events.split_off(events.len() - keep)
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use mcp_protocol::{Era, Method};
 use mcp_registry::{
-    CallSafety, CapabilitySnapshot, ConnectionEvent, ConnectionState, CorrelationId, Definition, Due,
-    ErrorCategory, Failure, Gate, Handshake, InvocationEvent, KnownTools, Loss, Policy, RegistryChange,
+    CallFailure, CallSafety, CapabilitySnapshot, ConnectionEvent, ConnectionState, CorrelationId, Definition,
+    Due, ErrorCategory, Failure, Gate, Handshake, InvocationEvent, KnownTools, Loss, Policy, RegistryChange,
     RegistryEvent, Selection, ServerKey, ServerName, Skip, Status, Timestamp, ToolHints,
 };
 
@@ -235,6 +235,11 @@ impl Model {
             changes: Vec::new(),
             phases: Vec::new(),
         }
+    }
+
+    /// How many events there were.
+    pub(super) fn events(&self) -> u64 {
+        (self.transitions.len() + self.changes.len() + self.phases.len()) as u64
     }
 
     /// The registration a key means, unless it was replaced or removed.
@@ -473,6 +478,18 @@ impl Model {
         fit.into_iter().map(|server| server.key.clone()).collect()
     }
 
+    /// Every server with its part in a choice: candidates in their order, then the others with the reason.
+    pub(super) fn considered(&self, selection: &Selection) -> Vec<(ServerKey, Option<Skip>)> {
+        let candidates = self.candidates(selection);
+        let others = self.servers.values().filter(|server| !candidates.contains(&server.key));
+        let others: Vec<_> = others
+            .map(|server| {
+                (server.key.clone(), Some(self.skip(server, selection).unwrap_or(Skip::NotPreferred)))
+            })
+            .collect();
+        candidates.into_iter().map(|key| (key, None)).chain(others).collect()
+    }
+
     pub(super) fn choose(&self, preferred: &[String]) -> Option<ServerKey> {
         let base = self.base(preferred, false);
         let mut fit: Vec<_> =
@@ -567,6 +584,28 @@ pub(super) fn window(policy: &Policy, failures: u32) -> u128 {
     // The registry stops doubling after 136 years.
     let doubled = (1u128 << (failures - 1).min(64)).min(u32::MAX.into());
     (doubled * 1_000_000).min(policy.max_backoff.as_micros())
+}
+
+/// How long a directed call waits after its `attempt`-th attempt failed; `None` if that was the last one
+/// (contract §2.4).
+pub(super) fn call_wait(
+    policy: &Policy,
+    definition: &Definition,
+    attempt: u32,
+    failed: &CallFailure,
+) -> Option<Duration> {
+    let attempts = definition.max_retries.map_or(policy.call_attempts, |more| more.saturating_add(1));
+    if attempt >= attempts.clamp(1, 10) || !failed.transient {
+        return None;
+    }
+    if let Some(asked) = failed.retry_after {
+        return Some(asked.min(policy.call_wait_max.saturating_mul(6)));
+    }
+    let (first, least) = match definition.retry_delay {
+        Some(delay) => (delay, Duration::ZERO),
+        None => (policy.call_wait_multiplier, policy.call_wait_min),
+    };
+    Some(first.saturating_mul(1 << (attempt - 1)).max(least).min(policy.call_wait_max))
 }
 
 /// An instant, at the latest the last one there is.

@@ -61,6 +61,7 @@ pub(super) enum Op {
     Start,
     Select(Selection),
     Call(Call),
+    Directed(ServerKey, Call),
 }
 
 /// One routed call; how its attempts end is drawn on the way.
@@ -97,7 +98,8 @@ impl Op {
             | Self::Due
             | Self::Start
             | Self::Select(_)
-            | Self::Call(_) => None,
+            | Self::Call(_)
+            | Self::Directed(..) => None,
         }
     }
 }
@@ -131,11 +133,12 @@ enum Kind {
     Start,
     Select,
     Call,
+    Directed,
 }
 
 impl Mix {
     pub(super) fn draw(dice: &Dice) -> Self {
-        const KINDS: [(Kind, u64); 19] = [
+        const KINDS: [(Kind, u64); 20] = [
             (Kind::Advance, 6),
             (Kind::Register, 1),
             (Kind::Unregister, 1),
@@ -155,6 +158,7 @@ impl Mix {
             (Kind::Start, 2),
             (Kind::Select, 3),
             (Kind::Call, 5),
+            (Kind::Directed, 2),
         ];
         let mut kinds = Vec::new();
         for (kind, usual) in KINDS {
@@ -222,17 +226,12 @@ impl Mix {
             Kind::Due => Op::Due,
             Kind::Start => Op::Start,
             Kind::Select => Op::Select(selection(dice)),
-            Kind::Call => {
-                let mut selection = selection(dice);
-                let method = if dice.chance(70) { Method::ToolsCall } else { Method::ResourcesRead };
-                if method == Method::ResourcesRead {
-                    selection.tool = None;
-                }
-                Op::Call(Call {
-                    method,
-                    idempotent: *dice.pick(&[None, None, Some(true), Some(false)]),
-                    selection,
-                })
+            Kind::Call => Op::Call(call(dice, selection(dice))),
+            Kind::Directed => {
+                let key = key();
+                let preferred = vec![key.name.to_string()];
+                let only = Selection { preferred, preferred_only: true, tool: Some("t".into()), group: None };
+                Op::Directed(key, Call { method: Method::ToolsCall, ..call(dice, only) })
             }
         }
     }
@@ -241,6 +240,8 @@ impl Mix {
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Time passes in steps of up to eight years, so that a run does not reach the end of time.
+pub(super) const LONGEST_STEP: Duration = Duration::from_secs(1 << 28);
 const TICK: Duration = Duration::from_micros(1);
 
 /// A policy with extreme values as likely as usual ones.
@@ -254,6 +255,10 @@ pub(super) fn policy(dice: &Dice) -> Policy {
     policy.max_invocation_events = ring(dice);
     policy.max_registry_events = ring(dice);
     policy.max_servers = *dice.pick(&[1, 2, 3, 6, 1024]);
+    policy.call_attempts = *dice.pick(&[1, 2, 3, 10]);
+    policy.call_wait_multiplier = *dice.pick(&[Duration::ZERO, SECOND, HOUR]);
+    policy.call_wait_min = *dice.pick(&[Duration::ZERO, SECOND, HOUR]);
+    policy.call_wait_max = *dice.pick(&[Duration::ZERO, 10 * SECOND, YEAR]);
     policy.connect_base_delay = *dice.pick(&[Duration::ZERO, TICK, SECOND, HOUR]);
     policy.connect_max_delay = *dice.pick(&[Duration::ZERO, SECOND, 60 * SECOND, YEAR]);
     policy.connect_jitter_ratio = *dice.pick(&[0.0, 0.1, 1.0]);
@@ -295,6 +300,9 @@ fn definition(dice: &Dice) -> Definition {
     definition.group = dice.chance(50).then(|| server_name(dice.pick::<&str>(&GROUPS)));
     definition.priority = *dice.pick(&[1, 50, 50, 100]);
     definition.tools = dice.chance(30).then(|| some_tools(dice).map(ToString::to_string).collect());
+    definition.max_retries = *dice.pick(&[None, None, Some(0), Some(2), Some(u32::MAX)]);
+    definition.retry_delay =
+        *dice.pick(&[None, None, Some(Duration::ZERO), Some(SECOND), Some(Duration::MAX)]);
     definition.trust_annotations = dice.chance(50);
     definition
 }
@@ -331,6 +339,14 @@ fn selection(dice: &Dice) -> Selection {
     }
 }
 
+fn call(dice: &Dice, mut selection: Selection) -> Call {
+    let method = if dice.chance(70) { Method::ToolsCall } else { Method::ResourcesRead };
+    if method == Method::ResourcesRead {
+        selection.tool = None;
+    }
+    Call { method, idempotent: *dice.pick(&[None, None, Some(true), Some(false)]), selection }
+}
+
 pub(super) fn failure(dice: &Dice) -> Failure {
     let category = *dice.pick(&[
         ErrorCategory::NetworkTimeout,
@@ -358,7 +374,14 @@ pub(super) fn call_failure(dice: &Dice) -> CallFailure {
         delivery: *dice.pick(&[Delivery::NotSent, Delivery::Rejected, Delivery::Unknown]),
         rpc_code: (is_rpc && dice.chance(90)).then(|| ErrorCode(*dice.pick(&CODES))),
         transient: dice.chance(50),
-        retry_after: None,
+        retry_after: *dice.pick(&[
+            None,
+            None,
+            Some(Duration::ZERO),
+            Some(SECOND),
+            Some(HOUR),
+            Some(Duration::MAX),
+        ]),
     }
 }
 

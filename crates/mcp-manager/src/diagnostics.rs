@@ -1,10 +1,12 @@
 //! Diagnostics of the sessions the manager keeps. Source: contract §3.7.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mcp_client::ClientStats;
-use mcp_registry::{ConnectionState, Status, Timestamp};
+use mcp_registry::{ConnectionState, ServerRecord, Status, Timestamp};
 
+use crate::link::Link;
 use crate::manager::{Inner, Manager, UnknownServer};
 
 /// Whether a session was used lately.
@@ -41,6 +43,20 @@ pub struct SessionState {
     pub last_activity_at: Option<Timestamp>,
     /// Derived from that and the policy.
     pub freshness: Freshness,
+}
+
+/// Why a session could not be looked at or controlled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SessionControlError {
+    /// There is no such server.
+    #[error(transparent)]
+    UnknownServer(#[from] UnknownServer),
+    /// Its transport keeps no session.
+    #[error("the transport of {server:?} offers no session controls")]
+    NotAvailable {
+        /// The server.
+        server: String,
+    },
 }
 
 /// What a connection is doing, for operators.
@@ -114,12 +130,36 @@ impl Manager {
         sums
     }
 
+    /// Whether the connection of a server keeps a session that can be looked at, invalidated and refreshed
+    /// (contract §3.7).
+    #[must_use]
+    pub fn has_session_controls(&self, server: &ServerRecord) -> bool {
+        self.0.connector.session_controls(&server.definition.endpoint)
+    }
+
+    /// Whether that is so for any server, or could be: none is registered.
+    #[must_use]
+    pub fn supports_session_controls(&self) -> bool {
+        let table = self.table();
+        table.servers().is_empty() || table.servers().iter().any(|server| self.has_session_controls(server))
+    }
+
+    /// The link of a server whose session can be controlled.
+    pub(crate) fn controlled_link(&self, name: &str) -> Result<Arc<Link>, SessionControlError> {
+        let link = self.link(name)?;
+        if self.0.connector.session_controls(&link.definition.endpoint) {
+            Ok(link)
+        } else {
+            Err(SessionControlError::NotAvailable { server: name.to_owned() })
+        }
+    }
+
     /// The session of a server.
     ///
     /// # Errors
-    /// [`UnknownServer`].
-    pub fn session_state(&self, name: &str) -> Result<SessionState, UnknownServer> {
-        let link = self.link(name)?;
+    /// [`SessionControlError`].
+    pub fn session_state(&self, name: &str) -> Result<SessionState, SessionControlError> {
+        let link = self.controlled_link(name)?;
         let record = self.server(name)?;
         let session = link.session();
         let active = session.is_some();

@@ -10,6 +10,7 @@ use mcp_registry::{
 };
 use mcp_transport::TransportKind;
 
+use crate::diagnostics::SessionControlError;
 use crate::failure;
 use crate::link::Link;
 use crate::manager::{Inner, Manager, UnknownServer};
@@ -86,9 +87,9 @@ impl Manager {
     /// §3.7).
     ///
     /// # Errors
-    /// [`UnknownServer`].
-    pub async fn invalidate(&self, name: &str) -> Result<bool, UnknownServer> {
-        let link = self.link(name)?;
+    /// [`SessionControlError`].
+    pub async fn invalidate(&self, name: &str) -> Result<bool, SessionControlError> {
+        let link = self.controlled_link(name)?;
         let sessions = link.take();
         self.0.record(|registry, now| registry.disconnected(now, &link.key));
         let any = !sessions.is_empty();
@@ -99,10 +100,10 @@ impl Manager {
     /// Closes a server's session and opens a new one.
     ///
     /// # Errors
-    /// [`UnknownServer`].
-    pub async fn refresh(&self, name: &str) -> Result<Arc<ServerRecord>, UnknownServer> {
+    /// [`SessionControlError`].
+    pub async fn refresh(&self, name: &str) -> Result<Arc<ServerRecord>, SessionControlError> {
         self.invalidate(name).await?;
-        self.initialize(name, true).await
+        Ok(self.initialize(name, true).await?)
     }
 }
 

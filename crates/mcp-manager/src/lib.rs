@@ -26,7 +26,7 @@ mod user;
 
 pub use apply::Applied;
 pub use call::{Invocation, RoutedCall};
-pub use diagnostics::{ConnectionReport, Freshness, SessionState, Statistics};
+pub use diagnostics::{ConnectionReport, Freshness, SessionControlError, SessionState, Statistics};
 pub use directed::{DirectedCall, DirectedError};
 pub use global::{global, shutdown_global};
 pub use health::ServerHealth;

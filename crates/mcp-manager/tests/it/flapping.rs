@@ -1,7 +1,8 @@
 //! Contract §9.7: scripts, toggles, flapping, isolation per server and per method.
 
 use mcp_protocol::Method;
-use mcp_registry::{Gate, InvocationEvent, Phase, Status};
+use mcp_registry::{Gate, Status};
+use mcp_testkit::assert::{assert_subsequence, call_order};
 use mcp_testkit::{Action, Toggle};
 
 use crate::support::{BP, METHODS, PB, World, at, spell, word};
@@ -146,26 +147,7 @@ async fn f6_what_the_servers_see_follows_the_phases() {
         .collect();
     let spelled = spell(observed.iter().map(|(server, method)| (server.clone(), word(method).to_owned())));
     assert_eq!(spelled, "primary init tool, backup init tool read, primary init read");
-    let starts: Vec<_> = first.events.iter().chain(&second.events).filter_map(start).collect();
-    assert_subsequence(&observed, &starts);
-}
-
-/// The traffic that the start of a phase stands for.
-fn start(event: &InvocationEvent) -> Option<(String, String)> {
-    let method = match event.phase {
-        Phase::InitializeStart => INIT,
-        Phase::InvokeStart => event.method.as_str(),
-        _ => return None,
-    };
-    Some((event.server.to_string(), method.to_owned()))
-}
-
-/// A cached handshake has a phase and no traffic; there is no traffic without a phase.
-fn assert_subsequence(observed: &[(String, String)], starts: &[(String, String)]) {
-    let mut starts = starts.iter();
-    for call in observed {
-        assert!(starts.any(|start| start == call), "{call:?} has no phase in its place");
-    }
+    assert_subsequence(&observed, &[call_order(&first.events), call_order(&second.events)].concat());
 }
 
 #[tokio::test]

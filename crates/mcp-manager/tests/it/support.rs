@@ -9,6 +9,7 @@ use mcp_registry::{
     ConnectionEvent, ConnectionFilter, Definition, InvocationError, InvocationEvent, InvocationFilter, Phase,
     Policy, Selection, ServerRecord, Stage, Status, Timestamp,
 };
+use mcp_testkit::assert::{Ending, Shape, assert_connection_filters, assert_invocation_filters};
 use mcp_testkit::{ManualClock, ScriptedCluster};
 use mcp_transport::{Connector, Endpoint, HttpEndpoint};
 use serde_json::json;
@@ -114,48 +115,46 @@ impl World {
         let of_request = ConnectionFilter { correlation_id: Some(&id), ..Default::default() };
         let caused = journal.connection_events(&of_request);
         assert_eq!(caused, journal.connection_events(&ConnectionFilter::default()).split_off(changes));
-        let seen = Seen {
+        let ending = Shape::ROUTED.ending(&events).unwrap();
+        let expected = match &outcome {
+            Ok(_) => Ending::Success,
+            Err(error) if error.attempts.is_empty() => Ending::Untried,
+            Err(_) => Ending::Failure,
+        };
+        assert_eq!(ending, expected);
+        for record in self.manager.table().servers() {
+            self.assert_filters(&id, method, record.name().as_str(), &events, &caused);
+        }
+        Seen {
             outcome,
             phases: spell_phases(&events),
             transitions: spell_transitions(&caused),
             traffic: self.traffic(traffic),
             id,
             events,
-        };
-        for record in self.manager.table().servers() {
-            self.assert_filters(&seen, method.as_str(), record.name().as_str());
         }
-        seen
     }
 
     /// Filters by server, id, method and limit give just the request's part of both streams.
-    fn assert_filters(&self, seen: &Seen, method: &str, server: &str) {
+    fn assert_filters(
+        &self,
+        id: &str,
+        method: &Method,
+        server: &str,
+        events: &[InvocationEvent],
+        caused: &[ConnectionEvent],
+    ) {
         let journal = self.manager.journal();
-        let phases: Vec<_> = seen.events.iter().filter(|event| event.server.as_str() == server).collect();
-        for method in [None, Some(method)] {
-            let query = |limit| {
-                let (server, request_id) = (Some(server), Some(&*seen.id));
-                journal.invocation_events(&InvocationFilter { server, request_id, method, limit })
-            };
-            assert_eq!(query(None).iter().collect::<Vec<_>>(), phases, "{server} {method:?}");
-            assert_eq!(query(Some(1)).iter().collect::<Vec<_>>(), Vec::from_iter(phases.last().copied()));
+        let phases = events.iter().filter(|event| event.server.as_str() == server).map(|event| event.phase);
+        let phases: Vec<_> = phases.collect();
+        for other in METHODS {
+            let expected: &[Phase] = if other == *method { &phases } else { &[] };
+            assert_invocation_filters(journal, id, server, Some(other.as_str()), expected);
         }
-        let other = if method == "tools/call" { "resources/read" } else { "tools/call" };
-        let other =
-            InvocationFilter { method: Some(other), request_id: Some(&seen.id), ..Default::default() };
-        assert_eq!(journal.invocation_events(&other), []);
-
-        let query = |limit| {
-            let (server, correlation_id) = (Some(server), Some(&*seen.id));
-            spell_transitions(&journal.connection_events(&ConnectionFilter { server, correlation_id, limit }))
-        };
-        let changes = part_of(&seen.transitions, server);
-        let spelled = |changes: &str| match changes {
-            "" => String::new(),
-            changes => format!("{server} {changes}"),
-        };
-        assert_eq!(query(None), spelled(&changes));
-        assert_eq!(query(Some(1)), spelled(changes.split(' ').next_back().unwrap_or_default()));
+        assert_invocation_filters(journal, id, server, None, &phases);
+        let changes = caused.iter().filter(|event| event.server.as_str() == server);
+        let statuses: Vec<_> = changes.map(|event| event.to_status).collect();
+        assert_connection_filters(journal, id, server, &statuses);
     }
 
     pub(crate) fn record(&self, name: &str) -> Arc<ServerRecord> {
@@ -283,12 +282,6 @@ pub(crate) fn spell(items: impl IntoIterator<Item = (String, String)>) -> String
         text += &word;
     }
     text
-}
-
-/// The words of one server in a spelled text.
-pub(crate) fn part_of(text: &str, server: &str) -> String {
-    let own = text.split(", ").filter_map(|part| part.strip_prefix(server)?.strip_prefix(' '));
-    own.collect::<Vec<_>>().join(" ")
 }
 
 pub(crate) fn spell_phases(events: &[InvocationEvent]) -> String {

@@ -50,11 +50,13 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(report));
     println!("simulator      seeds        steps   simulated hours    wall time   failures");
     let mut failed = false;
-    for (name, simulator) in SIMULATORS {
-        if options.only.as_ref().is_some_and(|only| only != name) {
-            continue;
+    let chosen = |simulator: &Simulator| options.only.as_ref().is_none_or(|only| only == simulator.name);
+    for simulator in SIMULATORS.into_iter().filter(chosen) {
+        let broken = !simulate(simulator, &options).failures.is_empty();
+        if broken && options.seeds.end - options.seeds.start == 1 {
+            tell(simulator, options.seeds.start);
         }
-        failed |= !simulate(name, simulator, &options).failures.is_empty();
+        failed |= broken;
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -68,7 +70,8 @@ fn report(panic: &PanicHookInfo<'_>) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the time a run takes is shown, nothing depends on it")]
-fn simulate(name: &str, simulator: Simulator, options: &Options) -> Sum {
+fn simulate(simulator: Simulator, options: &Options) -> Sum {
+    let Simulator { name, run, .. } = simulator;
     let started = Instant::now();
     let next = AtomicU64::new(options.seeds.start);
     let sum = Mutex::new(Sum::default());
@@ -81,7 +84,7 @@ fn simulate(name: &str, simulator: Simulator, options: &Options) -> Sum {
                         return;
                     }
                     // A panic is a failure of its seed.
-                    let outcome = catch_unwind(AssertUnwindSafe(|| simulator(seed)));
+                    let outcome = catch_unwind(AssertUnwindSafe(|| run(seed)));
                     let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
                     match outcome {
                         Ok(Ok(run)) => {
@@ -110,6 +113,14 @@ fn simulate(name: &str, simulator: Simulator, options: &Options) -> Sum {
     sum
 }
 
+/// What led to the failure of a seed.
+fn tell(simulator: Simulator, seed: u64) {
+    match catch_unwind(|| (simulator.replay)(seed)) {
+        Ok((_, lines)) => lines.iter().for_each(|line| println!("  {line}")),
+        Err(_) => println!("  it panics"),
+    }
+}
+
 fn panicked(seed: u64, panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
@@ -122,7 +133,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     while let Some(option) = args.next() {
         let value = args.next().ok_or_else(|| format!("{option} needs a value"))?;
         if option == "--only" {
-            if !SIMULATORS.iter().any(|(name, _)| *name == value) {
+            if !SIMULATORS.iter().any(|simulator| simulator.name == value) {
                 return Err(format!("no such simulator: {value}"));
             }
             options.only = Some(value);

@@ -29,16 +29,16 @@ use ops::{Mix, Op};
 /// # Errors
 /// The first rule that did not hold.
 pub fn run(seed: u64) -> Result<Run, Broken> {
+    World::new(&Dice::new(seed)).run(seed)
+}
+
+/// The same, with a line for every operation: the same lines for the same seed.
+#[must_use]
+pub fn replay(seed: u64) -> (Result<Run, Broken>, Vec<String>) {
     let mut world = World::new(&Dice::new(seed));
-    let outcome = world.live();
-    let broken = |fault: Fault| Broken {
-        seed,
-        step: world.steps,
-        invariant: fault.invariant,
-        what: format!("{}; at {} during {}", fault.what, world.clock.now(), world.doing),
-    };
-    outcome.map_err(broken)?;
-    Ok(Run { steps: world.steps, simulated: world.clock.elapsed() })
+    world.log = Some(Vec::new());
+    let outcome = world.run(seed);
+    (outcome, world.log.unwrap_or_default())
 }
 
 /// A registry, its model, and what they have in common.
@@ -63,6 +63,8 @@ struct World {
     calls: u64,
     /// The current operation, for the report.
     doing: String,
+    /// A line for each operation, if anybody wants to read them.
+    log: Option<Vec<String>>,
 }
 
 impl World {
@@ -86,7 +88,20 @@ impl World {
             steps: 0,
             calls: 0,
             doing: String::new(),
+            log: None,
         }
+    }
+
+    fn run(&mut self, seed: u64) -> Result<Run, Broken> {
+        let outcome = self.live();
+        let broken = |fault: Fault| Broken {
+            seed,
+            step: self.steps,
+            invariant: fault.invariant,
+            what: format!("{}; at {} during {}", fault.what, self.clock.now(), self.doing),
+        };
+        outcome.map_err(broken)?;
+        Ok(Run { steps: self.steps, simulated: self.clock.elapsed() })
     }
 
     fn live(&mut self) -> Check {
@@ -115,6 +130,9 @@ impl World {
         self.steps += 1;
         let late = op.key().is_some_and(|key| self.model.current(key).is_none());
         self.doing = format!("{op:?}");
+        if let Some(log) = &mut self.log {
+            log.push(format!("{:>4} {} {}", self.steps, self.model.now, self.doing));
+        }
         match op {
             Op::Call(call) => self.call(call)?,
             Op::Directed(key, call) => self.directed(&key, call)?,
@@ -276,5 +294,8 @@ mod tests {
     fn a_seed_repeats_its_run() {
         assert_eq!(run(7), run(7));
         assert_ne!(run(7), run(8));
+        let (outcome, lines) = replay(7);
+        assert_eq!(outcome, run(7));
+        assert_eq!(lines.len() as u64, run(7).unwrap().steps);
     }
 }

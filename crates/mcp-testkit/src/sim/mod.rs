@@ -6,11 +6,22 @@ pub mod core;
 pub mod driver;
 mod network;
 
-/// Runs one seed; the error is the first rule that did not hold.
-pub type Simulator = fn(seed: u64) -> Result<Run, Broken>;
+/// One of the simulators.
+#[derive(Debug, Clone, Copy)]
+pub struct Simulator {
+    /// Its name.
+    pub name: &'static str,
+    /// Runs one seed; the error is the first rule that did not hold.
+    pub run: fn(seed: u64) -> Result<Run, Broken>,
+    /// The same, with a line for everything that happened.
+    pub replay: fn(seed: u64) -> (Result<Run, Broken>, Vec<String>),
+}
 
-/// Every simulator with its name.
-pub const SIMULATORS: [(&str, Simulator); 2] = [("core", core::run), ("driver", driver::run)];
+/// Every simulator.
+pub const SIMULATORS: [Simulator; 2] = [
+    Simulator { name: "core", run: core::run, replay: core::replay },
+    Simulator { name: "driver", run: driver::run, replay: driver::replay },
+];
 
 /// What one seed went through without a broken rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -94,6 +94,12 @@ pub enum Command {
     /// Show the steps of invocations
     #[command(after_help = INVOCATIONS_EXAMPLES)]
     Invocations(InvocationsArgs),
+    /// Tell what happened to one request, and why
+    #[command(after_help = WHY_EXAMPLES)]
+    Why {
+        /// Its id: `call` prints it, and every answer of the REST API to a call has it in X-Request-Id
+        request_id: String,
+    },
     /// Work on a configuration file
     #[command(subcommand, after_help = CONFIG_EXAMPLES)]
     Config(ConfigCommand),
@@ -122,12 +128,19 @@ pub struct CallArgs {
     /// Try only servers of this group
     #[arg(long, value_name = "NAME", conflicts_with_all = ONE_SERVER)]
     pub group: Option<String>,
+    /// The one server to call: it is tried again where that may help, also while it waits for its retry, and no
+    /// other server is
+    #[arg(long, value_name = "NAME", conflicts_with_all = CHOICES)]
+    pub on: Option<String>,
     /// Limit of one attempt in milliseconds
     #[arg(long, value_name = "MS")]
     pub timeout: Option<NonZeroU64>,
     /// Whether the call may run twice: decides if another server is tried when the outcome is unknown
     #[arg(long, value_name = "true|false")]
     pub idempotent: Option<bool>,
+    /// On whose behalf.
+    #[command(flatten)]
+    pub user: UserArgs,
     /// The server to call without a gateway.
     #[command(flatten)]
     pub direct: DirectArgs,
@@ -135,6 +148,25 @@ pub struct CallArgs {
 
 /// Options after which there is one server only, and nothing to choose.
 const ONE_SERVER: [&str; 2] = ["server_command", "server_url"];
+
+/// Options that make no sense beside the one server of `--on`, or without a gateway.
+const CHOICES: [&str; 6] = ["server", "only", "group", "config", "server_command", "server_url"];
+
+/// Whom a call is made for.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "On behalf of a user")]
+pub struct UserArgs {
+    /// Who it is
+    #[arg(long, value_name = "ID")]
+    pub user_id: Option<String>,
+    /// Environment variable that holds the user's token: sent with this call as `Authorization: Bearer` to the server
+    /// of --on, or to servers marked forward_user_token
+    #[arg(long, value_name = "NAME", conflicts_with = "user_token_file")]
+    pub user_token_env: Option<String>,
+    /// File that holds it, readable by its owner alone
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub user_token_file: Option<PathBuf>,
+}
 
 /// Arguments of `tools`.
 #[derive(Debug, Clone, Args)]
@@ -189,12 +221,13 @@ pub enum ServersCommand {
         name: String,
     },
     /// Probe one server or all; exit code 1 if one is not healthy
-    #[command(
-        after_help = "Examples:\n  mcp-gateway servers check\n  mcp-gateway servers check search-a && echo healthy"
-    )]
+    #[command(after_help = SERVERS_CHECK_EXAMPLES)]
     Check {
         /// Name of the server; all if missing
         name: Option<String>,
+        /// Also while a server waits for its retry
+        #[arg(long)]
+        force: bool,
     },
     /// Show the health of one server or all as last recorded, without a probe
     #[command(
@@ -224,6 +257,18 @@ pub enum ServersCommand {
         after_help = "Examples:\n  mcp-gateway servers connect\n  mcp-gateway servers connect search-a --force"
     )]
     Connect(ForceArgs),
+    /// Close a server's connections at once; the next use or check connects again
+    #[command(after_help = "Examples:\n  mcp-gateway servers disconnect search-a")]
+    Disconnect {
+        /// Name of the server
+        name: String,
+    },
+    /// Close a server's connections at once and connect anew; exit code 1 if it does not come up
+    #[command(after_help = "Examples:\n  mcp-gateway servers reconnect search-a")]
+    Reconnect {
+        /// Name of the server
+        name: String,
+    },
     /// Ask one server or all for their tools again; exit code 1 if one does not answer
     #[command(
         after_help = "Examples:\n  mcp-gateway servers refresh\n  mcp-gateway servers refresh search-a"
@@ -356,9 +401,13 @@ const CALL_EXAMPLES: &str = r#"Examples:
   mcp-gateway call search query=rust --server search-b --server search-a
   mcp-gateway call lookup code='"007"'             a string that looks like a number
   mcp-gateway call charge amount=5 --idempotent false --timeout 2000
+  mcp-gateway call search query=rust --on search-b
   mcp-gateway call search query=rust --config mcp-gateway.toml --server search-b --only
   mcp-gateway call echo message=hi --server-command 'npx -y @modelcontextprotocol/server-everything'
   mcp-gateway call echo message=hi --server-url http://127.0.0.1:3001/mcp
+
+--server is a preference: another server answers if those cannot. --server with --only is a restriction. --on is
+one server, tried up to three times.
 
 The text of the result goes to stdout; which server answered, and what was tried before, to stderr.
 Exit codes: 0 ok, 1 the call failed or the tool reported an error, 2 usage, 3 gateway not reachable,
@@ -412,6 +461,15 @@ const INVOCATIONS_EXAMPLES: &str = "Examples:
   mcp-gateway invocations --limit 20
   mcp-gateway invocations --follow --method tools/call
   mcp-gateway invocations --request-id 5c1f3c0e-0d7c-4a53-9f0b-7a2f4b7f7f10";
+
+const WHY_EXAMPLES: &str = "Examples:
+  mcp-gateway why 5c1f3c0e-0d7c-4a53-9f0b-7a2f4b7f7f10
+  mcp-gateway why 5c1f3c0e-0d7c-4a53-9f0b-7a2f4b7f7f10 --json";
+
+const SERVERS_CHECK_EXAMPLES: &str = "Examples:
+  mcp-gateway servers check
+  mcp-gateway servers check search-a && echo healthy
+  mcp-gateway servers check search-a --force";
 
 const CONFIG_EXAMPLES: &str = "Examples:
   mcp-gateway config check

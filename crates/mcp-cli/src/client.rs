@@ -1,10 +1,11 @@
 //! The REST client: bounded in time and size, no proxies, no redirects.
 
-use std::{error::Error as StdError, sync::Arc, time::Duration};
+use std::{error::Error as StdError, num::NonZeroU64, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use mcp_api_types::{
-    BASE_PATH, ErrorDetail, InvocationFailure, InvocationResult, InvokeTool, Ready, ValidationError,
+    BASE_PATH, ErrorDetail, InvocationFailure, InvocationResult, NotOffered, NotOfferedDetail, Ready,
+    ValidationError,
 };
 use reqwest::{Method, StatusCode, Url, header};
 use serde::{Serialize, de::DeserializeOwned};
@@ -37,6 +38,8 @@ pub(crate) struct Answer<T> {
     pub(crate) text: String,
     /// The clock of the gateway when it answered.
     pub(crate) now: Option<Timestamp>,
+    /// The call it answers, if it answers one.
+    pub(crate) request_id: Option<String>,
 }
 
 impl Client {
@@ -109,18 +112,19 @@ impl Client {
         Ok(())
     }
 
-    /// Invokes a tool; a failure the gateway explains is no error here.
-    pub(crate) async fn invoke(
+    /// Makes a call; a failure the gateway explains is no error here. `timeout_ms` is what the request says.
+    pub(crate) async fn call(
         &self,
-        request: &InvokeTool,
+        path: &[&str],
+        request: &impl Serialize,
+        timeout_ms: Option<NonZeroU64>,
     ) -> Result<Result<Answer<InvocationResult>, Answer<InvocationFailure>>, Error> {
-        let limit = WORK_LIMIT + Duration::from_millis(request.timeout_ms.map_or(0, |ms| ms.get()));
-        let url = self.api_url(&["invoke", "tool"]);
-        let reply = self.exchange(Method::POST, url, Some(encode(request)?), limit).await?;
+        let limit = WORK_LIMIT + Duration::from_millis(timeout_ms.map_or(0, NonZeroU64::get));
+        let reply = self.exchange(Method::POST, self.api_url(path), Some(encode(request)?), limit).await?;
         if reply.status == StatusCode::SERVICE_UNAVAILABLE
             && let Ok(body) = serde_json::from_str(&reply.text)
         {
-            return Ok(Err(Answer { body, text: reply.text, now: reply.now }));
+            return Ok(Err(reply.understood(body)));
         }
         Ok(Ok(reply.expect_success(self)?.parse()?))
     }
@@ -181,12 +185,11 @@ impl Client {
             bytes.extend_from_slice(&chunk);
         }
         let text = String::from_utf8(bytes).map_err(|_| Error::Answer("the body is not UTF-8".to_owned()))?;
-        let now = response
-            .headers()
-            .get(header::DATE)
-            .and_then(|date| date.to_str().ok())
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let now = header("date")
             .and_then(|date| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok());
-        Ok(Reply { status: response.status(), text, now })
+        let request_id = header("x-request-id").map(str::to_owned);
+        Ok(Reply { status: response.status(), text, now, request_id })
     }
 
     fn broken(&self, error: &reqwest::Error, limit: Duration) -> Error {
@@ -202,6 +205,7 @@ struct Reply {
     status: StatusCode,
     text: String,
     now: Option<Timestamp>,
+    request_id: Option<String>,
 }
 
 impl Reply {
@@ -216,6 +220,9 @@ impl Reply {
         if let Ok(ErrorDetail { detail }) = serde_json::from_str(&self.text) {
             return Err(Error::Refused { status: status.as_u16(), detail });
         }
+        if let Ok(NotOffered { detail }) = serde_json::from_str(&self.text) {
+            return Err(Error::Refused { status: status.as_u16(), detail: not_offered(&detail) });
+        }
         if let Ok(ValidationError { detail }) = serde_json::from_str(&self.text) {
             return Err(Error::Invalid(detail));
         }
@@ -229,7 +236,25 @@ impl Reply {
 
     fn parse<T: DeserializeOwned>(self) -> Result<Answer<T>, Error> {
         let body = serde_json::from_str(&self.text).map_err(|error| Error::Answer(error.to_string()))?;
-        Ok(Answer { body, text: self.text, now: self.now })
+        Ok(self.understood(body))
+    }
+
+    fn understood<T>(self, body: T) -> Answer<T> {
+        Answer { body, text: self.text, now: self.now, request_id: self.request_id }
+    }
+}
+
+/// Most names of what there is instead.
+const MOST_NAMED: usize = 20;
+
+/// What is not there, and what is.
+fn not_offered(detail: &NotOfferedDetail) -> String {
+    let NotOfferedDetail { message, available, .. } = detail;
+    let named = available.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match available.len() {
+        0 => format!("{message}; there is none"),
+        1..=MOST_NAMED => format!("{message}; there are: {named}"),
+        _ => format!("{message}; there are: {named}, …"),
     }
 }
 

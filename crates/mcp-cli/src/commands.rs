@@ -10,3 +10,4 @@ pub(crate) mod preset;
 pub(crate) mod servers;
 pub(crate) mod status;
 pub(crate) mod tools;
+pub(crate) mod why;

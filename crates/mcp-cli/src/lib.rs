@@ -21,12 +21,14 @@ mod output;
 mod render;
 mod table;
 mod text;
+mod user;
 
 use std::fmt;
 
 pub use args::{
     AddArgs, ApiKey, CallArgs, Command, ConfigCommand, DEFAULT_URL, DirectArgs, EventsArgs, FollowArgs,
     ForceArgs, GlobalArgs, InvocationsArgs, MarkArgs, MarkAs, ServersCommand, StatusArgs, ToolsArgs,
+    UserArgs,
 };
 pub use direct::{Direct, DirectError, DirectTarget};
 pub use exit::Exit;
@@ -62,6 +64,7 @@ pub async fn run(command: Command, setting: Setting<'_>) -> Exit {
         Command::Status(args) => commands::status::run(&args, global, output).await,
         Command::Events(args) => commands::events::run(&args, global, output).await,
         Command::Invocations(args) => commands::events::run_invocations(&args, global, output).await,
+        Command::Why { request_id } => commands::why::run(&request_id, global, output).await,
         Command::Config(ConfigCommand::Check { file }) => {
             commands::config::check(file.as_deref(), global, output)
         }

@@ -152,22 +152,30 @@ pub(crate) fn attempts(attempts: &[Attempt]) -> Table {
     table
 }
 
-/// Why an invocation failed. The attempts are told by their table, so they are not repeated here.
-pub(crate) fn failure(error: &InvocationError) -> String {
-    let why = match error.code {
+/// Why an invocation failed, `directed` at one server or not. The attempts are told by their table, so they are not
+/// repeated here.
+pub(crate) fn failure(error: &InvocationError, directed: bool) -> String {
+    let why = why_failed(error.code, directed).filter(|_| !error.attempts.is_empty());
+    format!("{}: {}", error.method, why.unwrap_or(&error.message))
+}
+
+/// Why an invocation failed after something was tried, where the code says it; `directed` at one server.
+pub(crate) fn why_failed(code: FailureCode, directed: bool) -> Option<&'static str> {
+    Some(match code {
+        FailureCode::AllCandidatesFailed if directed => "the server failed",
         FailureCode::AllCandidatesFailed => "every server that could be tried failed",
+        FailureCode::AmbiguousNotRetried if directed => {
+            "the call may have been carried out, so it was not repeated; --idempotent true allows it"
+        }
         FailureCode::AmbiguousNotRetried => {
             "the call may have been carried out, so no other server was tried; --idempotent true allows it"
         }
+        FailureCode::CallerError if directed => "the server refused the request",
         FailureCode::CallerError => "every server refused the request",
         FailureCode::DeadlineExceeded => "no server answered in time",
-        _ => return format!("{}: {}", error.method, error.message),
-    };
-    if error.attempts.is_empty() {
-        format!("{}: {}", error.method, error.message)
-    } else {
-        format!("{}: {why}", error.method)
-    }
+        FailureCode::ShuttingDown => "the gateway was shutting down",
+        _ => return None,
+    })
 }
 
 /// The name of an enumeration's value on the wire.

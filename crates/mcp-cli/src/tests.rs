@@ -127,7 +127,11 @@ async fn reply(
         return (StatusCode::NOT_FOUND, "<html>").into_response();
     };
     let (status, body) = if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() };
-    let head = [(header::CONTENT_TYPE, "application/json"), (header::DATE, "Thu, 01 Jan 2026 00:00:00 GMT")];
+    let head = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::DATE, "Thu, 01 Jan 2026 00:00:00 GMT"),
+        (header::HeaderName::from_static("x-request-id"), "id-1"),
+    ];
     (StatusCode::from_u16(status).unwrap(), head, body).into_response()
 }
 

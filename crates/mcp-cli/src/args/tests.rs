@@ -44,6 +44,8 @@ fn every_example_parses() {
         STATUS_EXAMPLES,
         EVENTS_EXAMPLES,
         INVOCATIONS_EXAMPLES,
+        WHY_EXAMPLES,
+        SERVERS_CHECK_EXAMPLES,
         CONFIG_EXAMPLES,
         CHECK_EXAMPLES,
         PRESET_EXAMPLES,
@@ -54,7 +56,7 @@ fn every_example_parses() {
     let mut count = 0;
     for line in lines {
         // Without a remark after the command, a redirection, or a following command.
-        let line = line.split("   ").next().unwrap().split(" > ").next().unwrap();
+        let line = ["   ", " > ", " && "].iter().fold(line, |line, end| line.split(end).next().unwrap());
         let parsed = parse(line);
         assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
         count += 1;
@@ -106,7 +108,12 @@ fn what_cannot_be_is_refused() {
         ("servers mark a", ErrorKind::MissingRequiredArgument),
         ("servers mark a unreachable", ErrorKind::InvalidValue),
         ("completions tcl", ErrorKind::InvalidValue),
-        ("why", ErrorKind::InvalidSubcommand),
+        ("whence", ErrorKind::InvalidSubcommand),
+        ("why", ErrorKind::MissingRequiredArgument),
+        ("call add --on a --server b", ErrorKind::ArgumentConflict),
+        ("call add --on a --config b", ErrorKind::ArgumentConflict),
+        ("call add --user-token-env A --user-token-file b", ErrorKind::ArgumentConflict),
+        ("servers disconnect", ErrorKind::MissingRequiredArgument),
         ("status --api-key ''", ErrorKind::ValueValidation),
         ("status --api-key 'two words'", ErrorKind::ValueValidation),
     ] {

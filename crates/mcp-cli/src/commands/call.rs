@@ -1,6 +1,7 @@
 //! `call`: one tool, through a gateway or without one.
 
-use mcp_api_types::{InvocationFailure, InvocationResult, InvokeTool, ServerList};
+use mcp_api_types::{CallOnServer, InvocationFailure, InvocationResult, InvokeTool, ServerList};
+use mcp_config::process_env;
 
 use crate::{
     args::{CallArgs, GlobalArgs},
@@ -22,31 +23,41 @@ pub(crate) async fn run(
     direct: &dyn Direct,
     output: &mut Output,
 ) -> Result<Exit, Error> {
-    let request = request(args)?;
     let what = format!("calling {}", args.tool);
-    let (outcome, client) = match args.direct.target()? {
-        Some(target) => {
-            let done = output.wait(&what, direct.call(&target, request)).await;
-            (from_direct(done)?, None)
+    if let Some(target) = args.direct.target()? {
+        let done = output.wait(&what, direct.call(&target, request(args)?)).await;
+        return match from_direct(done)? {
+            Ok((result, json)) => served(&result, &json, global.json, output),
+            Err((failure, json)) => failed(&failure, false, &json, global.json, output),
+        };
+    }
+    let client = Client::new(global)?;
+    let outcome = match &args.on {
+        Some(server) => {
+            let path = ["servers", server, "tools", &args.tool, "call"];
+            output.wait(&what, client.call(&path, &directed(args)?, args.timeout)).await?
         }
         None => {
-            let client = Client::new(global)?;
-            let outcome = match output.wait(&what, client.invoke(&request)).await? {
-                Ok(answer) => Ok((answer.body, answer.text)),
-                Err(answer) => Err((answer.body, answer.text)),
-            };
-            (outcome, Some(client))
+            let call = request(args)?;
+            output.wait(&what, client.call(&["invoke", "tool"], &call, args.timeout)).await?
         }
     };
-    if let Some(client) = client
-        && !args.server.is_empty()
-        && outcome.as_ref().map_or(true, |(result, _)| !args.server.contains(&result.server))
+    if !args.server.is_empty()
+        && outcome.as_ref().map_or(true, |answer| !args.server.contains(&answer.body.server))
     {
         warn_of_unknown(&args.server, &client, output).await?;
     }
     match outcome {
-        Ok((result, json)) => served(&result, &json, global.json, output),
-        Err((failure, json)) => failed(&failure, &json, global.json, output),
+        Ok(answer) => served(&answer.body, &answer.text, global.json, output),
+        Err(answer) => {
+            let exit = failed(&answer.body, args.on.is_some(), &answer.text, global.json, output)?;
+            if let Some(id) = answer.request_id {
+                let gateway =
+                    if global.names_gateway() { format!(" --url {}", client.url()) } else { String::new() };
+                output.note(&[Span::faint(format!("to see why: mcp-gateway why {id}{gateway}"))])?;
+            }
+            Ok(exit)
+        }
     }
 }
 
@@ -69,12 +80,23 @@ async fn warn_of_unknown(names: &[String], client: &Client, output: &mut Output)
 fn request(args: &CallArgs) -> Result<InvokeTool, Error> {
     let mut request = InvokeTool::new(&args.tool);
     request.arguments = arguments::parse(&args.arguments).map_err(Error::Usage)?;
+    request.user_context = args.user.context(&process_env)?;
     request.preferred_servers = (!args.server.is_empty()).then(|| args.server.clone());
     request.preferred_only = args.only;
     request.group.clone_from(&args.group);
     request.idempotent = args.idempotent;
     request.timeout_ms = args.timeout;
     Ok(request)
+}
+
+/// The same for the one server of `--on`.
+fn directed(args: &CallArgs) -> Result<CallOnServer, Error> {
+    Ok(CallOnServer {
+        parameters: arguments::parse(&args.arguments).map_err(Error::Usage)?,
+        user_context: args.user.context(&process_env)?,
+        idempotent: args.idempotent,
+        timeout_ms: args.timeout,
+    })
 }
 
 fn from_direct(done: Result<InvocationResult, DirectError>) -> Result<Outcome, Error> {
@@ -112,6 +134,7 @@ fn served(result: &InvocationResult, json: &str, as_json: bool, output: &mut Out
 
 fn failed(
     failure: &InvocationFailure,
+    directed: bool,
     json: &str,
     as_json: bool,
     output: &mut Output,
@@ -119,7 +142,7 @@ fn failed(
     if as_json {
         output.json(json)?;
     } else {
-        output.error(&render::failure(&failure.detail))?;
+        output.error(&render::failure(&failure.detail, directed))?;
         if !failure.detail.attempts.is_empty() {
             output.note_table(&render::attempts(&failure.detail.attempts))?;
         }

@@ -52,9 +52,9 @@ pub(crate) async fn run(
             }
             Ok(Exit::Ok)
         }
-        ServersCommand::Check { name } => {
+        ServersCommand::Check { name, force } => {
             let healthy = |server: &Server| server.status == Status::Healthy;
-            act(&client, name.as_deref(), "health-check", None, healthy, global, output).await
+            act(&client, name.as_deref(), "health-check", force, healthy, global, output).await
         }
         ServersCommand::Health { name } => {
             manage::health(name.as_deref(), &client, global, output).await?;
@@ -80,14 +80,20 @@ pub(crate) async fn run(
             Ok(Exit::Ok)
         }
         ServersCommand::Initialize(ForceArgs { name, force }) => {
-            act(&client, name.as_deref(), "initialize", Some(force), |s| s.initialized, global, output).await
+            act(&client, name.as_deref(), "initialize", force, |s| s.initialized, global, output).await
         }
         ServersCommand::Connect(ForceArgs { name, force }) => {
-            act(&client, name.as_deref(), "connect", Some(force), |s| s.initialized, global, output).await
+            act(&client, name.as_deref(), "connect", force, |s| s.initialized, global, output).await
+        }
+        ServersCommand::Disconnect { name } => {
+            act(&client, Some(&name), "disconnect", false, |_| true, global, output).await
+        }
+        ServersCommand::Reconnect { name } => {
+            act(&client, Some(&name), "reconnect", false, |s| s.initialized, global, output).await
         }
         ServersCommand::Refresh { name } => {
             let listed = |server: &Server| server.initialized && server.tools.is_some();
-            act(&client, name.as_deref(), "refresh-tools", None, listed, global, output).await
+            act(&client, name.as_deref(), "refresh-tools", false, listed, global, output).await
         }
     }
 }
@@ -97,13 +103,12 @@ async fn act(
     client: &Client,
     name: Option<&str>,
     action: &str,
-    force: Option<bool>,
+    force: bool,
     good: impl Fn(&Server) -> bool,
     global: &GlobalArgs,
     output: &mut Output,
 ) -> Result<Exit, Error> {
-    let query: Vec<_> =
-        force.filter(|&force| force).map(|force| ("force", force.to_string())).into_iter().collect();
+    let query: Vec<_> = force.then(|| ("force", force.to_string())).into_iter().collect();
     let all_good = match name {
         Some(name) => {
             let path = ["servers", name, action];
@@ -330,7 +335,7 @@ mod tests {
         down.next_retry_at = Some("2026-01-01T00:00:04Z".into());
         let now = "2026-01-01T00:00:00Z".parse().ok();
         assert_eq!(
-            text(&details(&Answer { body: down, text: String::new(), now })),
+            text(&details(&Answer { body: down, text: String::new(), now, request_id: None })),
             "name            time\n\
              status          unreachable\n\
              connection      disconnected\n\

@@ -180,7 +180,7 @@ mod tests {
         let now = "2026-01-01T00:00:00Z".parse().ok();
         let ready =
             Ready { status: ReadyState::Ready, version: Some("0.1.0".into()), uptime_ms: Some(200_000) };
-        let seen = (Answer { body: list, text: String::new(), now }, Some(ready));
+        let seen = (Answer { body: list, text: String::new(), now, request_id: None }, Some(ready));
         assert_eq!(
             text(&screen(&seen, "http://h:1", None)),
             "mcp-gateway 0.1.0 at http://h:1 · ready · up 3 min 20 s · 3 servers, 1 healthy, 1 degraded\n\
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn an_empty_gateway_is_one_line() {
         let list = ServerList { items: Vec::new(), adapter_controls_available: false };
-        let seen = (Answer { body: list, text: String::new(), now: None }, None);
+        let seen = (Answer { body: list, text: String::new(), now: None, request_id: None }, None);
         assert_eq!(text(&screen(&seen, "http://h:1", None)), "mcp-gateway at http://h:1 · 0 servers\n");
     }
 }

@@ -104,8 +104,16 @@ fn a_failure_is_told_once() {
         ("caller_error", one, "tools/call: every server refused the request"),
         ("deadline_exceeded", one, "tools/call: no server answered in time"),
     ] {
-        let text = failure(&body(code, attempts));
+        let text = failure(&body(code, attempts), false);
         assert!(text.starts_with(starts), "{code}: {text}");
+    }
+    for (code, ends) in [
+        ("all_candidates_failed", "the server failed"),
+        ("caller_error", "the server refused the request"),
+        ("ambiguous_not_retried", "so it was not repeated; --idempotent true allows it"),
+    ] {
+        let text = failure(&body(code, one), true);
+        assert!(text.ends_with(ends), "{code}: {text}");
     }
 }
 

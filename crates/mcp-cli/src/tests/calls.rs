@@ -79,7 +79,8 @@ async fn a_name_nobody_has_is_told_when_it_did_not_serve() {
     let gateway = Gateway::default();
     gateway.answer(INVOKE, 503, FAILURE);
     let (code, _, err) = ask("call add --server primary --json", &gateway).await;
-    assert_eq!((code, err.as_str()), (1, ""), "no list, no warning");
+    let hint = "to see why: mcp-gateway why id-1 --url URL\n";
+    assert_eq!((code, err.as_str()), (1, hint), "no list, no warning");
 }
 
 #[tokio::test]
@@ -120,10 +121,92 @@ async fn a_failed_call_is_a_table_of_attempts() {
         err,
         "error: tools/call: every server that could be tried failed\n\
          #  SERVER   STAGE       OUTCOME          ERROR\n\
-         1  primary  initialize  network_timeout  timed out\\u{1b}[2J\n"
+         1  primary  initialize  network_timeout  timed out\\u{1b}[2J\n\
+         to see why: mcp-gateway why id-1 --url URL\n"
     );
     let (code, out, err) = ask("call add --json", &gateway).await;
-    assert_eq!((code, out.as_str(), err.as_str()), (1, format!("{FAILURE}\n").as_str(), ""));
+    let hint = "to see why: mcp-gateway why id-1 --url URL\n";
+    assert_eq!((code, out.as_str(), err.as_str()), (1, format!("{FAILURE}\n").as_str(), hint));
+}
+
+/// A file that only its owner can read.
+fn write_secret(path: &std::path::Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_call_of_one_server_goes_there() {
+    let path = "POST /api/v1/mcp/servers/backup/tools/a%2Fb/call";
+    let gateway = Gateway::default();
+    gateway.answer(path, 200, result(r#"{"content":[{"type":"text","text":"5"}]}"#, ""));
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    write_secret(&token, "t0ken\n");
+    let line = "call a/b x=1 --on backup --timeout 250 --idempotent true --user-id ada --user-token-file";
+    let (code, out, err) = ask(&format!("{line} {}", token.display()), &gateway).await;
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "5\n", "answered by backup, request id-1\n"));
+    assert_eq!(
+        gateway.seen()[0].body,
+        concat!(
+            r#"{"parameters":{"x":1},"user_context":{"user_id":"ada","token":"t0ken"},"#,
+            r#""idempotent":true,"timeout_ms":250}"#
+        )
+    );
+
+    let gateway = Gateway::default();
+    let missing =
+        r#"{"detail":{"message":"no such tool","requested":"a/b","available":["c","d"],"server":"backup"}}"#;
+    gateway.answer(path, 404, missing);
+    let (code, _, err) = ask("call a/b --on backup", &gateway).await;
+    let told = "error: the gateway refuses: no such tool; there are: c, d (status 404)\n";
+    assert_eq!((code, err.as_str()), (1, told));
+
+    let gateway = Gateway::default();
+    let tried = |nth: u32| {
+        format!(
+            r#"{{"server":"backup","stage":"invoke","success":false,"error":"http status 500","error_category":"http_status","attempt":{nth}}}"#
+        )
+    };
+    let failure = format!(
+        r#"{{"detail":{{"message":"m","method":"tools/call","code":"all_candidates_failed","attempts":[{},{}]}}}}"#,
+        tried(1),
+        tried(2)
+    );
+    gateway.answer(path, 503, failure).answer(path, 503, FAILURE);
+    for _ in 0..2 {
+        let (code, _, err) = ask("call a/b --on backup", &gateway).await;
+        assert_eq!(code, 1);
+        assert!(err.starts_with("error: tools/call: the server failed\n"), "{err}");
+    }
+}
+
+#[tokio::test]
+async fn a_story_is_told_or_printed_as_it_came() {
+    let path = "GET /api/v1/mcp/invocations/id-1";
+    let told = concat!(
+        r#"{"request_id":"id-1","started_at":"2026-01-01T00:00:00Z","ended_at":"2026-01-01T00:00:00Z","#,
+        r#""method":"resources/read","tool":null,"server":null,"preferred_servers":[],"preferred_only":false,"#,
+        r#""group":null,"outcome":"failed","served_by":null,"code":"no_candidates","#,
+        r#""message":"no server is reachable","candidates":[],"attempts":[],"under_way":null,"transitions":[],"#,
+        r#""incomplete":false}"#
+    );
+    let gateway = Gateway::default();
+    gateway.answer(path, 200, told);
+    let (code, out, err) = ask("why id-1", &gateway).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.starts_with("resources/read failed: no server is reachable\n"), "{out}");
+    assert_eq!(ask("why id-1 --json", &gateway).await, (0, format!("{told}\n"), String::new()));
+
+    let gateway = Gateway::default();
+    gateway.answer(path, 404, r#"{"detail":"no request of this id is remembered"}"#);
+    let (code, _, err) = ask("why id-1", &gateway).await;
+    let refused = "error: the gateway refuses: no request of this id is remembered (status 404)\n";
+    assert_eq!((code, err.as_str()), (1, refused));
 }
 
 #[tokio::test]

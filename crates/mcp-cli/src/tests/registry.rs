@@ -89,6 +89,10 @@ async fn the_exit_code_says_whether_every_enabled_server_came_up() {
         .answer(&format!("{base}/initialize"), 200, list(&[down.clone(), up.clone()]))
         .answer(&format!("{base}/up/initialize?force=true"), 200, json(&up))
         .answer(&format!("{base}/up/connect"), 200, json(&up))
+        .answer(&format!("{base}/down/health-check?force=true"), 200, json(&up))
+        .answer(&format!("{base}/down/disconnect"), 200, json(&down))
+        .answer(&format!("{base}/down/reconnect"), 200, json(&down))
+        .answer(&format!("{base}/up/reconnect"), 200, json(&up))
         .answer(&format!("{base}/connect?force=true"), 200, list(&[down]));
     for (line, code) in [
         ("servers check", 0),
@@ -96,6 +100,10 @@ async fn the_exit_code_says_whether_every_enabled_server_came_up() {
         ("servers initialize", 1),
         ("servers initialize up --force", 0),
         ("servers connect up", 0),
+        ("servers check down --force", 0),
+        ("servers disconnect down", 0),
+        ("servers reconnect down", 1),
+        ("servers reconnect up", 0),
         ("servers connect --force", 1),
     ] {
         let (exit, out, err) = ask(line, &gateway).await;

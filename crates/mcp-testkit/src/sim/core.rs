@@ -18,7 +18,7 @@ use mcp_registry::{
     Clock, CorrelationId, Due, Journal, Policy, Registry, ServerKey, StartLimit, Subscription, Timestamp,
 };
 
-use super::{Broken, Run};
+use super::{Broken, Replay, Run};
 use crate::{Dice, ManualClock};
 use checks::{Check, Fault, Windows, same};
 use model::Model;
@@ -33,8 +33,7 @@ pub fn run(seed: u64) -> Result<Run, Broken> {
 }
 
 /// The same, with a line for every operation: the same lines for the same seed.
-#[must_use]
-pub fn replay(seed: u64) -> (Result<Run, Broken>, Vec<String>) {
+pub fn replay(seed: u64) -> Replay {
     let mut world = World::new(&Dice::new(seed));
     world.log = Some(Vec::new());
     let outcome = world.run(seed);

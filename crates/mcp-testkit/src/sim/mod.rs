@@ -14,8 +14,11 @@ pub struct Simulator {
     /// Runs one seed; the error is the first rule that did not hold.
     pub run: fn(seed: u64) -> Result<Run, Broken>,
     /// The same, with a line for everything that happened.
-    pub replay: fn(seed: u64) -> (Result<Run, Broken>, Vec<String>),
+    pub replay: fn(seed: u64) -> Replay,
 }
+
+/// What came of a seed, and a line for everything that happened.
+pub type Replay = (Result<Run, Broken>, Vec<String>);
 
 /// Every simulator.
 pub const SIMULATORS: [Simulator; 2] = [

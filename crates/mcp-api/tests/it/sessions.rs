@@ -1,7 +1,10 @@
 //! Contract §9.9 over HTTP: sessions as operators see and control them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use mcp_api::ApiKeys;
+use mcp_testkit::FnTransport;
 use serde_json::{Value, json};
 
 use crate::support::{PB, World, at};
@@ -94,4 +97,29 @@ async fn h5_invalidate_closes_and_refresh_reopens() {
     );
     assert_eq!((world.cluster.opened("a"), world.cluster.closed("a")), (2, 1));
     assert_eq!(world.cluster.traffic().pop().unwrap().session, "a-session-2");
+}
+
+#[tokio::test]
+async fn h7_a_transport_without_sessions_offers_no_controls() {
+    let plain = FnTransport::new(|_, _| Ok(json!({"content": []})));
+    let world = World::over(|_| Arc::new(plain), &["a"], |_| {}, ApiKeys::default());
+    assert_eq!(world.request("tools/call", &[]).await.status, 200);
+    let (_, list) = world.get("/api/v1/mcp/adapter-sessions").await;
+    assert_eq!(list, json!({"adapter_controls_available": false, "items": []}));
+    let (_, mut list) = world.get("/api/v1/mcp/servers").await;
+    assert_eq!(list["adapter_controls_available"], false);
+    for server in [list["items"][0].take(), world.server("a").await] {
+        let told =
+            json!([server["adapter_controls_available"], server["adapter_session"], server["initialized"]]);
+        assert_eq!(told, json!([false, null, true]));
+    }
+    for action in ["invalidate", "refresh"] {
+        let ask =
+            async |name: &str| world.post(&format!("/api/v1/mcp/servers/{name}/adapter/{action}"), "").await;
+        let (status, body) = ask("a").await;
+        let text = "the transport of \"a\" offers no session controls";
+        assert_eq!((status, body), (409, json!({"detail": text})), "{action}");
+        assert_eq!(ask("x").await.0, 404, "{action}");
+    }
+    assert_eq!(world.server("a").await["initialized"], true);
 }

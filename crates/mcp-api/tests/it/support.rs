@@ -12,7 +12,7 @@ use mcp_manager::{Manager, Setup};
 use mcp_protocol::{Era, EraPolicy};
 use mcp_registry::{Definition, Policy};
 use mcp_testkit::{ManualClock, ScriptedCluster};
-use mcp_transport::{Endpoint, HttpEndpoint};
+use mcp_transport::{Connector, Endpoint, HttpEndpoint};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -42,13 +42,23 @@ impl World {
     }
 
     pub(crate) fn with_keys(servers: &[&str], adjust: impl FnOnce(&mut Policy), api_keys: ApiKeys) -> Self {
+        Self::over(|cluster| Arc::new(cluster), servers, adjust, api_keys)
+    }
+
+    /// A world that reaches its servers through a connector made of the scripted one.
+    pub(crate) fn over(
+        connector: impl FnOnce(ScriptedCluster) -> Arc<dyn Connector>,
+        servers: &[&str],
+        adjust: impl FnOnce(&mut Policy),
+        api_keys: ApiKeys,
+    ) -> Self {
         let (cluster, clock) = (ScriptedCluster::new(), ManualClock::new());
         let mut policy = Policy::default();
         adjust(&mut policy);
         let manager = Manager::new(Setup {
             policy,
             client_info: mcp_client::ClientInfo::new("test", "0"),
-            connector: Arc::new(cluster.clone()),
+            connector: connector(cluster.clone()),
             timer: Arc::new(clock.clone()),
             random: Arc::new(mcp_testkit::Dice::new(1)),
         });

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mcp_protocol::{Message, Method};
 use mcp_registry::{AmbiguousFailover, ErrorCategory, FailureCode, RpcErrorPolicy, Stage, Status};
-use mcp_testkit::{Action, ScriptedCluster, Toggle};
+use mcp_testkit::{Action, FnTransport, Toggle};
 use mcp_transport::{Connector, Connectors, Outbound};
+use serde_json::json;
 
 use crate::intercept::{answer, intercept};
 use crate::support::{METHODS, PB, World, definition, routed, trace};
@@ -151,17 +152,23 @@ async fn c9_a_new_session_hands_shakes_before_its_call() {
 
 #[tokio::test]
 async fn c10_the_adapter_comes_before_the_plain_transport() {
-    let plain = ScriptedCluster::new();
+    let plain = || Arc::new(FnTransport::new(|_, _| Ok(json!({"by": "plain"}))));
     let both = |adapter| {
         let connectors = Connectors::new().with("adapter", Arc::new(adapter));
-        Arc::new(connectors.with("plain", Arc::new(plain.clone()))) as Arc<dyn Connector>
+        Arc::new(connectors.with("plain", plain())) as Arc<dyn Connector>
     };
     let world = World::over(both, &["a"], |_| {});
-    world.tool(&[]).await.unwrap();
-    world.read(&[]).await.unwrap();
+    for method in METHODS {
+        let served = world.call(method, &[]).await.unwrap();
+        assert!(!served.result.as_str().contains("plain"));
+    }
     world.manager.health_check("a").await.unwrap();
     assert_eq!((&*world.traffic(0), world.cluster.probes()), ("a init ready tool read", 1));
-    assert_eq!((plain.opened("a"), plain.calls(), plain.probes()), (0, vec![], 0));
+    assert!(world.manager.session_state("a").unwrap().active);
+
+    // Alone, the plain one would serve.
+    let world = World::over(|_| plain(), &["a"], |_| {});
+    assert_eq!(world.tool(&[]).await.unwrap().result.as_str(), r#"{"by":"plain"}"#);
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! Contract §9.9: what becomes of sessions, and who is told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_manager::{Freshness, SessionState};
+use mcp_manager::{Freshness, SessionControlError, SessionState};
 use mcp_protocol::Method;
 use mcp_registry::{ConnectionState, Status};
-use mcp_testkit::Action;
+use mcp_testkit::{Action, FnTransport};
+use serde_json::json;
 
 use crate::support::{BP, METHODS, PB, World, at, definition, word};
 
@@ -112,6 +114,24 @@ async fn h6_a_failed_call_ends_the_session_only_by_its_category() {
         assert_eq!(world.last_session("a"), next, "{action:?}");
         assert!(world.session("a").initialized, "{action:?}");
     }
+}
+
+#[tokio::test]
+async fn h7_a_transport_without_sessions_offers_no_controls() {
+    let plain = FnTransport::new(|_, _| Ok(json!({"content": []})));
+    let world = World::over(|_| Arc::new(plain), &["a"], |_| {});
+    let served = world.tool(&[]).await.unwrap();
+    assert_eq!(served.result.as_str(), r#"{"content":[]}"#);
+    let (manager, before) = (&world.manager, world.record("a"));
+    assert!(!manager.supports_session_controls() && !manager.has_session_controls(&before));
+    let none = SessionControlError::NotAvailable { server: "a".into() };
+    assert_eq!(manager.session_state("a").unwrap_err(), none);
+    assert_eq!(manager.invalidate("a").await.unwrap_err(), none);
+    assert_eq!(manager.refresh("a").await.unwrap_err(), none);
+    assert!(Arc::ptr_eq(&world.record("a"), &before), "nothing has changed");
+    // That there is no such server comes first.
+    assert!(matches!(manager.invalidate("x").await, Err(SessionControlError::UnknownServer(_))));
+    assert!(matches!(manager.refresh("x").await, Err(SessionControlError::UnknownServer(_))));
 }
 
 #[tokio::test]

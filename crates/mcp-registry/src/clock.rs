@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_system_clock_does_not_run_backwards() {
-        let clock = SystemClock::new();
+        let clock = SystemClock::default();
         let first = clock.now();
         assert!(clock.now() >= first);
         assert!(first > Timestamp::from_micros(1_700_000_000_000_000));

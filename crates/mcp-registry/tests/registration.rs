@@ -147,6 +147,7 @@ fn operators_marks_are_results_of_category_unknown_without_a_cause() {
     core.registry.mark_degraded(core.now, &core.key("a"), "disk full");
     let record = core.record("a");
     assert_eq!((record.status, record.last_error.as_deref()), (Status::Degraded, Some("disk full")));
+    assert_eq!(record.health_view(), HealthView::Unhealthy);
     assert_eq!(record.last_error_category.unwrap().to_string(), "unknown");
     assert_eq!(record.connection_state.as_str(), "disconnected", "a mark says nothing of the connection");
     core.advance(1);

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_registry::{Candidates, Gate, RoutingTable, Selection, Skip, Status};
+use mcp_registry::{Candidates, Gate, RoutingTable, Selection, ServerRecord, Skip, Status};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
 
 use crate::support::{Core, START, calling, handshake, names, preferring, secs};
 
@@ -299,5 +302,84 @@ fn an_age_of_zero_is_stale_at_once_and_no_age_never() {
         core.initialize("a");
         assert_eq!(Gate::of(&core.record("a"), core.now), at_once, "{age:?}");
         assert_eq!(Gate::of(&core.record("a"), core.now + secs(315_576_000)), later, "{age:?}");
+    }
+}
+
+/// What there is to know of one server: priority, enabled, group, tools, failures in a row.
+type Kind = (u8, bool, Option<&'static str>, Option<&'static str>, u32);
+
+fn kind() -> impl Strategy<Value = Kind> {
+    let word = |words: &'static [&'static str]| option::of(proptest::sample::select(words));
+    (1u8..4, proptest::bool::weighted(0.8), word(&["g", "h"]), word(&["tool", "other"]), 0u32..5)
+}
+
+fn selection() -> impl Strategy<Value = Selection> {
+    let preferred = vec(proptest::sample::select(&["s0", "s1", "s2", "s3", "s4", "s5", "nobody"][..]), 0..5);
+    let group = option::of(proptest::sample::select(&["g", "h"][..]));
+    (preferred, any::<bool>(), group, option::of(Just("tool"))).prop_map(|(preferred, only, group, tool)| {
+        Selection {
+            preferred: names(&preferred),
+            preferred_only: only,
+            group: group.map(Into::into),
+            tool: tool.map(Into::into),
+        }
+    })
+}
+
+proptest! {
+    /// The rules of contract §4.1 once more, as a filter and a sort.
+    #[test]
+    fn candidates_are_those_who_may_serve_by_tier_preference_priority_and_name(
+        kinds in vec(kind(), 0..6),
+        selection in selection(),
+        later in 0u64..10,
+    ) {
+        let mut core = Core::new(&[], |_| {});
+        for (at, &(priority, enabled, group, tool, failures)) in kinds.iter().enumerate() {
+            let name = format!("s{at}");
+            core.add(&name, |definition| {
+                (definition.priority, definition.enabled) = (priority, enabled);
+                definition.group = group.map(|group| group.parse().unwrap());
+                definition.tools = tool.map(|tool| names(&[tool]));
+            });
+            for _ in 0..failures {
+                core.fail(&name);
+            }
+        }
+        core.advance(later);
+        let preference = |record: &ServerRecord| {
+            let position = selection.preferred.iter().position(|name| name == record.name().as_str());
+            position.unwrap_or(usize::MAX)
+        };
+        let mut expected: Vec<_> = core.registry.table().servers().to_vec();
+        expected.retain(|record| {
+            record.definition.enabled
+                && (!selection.preferred_only || preference(record) != usize::MAX)
+                && selection.group.as_deref().is_none_or(|asked| {
+                    record.definition.group.as_ref().is_some_and(|group| group.as_str() == asked)
+                })
+                && selection.tool.as_deref().is_none_or(|tool| !record.lacks_tool(tool))
+                && record.should_retry(core.now)
+        });
+        expected.sort_by_key(|record| {
+            let unranked = preference(record) == usize::MAX;
+            let priority = if unranked { 255 - record.definition.priority } else { 0 };
+            (record.status, preference(record), priority, record.name().clone())
+        });
+        let expected: Vec<_> = expected.iter().map(|record| record.name().to_string()).collect();
+        prop_assert_eq!(core.candidates(selection.clone()), expected.clone());
+
+        let choice = core.choice(selection);
+        let considered = choice.considered();
+        let (candidates, passed_over) = considered.split_at(expected.len());
+        prop_assert!(candidates.iter().all(|(_, skip)| skip.is_none()));
+        prop_assert!(passed_over.iter().all(|(_, skip)| skip.is_some()));
+        prop_assert!(passed_over.is_sorted_by_key(|(record, _)| record.name().clone()));
+        prop_assert_eq!(considered.len(), kinds.len());
+        prop_assert!(!choice.tool_is_offered_nowhere() || candidates.is_empty());
+        if let Some((record, at)) = choice.first_retry() {
+            prop_assert!(at > core.now);
+            prop_assert!(passed_over.iter().any(|(other, _)| other.name() == record.name()));
+        }
     }
 }

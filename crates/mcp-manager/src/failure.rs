@@ -10,25 +10,24 @@ pub(crate) fn of_call(error: &CallError) -> CallFailure {
         CallError::Rpc { error, .. } => error.code(),
         _ => None,
     };
-    let transport = match error {
-        CallError::Transport(transport) => Some(&transport.kind),
-        _ => None,
-    };
-    let retry_after = match transport {
-        Some(TransportErrorKind::Status { retry_after, .. }) => *retry_after,
+    let retry_after = match error {
+        CallError::Transport(TransportError {
+            kind: TransportErrorKind::Status { retry_after, .. }, ..
+        }) => *retry_after,
         _ => None,
     };
     CallFailure {
         failure: of_error(error),
         delivery: error.delivery(),
         rpc_code,
-        transient: transport.is_some_and(is_transient),
+        transient: is_transient(error),
         retry_after,
     }
 }
 
 /// Whether the same request may well succeed a little later (contract §2.4).
-fn is_transient(kind: &TransportErrorKind) -> bool {
+pub(crate) fn is_transient(error: &CallError) -> bool {
+    let CallError::Transport(TransportError { kind, .. }) = error else { return false };
     match kind {
         TransportErrorKind::Timeout { .. }
         | TransportErrorKind::Connect(_)

@@ -60,6 +60,14 @@ impl Cause {
     }
 }
 
+/// A server that could not be made ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unready {
+    pub(crate) failure: Failure,
+    /// Whether it may well be ready a little later (contract §2.4).
+    pub(crate) transient: bool,
+}
+
 /// What a look at a server came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -115,7 +123,7 @@ impl Inner {
         link: &Arc<Link>,
         need: Need,
         cause: Cause,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Unready> {
         loop {
             let work = || {
                 let (inner, link, cause) = (self.clone(), link.clone(), cause.clone());
@@ -147,7 +155,7 @@ impl Inner {
         seat: &Arc<Seat>,
         user: &Authorization,
         cause: Cause,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Unready> {
         let work = || {
             let (inner, link, seat) = (self.clone(), link.clone(), seat.clone());
             let (user, cause) = (user.clone(), cause.clone());
@@ -162,7 +170,7 @@ impl Inner {
         seat: &Seat,
         user: &Authorization,
         cause: &Cause,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Unready> {
         let Some(record) = self.current(&link.key).filter(|_| !seat.session.is_retired()) else {
             return Err(gone());
         };
@@ -191,7 +199,7 @@ impl Inner {
                         registry.record_failure(now, &link.key, failure.clone(), cause.correlation(), false);
                     });
                 }
-                Err(failure)
+                Err(Unready { failure, transient: failure::is_transient(&error.error) })
             }
         }
     }
@@ -201,7 +209,7 @@ impl Inner {
         link: &Arc<Link>,
         need: Need,
         cause: Cause,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, Unready> {
         let Some(record) = self.current(&link.key).filter(|_| !link.is_retired()) else {
             return Err(gone());
         };
@@ -233,7 +241,7 @@ impl Inner {
                 }
                 Ok(Outcome::Done)
             }
-            Err(Refused { failure, partial, tried }) => {
+            Err(Refused { failure, transient, partial, tried }) => {
                 let counts = cause.records_failure();
                 self.record(|registry, now| {
                     registry.handshake_failed(
@@ -246,7 +254,7 @@ impl Inner {
                     );
                 });
                 tracing::warn!(server = %key.name, error = %failure.text, ?tried, "handshake failed");
-                Err(failure)
+                Err(Unready { failure, transient })
             }
         }
     }
@@ -336,13 +344,15 @@ impl Inner {
     }
 }
 
-fn gone() -> Failure {
-    Failure::new(ErrorCategory::InitializeError, "server not found")
+fn gone() -> Unready {
+    let failure = Failure::new(ErrorCategory::InitializeError, "server not found");
+    Unready { failure, transient: false }
 }
 
 /// The task of a handshake panicked, or its runtime ended.
-fn unexpected_end() -> Failure {
-    Failure::new(ErrorCategory::InitializeError, "the handshake ended unexpectedly")
+fn unexpected_end() -> Unready {
+    let failure = Failure::new(ErrorCategory::InitializeError, "the handshake ended unexpectedly");
+    Unready { failure, transient: false }
 }
 
 /// What the server said, and its session if it is a new one.
@@ -351,6 +361,7 @@ type Opened = (Arc<ServerProfile>, Option<Arc<Session>>);
 /// A handshake that failed.
 struct Refused {
     failure: Failure,
+    transient: bool,
     /// What the server said, if only the final notification could not be sent.
     partial: Option<Handshake>,
     tried: Vec<String>,
@@ -362,14 +373,15 @@ impl Refused {
         let text =
             format!("started {starts} times within a minute; the next start is possible in {wait:.1?}");
         let failure = Failure::new(ErrorCategory::TransportError, text);
-        Self { failure, partial: None, tried: Vec::new() }
+        Self { failure, transient: true, partial: None, tried: Vec::new() }
     }
 }
 
 impl From<ConnectError> for Refused {
     fn from(error: ConnectError) -> Self {
         let partial = error.profile.as_deref().map(handshake);
-        Self { failure: failure::of_connect(&error), partial, tried: error.tried }
+        let transient = failure::is_transient(&error.error);
+        Self { failure: failure::of_connect(&error), transient, partial, tried: error.tried }
     }
 }
 

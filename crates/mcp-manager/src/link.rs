@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use mcp_registry::{Definition, Failure, ServerKey, StartLimit};
+use mcp_registry::{Definition, ServerKey, StartLimit};
 
 use crate::flight::Flight;
-use crate::handshake::Outcome;
+use crate::handshake::{Outcome, Unready};
 use crate::session::Session;
 use crate::slot::Slot;
 use crate::user::Seats;
@@ -16,7 +16,7 @@ pub(crate) struct Link {
     pub(crate) key: ServerKey,
     pub(crate) definition: Arc<Definition>,
     /// Handshakes of this server: one at a time, shared by all who wait for it.
-    pub(crate) handshakes: Flight<Result<Outcome, Failure>>,
+    pub(crate) handshakes: Flight<Result<Outcome, Unready>>,
     /// Starts of its process, if it is one.
     pub(crate) starts: Mutex<StartLimit>,
     /// Sessions of users who have one of their own.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use mcp_registry::ServerRecord;
 
-use crate::handshake::{Cause, Need};
+use crate::handshake::{Cause, Need, Unready};
 use crate::link::Link;
 use crate::manager::{Inner, Manager, UnknownServer};
 
@@ -45,7 +45,7 @@ impl Inner {
     async fn connect_patiently(self: &Arc<Self>, link: &Arc<Link>) {
         let (key, policy) = (&link.key, &self.policy);
         for attempt in 1.. {
-            let Err(failure) = self.ready(link, Need::Any, Cause::Attempt).await else {
+            let Err(Unready { failure, .. }) = self.ready(link, Need::Any, Cause::Attempt).await else {
                 self.record(|registry, now| registry.record_success(now, key, None));
                 return;
             };

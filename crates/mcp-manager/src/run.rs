@@ -14,7 +14,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::call::{Invocation, new_request_id};
 use crate::failure;
-use crate::handshake::{Cause, Need};
+use crate::handshake::{Cause, Need, Unready};
 use crate::link::Link;
 use crate::manager::Inner;
 use crate::session::Session;
@@ -78,16 +78,21 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    fn unsent(failure: Failure, fault: Fault) -> Self {
-        Self { failure: CallFailure::unsent(failure), fault, gone: None }
+    fn unsent(Unready { failure, transient }: Unready, fault: Fault) -> Self {
+        Self { failure: CallFailure::unsent(failure, transient), fault, gone: None }
     }
 }
 
-/// A server that could not be made ready.
+/// A server that was not made ready for the call.
 struct NotReady {
-    failure: Failure,
+    unready: Unready,
     /// The caller waited less than a handshake may take.
     impatient: bool,
+}
+
+/// The session was not there any more when the request was to be sent.
+fn lost(text: &str) -> Unready {
+    Unready { failure: Failure::new(ErrorCategory::TransportError, text), transient: true }
 }
 
 impl Drop for Run<'_> {
@@ -181,7 +186,7 @@ impl<'a> Run<'a> {
             Some(target) if self.is_ready(target) => Ok(()),
             Some(target) => {
                 let cause = Cause::Invocation(self.request_id().clone());
-                self.wait_ready(target, cause).await.map_err(|not_ready| not_ready.failure)
+                self.wait_ready(target, cause).await.map_err(|not_ready| not_ready.unready.failure)
             }
         };
         match outcome {
@@ -242,11 +247,11 @@ impl<'a> Run<'a> {
             }
         };
         match tokio::time::timeout(limit, ready).await {
-            Ok(outcome) => outcome.map_err(|failure| NotReady { failure, impatient: false }),
+            Ok(outcome) => outcome.map_err(|unready| NotReady { unready, impatient: false }),
             Err(_) => {
                 let text = format!("the handshake took longer than {limit:?}");
                 let failure = Failure::new(ErrorCategory::NetworkTimeout, text);
-                Err(NotReady { failure, impatient: true })
+                Err(NotReady { unready: Unready { failure, transient: true }, impatient: true })
             }
         }
     }
@@ -295,21 +300,20 @@ impl<'a> Run<'a> {
         } else {
             (Cause::Invocation(self.request_id().clone()), Fault::Nobody)
         };
-        self.wait_ready(target, cause).await.map_err(|NotReady { failure, impatient }| {
-            Failed::unsent(failure, if impatient { Fault::Patience } else { fault })
+        self.wait_ready(target, cause).await.map_err(|NotReady { unready, impatient }| {
+            Failed::unsent(unready, if impatient { Fault::Patience } else { fault })
         })
     }
 
     /// One request on the session there is.
     async fn send_once(&self, target: &Target) -> Result<Answer, Failed> {
         let Some(session) = target.session() else {
-            let text = "the connection was lost before the request was sent";
-            return Err(Failed::unsent(Failure::new(ErrorCategory::TransportError, text), Fault::Nobody));
+            let unready = lost("the connection was lost before the request was sent");
+            return Err(Failed::unsent(unready, Fault::Nobody));
         };
         let Some(_counted) = session.enter() else {
-            let text = "the session was ended before the request was sent";
-            let failed = Failed::unsent(Failure::new(ErrorCategory::TransportError, text), Fault::Nobody);
-            return Err(Failed { gone: Some(session.clone()), ..failed });
+            let unready = lost("the session was ended before the request was sent");
+            return Err(Failed { gone: Some(session.clone()), ..Failed::unsent(unready, Fault::Nobody) });
         };
         session.touch(&*self.inner.timer);
         let allowed = target.link.definition.request_timeout;

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mcp_registry::{Failure, ServerRecord};
+use mcp_registry::ServerRecord;
 use mcp_transport::{Header, TransportKind};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use crate::flight::Flight;
+use crate::handshake::Unready;
 use crate::session::Session;
 use crate::slot::Slot;
 
@@ -69,7 +70,7 @@ type Identity = [u8; 32];
 /// The place of one user at a server of the handshake era, where a session belongs to whoever opened it.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    pub(crate) handshakes: Flight<Result<(), Failure>>,
+    pub(crate) handshakes: Flight<Result<(), Unready>>,
     pub(crate) session: Slot<Session>,
 }
 

@@ -37,8 +37,7 @@ impl Journal {
             connections: Ring::new(policy.max_connection_events),
             invocations: Ring::new(policy.max_invocation_events),
             registry: Ring::new(policy.max_registry_events),
-            // An invocation has at least two events, if it has any.
-            stories: Ring::new(policy.max_invocation_events.div_ceil(2)),
+            stories: Ring::new(policy.max_invocation_events),
             observers: Observers::new(),
         }
     }

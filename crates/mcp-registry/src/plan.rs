@@ -66,10 +66,10 @@ pub struct CallFailure {
 }
 
 impl CallFailure {
-    /// A request that was not sent, for a reason that may pass.
+    /// A request that was not sent.
     #[must_use]
-    pub fn unsent(failure: Failure) -> Self {
-        Self { failure, delivery: Delivery::NotSent, rpc_code: None, transient: true, retry_after: None }
+    pub fn unsent(failure: Failure, transient: bool) -> Self {
+        Self { failure, delivery: Delivery::NotSent, rpc_code: None, transient, retry_after: None }
     }
 }
 

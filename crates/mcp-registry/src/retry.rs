@@ -68,7 +68,7 @@ mod tests {
     }
 
     fn failure() -> CallFailure {
-        CallFailure::unsent(Failure::new(ErrorCategory::TransportError, "refused"))
+        CallFailure::unsent(Failure::new(ErrorCategory::TransportError, "refused"), true)
     }
 
     fn waits(retry: CallRetry, failure: &CallFailure) -> Vec<u64> {

@@ -9,7 +9,7 @@ use crate::support::{Core, definition, failure, policy, secs};
 
 /// Waits after each attempt that fails transiently, in milliseconds.
 fn waits(retry: CallRetry) -> Vec<u128> {
-    let failure = CallFailure::unsent(failure("refused"));
+    let failure = CallFailure::unsent(failure("refused"), true);
     (1..=20).map_while(|attempt| retry.wait(attempt, &failure)).map(|wait| wait.as_millis()).collect()
 }
 
@@ -56,7 +56,7 @@ fn a_servers_own_delay_beats_the_policys_first_and_shortest_wait() {
 #[test]
 fn what_a_server_asks_for_does_not_make_a_hopeless_call_hopeful() {
     let retry = CallRetry::of(&Policy::default(), &definition("a"));
-    let asking = CallFailure { retry_after: Some(secs(3)), ..CallFailure::unsent(failure("busy")) };
+    let asking = CallFailure { retry_after: Some(secs(3)), ..CallFailure::unsent(failure("busy"), true) };
     assert_eq!(retry.wait(2, &asking), Some(secs(3)), "instead of the computed 2 s");
     assert_eq!(retry.wait(3, &asking), None, "that was the last attempt");
     let lasting = CallFailure { transient: false, ..asking };
@@ -65,7 +65,7 @@ fn what_a_server_asks_for_does_not_make_a_hopeless_call_hopeful() {
 
 #[test]
 fn a_failure_before_sending_may_always_be_repeated() {
-    let unsent = CallFailure::unsent(failure("refused"));
+    let unsent = CallFailure::unsent(failure("refused"), true);
     assert_eq!((unsent.delivery, unsent.transient), (Delivery::NotSent, true));
     assert_eq!((unsent.rpc_code, unsent.retry_after, &*unsent.failure.text), (None, None, "refused"));
     assert!(AmbiguousFailover::SafeOnly.allows_another(unsent.delivery, CallSafety::Unsafe));

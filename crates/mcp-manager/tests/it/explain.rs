@@ -136,15 +136,15 @@ async fn a_call_under_way_and_one_whose_caller_left_say_so() {
 async fn stories_are_as_bounded_as_events() {
     let world = World::new(&["p"], |policy| policy.max_invocation_events = 6);
     let mut ids = Vec::new();
-    for _ in 0..5 {
+    for _ in 0..9 {
         ids.push(world.tool(&[]).await.unwrap().request_id);
     }
     let told = |id: &mcp_registry::CorrelationId| world.manager.journal().explain(id);
     let kept: Vec<bool> = ids.iter().map(|id| told(id).is_some()).collect();
-    assert_eq!(kept, [false, false, true, true, true]);
-    // Six events are one story and a half.
-    let cut: Vec<bool> = ids[2..].iter().map(|id| told(id).unwrap().is_truncated()).collect();
-    assert_eq!(cut, [true, true, false]);
+    assert_eq!(kept, [false, false, false, true, true, true, true, true, true]);
+    // Six events are one call and a half.
+    let cut: Vec<bool> = ids[3..].iter().map(|id| told(id).unwrap().is_truncated()).collect();
+    assert_eq!(cut, [true, true, true, true, true, false]);
     assert!(world.manager.journal().explain("no such id").is_none());
     world.cluster.toggle("p", Toggle::FailToolCalls, true);
     let failed = world.tool(&[]).await.unwrap_err();

@@ -627,12 +627,12 @@ async fn a_story_is_told_while_it_lasts_and_after_the_caller_has_left() {
 async fn stories_are_bounded_like_the_events_they_are_told_from() {
     let world = World::new(&["a"], |policy| policy.max_invocation_events = 4);
     let mut ids = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..5 {
         let (_, id, _) = post(&world, "/api/v1/mcp/invoke/tool", r#"{"tool_name":"x"}"#).await;
         ids.push(id.unwrap());
     }
-    assert_eq!(story(&world, &ids[2]).await["incomplete"], false);
-    let told = story(&world, &ids[1]).await;
+    assert_eq!(story(&world, &ids[4]).await["incomplete"], false);
+    let told = story(&world, &ids[3]).await;
     assert_eq!(
         at(&told, &["incomplete", "outcome", "attempts"]),
         [&json!(true), &json!("served"), &json!([])]

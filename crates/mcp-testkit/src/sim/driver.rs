@@ -23,6 +23,7 @@ use super::{Broken, Run};
 use crate::{Dice, History, ManualClock};
 
 mod actors;
+mod callers;
 mod checks;
 
 /// No run takes longer than this on the simulated clock.
@@ -71,6 +72,8 @@ struct Registration {
     offers: Vec<&'static str>,
     /// Whether the operator named tools.
     configured: bool,
+    /// Whether tokens of users are passed on in routed calls.
+    forwards: bool,
 }
 
 /// One call, and what came of it.
@@ -82,6 +85,10 @@ struct Op {
     method: Method,
     selection: Selection,
     idempotent: Option<bool>,
+    /// The token of the user it was made for.
+    token: Option<String>,
+    /// To one named server.
+    directed: bool,
     end: End,
 }
 
@@ -95,7 +102,9 @@ enum End {
     /// Answered by this server.
     Answered { server: String, host: Option<String>, request_id: String, attempts: Vec<Attempt> },
     /// Failed.
-    Failed { code: FailureCode, attempts: Vec<Attempt> },
+    Failed { code: FailureCode, request_id: String, attempts: Vec<Attempt> },
+    /// Nothing was tried: no such server or tool.
+    Refused,
 }
 
 /// How fast life goes.
@@ -117,6 +126,8 @@ struct World {
     pace: Pace,
     /// Names of servers, registered or not.
     names: Vec<String>,
+    /// Tokens of users on whose behalf calls are made.
+    users: Vec<String>,
     monitored: bool,
     steps: AtomicU64,
     record: Mutex<Record>,
@@ -158,14 +169,16 @@ impl World {
     fn new(seed: u64, dice: &Dice, replay: bool) -> Self {
         let pace = if dice.chance(15) { Pace::Lazy } else { Pace::Brisk };
         let servers = 1 + dice.below(6);
+        let users = if dice.chance(30) { users() } else { Vec::new() };
         Self {
             seed,
             clock: TokioClock(Instant::now()),
-            network: Network::new(dice.fork()),
+            network: Network::new(dice.fork(), users.len()),
             history: History::new(),
             policy: policy(dice, pace),
             pace,
             names: (0..servers).map(|n| format!("s{n}")).collect(),
+            users,
             monitored: dice.chance(70),
             steps: AtomicU64::new(0),
             record: Mutex::new(Record { lines: replay.then(Vec::new), ..Record::default() }),
@@ -190,7 +203,7 @@ impl World {
         }
         let mut tasks = Vec::new();
         for _ in 0..1 + dice.below(4) {
-            tasks.push(tokio::spawn(actors::call(self.clone(), manager.clone(), dice.fork())));
+            tasks.push(tokio::spawn(callers::call(self.clone(), manager.clone(), dice.fork())));
         }
         tasks.push(tokio::spawn(actors::operate(self.clone(), manager.clone(), dice.fork())));
         let chaos = tokio::spawn(actors::disturb(self.clone(), dice.fork()));
@@ -202,7 +215,7 @@ impl World {
             self.join(tasks.drain(..)).await;
             chaos.abort();
             self.network.calm();
-            actors::recover(&self, &manager).await;
+            callers::recover(&self, &manager).await;
         }
         watch.abort();
         chaos.abort();
@@ -220,7 +233,7 @@ impl World {
             self.broken("R38 shutdown", format!("took {took:?} with {grace:?} of grace"));
         }
         let (open, after) = (self.network.open(), began);
-        actors::refused(self, &manager).await;
+        callers::refused(self, &manager).await;
         self.join(tasks).await;
         // A handshake under way goes on to its limit: on the old session, then on a new one.
         let bound = self.policy.handshake_timeout * 2 + Duration::from_secs(1);
@@ -277,6 +290,11 @@ impl World {
             lines.push(format!("{at:.6} {}", text()));
         }
     }
+}
+
+/// Tokens of two users; secrets like those of servers.
+fn users() -> Vec<String> {
+    ["ann", "bob"].map(|user| format!("{}-{user}", actors::CANARY)).to_vec()
 }
 
 /// Parameters small enough to be reached.

@@ -39,6 +39,8 @@ pub(crate) struct Arrival {
     pub(crate) nonce: String,
     /// Its `X-Request-Id`.
     pub(crate) request_id: Option<String>,
+    /// Its own `Authorization`, beside that of the configuration.
+    pub(crate) authorization: Option<String>,
     /// Whether the server did the work.
     pub(crate) executed: bool,
 }
@@ -55,6 +57,9 @@ struct State {
     open: usize,
     arrivals: Vec<Arrival>,
     broken: Vec<(&'static str, String)>,
+    /// Sessions of one registration that may be opened at the same time: one for all. A user's place is
+    /// given up while its handshake goes on when the server is disconnected, so each user has two.
+    seats: usize,
     calm: bool,
 }
 
@@ -115,6 +120,8 @@ struct Connection {
     life: u32,
     /// The life of the server in which a handshake was made.
     session: Option<u32>,
+    /// For which user.
+    user: Option<String>,
     discovered: bool,
 }
 
@@ -151,7 +158,8 @@ impl fmt::Debug for Network {
 }
 
 impl Network {
-    pub(crate) fn new(dice: Dice) -> Self {
+    /// An empty one. `users`: how many have sessions of their own.
+    pub(crate) fn new(dice: Dice, users: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             dice,
             hosts: BTreeMap::new(),
@@ -159,6 +167,7 @@ impl Network {
             open: 0,
             arrivals: Vec::new(),
             broken: Vec::new(),
+            seats: 1 + 2 * users,
             calm: false,
         })))
     }
@@ -335,10 +344,10 @@ struct Shaking {
 impl Shaking {
     fn new(network: &Network, host: &str, connection: usize) -> Self {
         let mut state = network.state();
-        let State { hosts, broken, .. } = &mut *state;
+        let State { hosts, broken, seats, .. } = &mut *state;
         if let Some(server) = hosts.get_mut(host) {
             *server.shaking.entry(connection).or_default() += 1;
-            let (under_way, allowed) = (server.shaking.len(), server.registrations);
+            let (under_way, allowed) = (server.shaking.len(), server.registrations * *seats);
             if under_way > allowed {
                 let what = format!("{under_way} connections to {host} are shaking hands at the same time");
                 broken.push(("single_flight", what));
@@ -389,6 +398,7 @@ impl Connector for Network {
                     open: false,
                     life,
                     session: None,
+                    user: None,
                     discovered: false,
                 };
                 state.connections.push(connection);
@@ -548,13 +558,18 @@ impl Line {
         let stateless = out.version.is_some_and(|version| version.era() == Era::Stateless);
         let crash = host.crash.clone();
         let nonce = nonce_of(request);
+        let header = |name: &str| {
+            let found = out.headers.iter().find(|header| header.name == name);
+            found.map(|header| header.value.to_string())
+        };
+        let authorization = header("Authorization");
         let mut note = |executed: bool| {
             if let Some(nonce) = &nonce {
-                let id = out.headers.iter().find(|header| header.name == "X-Request-Id");
                 arrivals.push(Arrival {
                     host: self.host.clone(),
                     nonce: nonce.clone(),
-                    request_id: id.map(|header| header.value.to_string()),
+                    request_id: header("X-Request-Id"),
+                    authorization: authorization.clone(),
                     executed,
                 });
             }
@@ -582,6 +597,10 @@ impl Line {
                     format!("{} reached {} on a connection without a handshake", request.method, self.host);
                 broken.push(("handshake_first", what));
             }
+            if !stateless && nonce.is_some() && connection.user != authorization {
+                let what = format!("a call of {authorization:?} on the session of {:?}", connection.user);
+                broken.push(("S18 principals", what));
+            }
             if !stateless && self.kind == TransportKind::Http && connection.session != Some(host.life) {
                 note(false);
                 return Err(TransportError::new(TransportErrorKind::SessionExpired, Delivery::Rejected));
@@ -597,7 +616,10 @@ impl Line {
         note(executed);
         if executed || matches!(fate, Fate::Answer(Body::Good | Body::Talkative, _)) {
             match request.method {
-                Method::Initialize => connection.session = Some(host.life),
+                Method::Initialize => {
+                    connection.session = Some(host.life);
+                    connection.user = authorization;
+                }
                 Method::ServerDiscover => connection.discovered = true,
                 _ => {}
             }

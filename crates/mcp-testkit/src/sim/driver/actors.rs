@@ -1,29 +1,28 @@
-//! Who acts: callers, an operator, whoever kills servers, and a watcher.
+//! Who acts beside the callers: an operator, whoever kills servers, and a watcher.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
-use mcp_manager::{Manager, RoutedCall};
-use mcp_protocol::{EraPolicy, Method, RawJson};
+use mcp_manager::Manager;
+use mcp_protocol::EraPolicy;
 use mcp_registry::{
-    Clock, ConnectionFilter, ConnectionState, Definition, FailureCode, InvocationFilter, ProbeKind,
-    RegistryFilter, Selection, ServerRecord, Stage, Status,
+    Clock, ConnectionFilter, ConnectionState, Definition, InvocationFilter, ProbeKind, RegistryFilter,
+    ServerName, ServerRecord, Status,
 };
-use mcp_transport::{Delivery, Endpoint, HttpEndpoint, StdioEndpoint};
+use mcp_transport::{Endpoint, HttpEndpoint, StdioEndpoint};
 use tokio::time::{sleep, timeout};
 
-use super::super::network::{TOOLS, address, read_answer};
-use super::{End, Op, Pace, Registration, World};
-use crate::{Dice, Outcome, Promise};
+use super::{End, Pace, Registration, World};
+use crate::Dice;
+use crate::sim::network::{TOOLS, address};
 
 /// In every configured header and variable, and nowhere else.
 pub(super) const CANARY: &str = "canary-7f3a";
 
 /// What the clock's granularity and the order of tasks may add to a limit.
-const GRACE: Duration = Duration::from_secs(1);
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 
-fn pause(world: &World, dice: &Dice) -> Duration {
+pub(super) fn pause(world: &World, dice: &Dice) -> Duration {
     Duration::from_millis(match (world.pace, dice.below(20)) {
         (_, 0..4) => 0,
         (Pace::Brisk, 4..17) => dice.below(300),
@@ -31,166 +30,6 @@ fn pause(world: &World, dice: &Dice) -> Duration {
         (Pace::Lazy, 4..14) => dice.below(60_000),
         (Pace::Lazy, _) => dice.below(3 * 3_600_000),
     })
-}
-
-/// A caller: some calls one after the other, at times several at once.
-pub(super) async fn call(world: Arc<World>, manager: Manager, dice: Dice) {
-    for _ in 0..3 + dice.below(12) {
-        if world.is_broken() {
-            return;
-        }
-        let burst = if dice.chance(15) { 2 + dice.below(6) } else { 1 };
-        join_all((0..burst).map(|_| one_call(&world, &manager, dice.fork()))).await;
-        sleep(pause(&world, &dice)).await;
-    }
-}
-
-async fn one_call(world: &World, manager: &Manager, dice: Dice) {
-    let nonce = format!("n{}", world.step());
-    let mut call = if dice.chance(80) {
-        let (tool, _) = dice.pick(&TOOLS);
-        let mut call =
-            routed(Method::ToolsCall, &format!(r#"{{"name":"{tool}","arguments":{{"nonce":"{nonce}"}}}}"#));
-        call.selection.tool = Some((*tool).into());
-        call
-    } else {
-        routed(Method::ResourcesRead, &format!(r#"{{"uri":"{nonce}"}}"#))
-    };
-    if dice.chance(50) {
-        call.selection.preferred = (0..1 + dice.below(3)).map(|_| dice.pick(&world.names).clone()).collect();
-        call.selection.preferred_only = dice.chance(30);
-    }
-    call.selection.group = dice.chance(15).then(|| format!("g{}", dice.below(2)));
-    call.idempotent = *dice.pick(&[None, None, Some(true), Some(false)]);
-    call.timeout = dice.chance(40).then(|| Duration::from_millis(*dice.pick(&[0, 20, 500, 3_000, 40_000])));
-    let leaves = dice.chance(8).then(|| Duration::from_millis(dice.below(*dice.pick(&[4, 100, 5_000]))));
-    perform(world, manager, nonce, call, leaves).await;
-}
-
-fn routed(method: Method, params: &str) -> RoutedCall {
-    let params = RawJson::parse(params.to_owned(), &mcp_protocol::Limits::default());
-    RoutedCall::new(method, params.unwrap_or_else(|_| RawJson::empty_object()))
-}
-
-/// Makes the call and notes everything about it. `leaves`: when the caller goes away.
-async fn perform(
-    world: &World,
-    manager: &Manager,
-    nonce: String,
-    call: RoutedCall,
-    leaves: Option<Duration>,
-) {
-    let began = world.clock.now();
-    let repeatable = call.method == Method::ResourcesRead || call.idempotent != Some(false);
-    let limit = world.policy.max_call_deadline + GRACE;
-    let promise = Promise {
-        deadline: if leaves.is_some() { began + super::END } else { began + limit },
-        executions: match (repeatable, world.policy.ambiguous_failover) {
-            (false, mcp_registry::AmbiguousFailover::Always) | (true, _) => {
-                u32::try_from(world.names.len()).unwrap_or(u32::MAX)
-            }
-            (false, _) => 1,
-        },
-    };
-    world.history.began(&nonce, promise);
-    world.line(|| {
-        format!("{nonce} {} {:?} {:?} {:?}", call.method, call.selection, call.idempotent, call.timeout)
-    });
-    let op = Op {
-        nonce: nonce.clone(),
-        began,
-        ended: None,
-        method: call.method.clone(),
-        selection: call.selection.clone(),
-        idempotent: call.idempotent,
-        end: End::Open,
-    };
-    let at = {
-        let mut record = world.record();
-        record.ops.push(op);
-        record.ops.len() - 1
-    };
-    let method = call.method.clone();
-    let outcome = match leaves {
-        None => Some(manager.call(call).await),
-        Some(patience) => timeout(patience, manager.call(call)).await.ok(),
-    };
-    let now = world.clock.now();
-    let end = match outcome {
-        None => End::Abandoned,
-        Some(Ok(invocation)) => {
-            let (payload, host) = read_answer(&method, &invocation.result).unzip();
-            world.history.ended(&nonce, now, Outcome::Success { payload: payload.unwrap_or_default() });
-            End::Answered {
-                server: invocation.server.to_string(),
-                host,
-                request_id: invocation.request_id.to_string(),
-                attempts: invocation.attempts,
-            }
-        }
-        Some(Err(error)) => {
-            let shown = format!("{error:?}");
-            if shown.contains(CANARY) {
-                world.broken("I8 canary", format!("{nonce}: {shown}"));
-            }
-            let got = |delivery| error.attempts.iter().any(|attempt| attempt.delivery == Some(delivery));
-            let delivery = match () {
-                () if got(Delivery::Unknown) => Delivery::Unknown,
-                () if got(Delivery::Rejected) => Delivery::Rejected,
-                () => Delivery::NotSent,
-            };
-            world.history.ended(&nonce, now, Outcome::Failure(delivery));
-            End::Failed { code: error.code, attempts: error.attempts }
-        }
-    };
-    world.line(|| {
-        let end = match &end {
-            End::Answered { server, attempts, .. } => format!("answered by {server} {attempts:?}"),
-            end => format!("{end:?}"),
-        };
-        format!("{nonce} {end}")
-    });
-    if let End::Answered { attempts, .. } | End::Failed { attempts, .. } = &end
-        && let Err(what) = well_formed(attempts, matches!(end, End::Answered { .. }))
-    {
-        world.broken("trace", format!("{nonce}: {what}: {attempts:?}"));
-    }
-    let mut record = world.record();
-    let op = &mut record.ops[at];
-    (op.end, op.ended) = (end, Some(now));
-}
-
-/// Per candidate: a failed initialize, or a good one followed by an invoke; ended by a good invoke or not
-/// at all (contract §4.4).
-fn well_formed(attempts: &[mcp_registry::Attempt], answered: bool) -> Result<(), &'static str> {
-    let mut seen = Vec::new();
-    let mut rest = attempts.iter().peekable();
-    let mut served = false;
-    while let Some(first) = rest.next() {
-        if served {
-            return Err("something was tried after the answer");
-        }
-        if first.stage != Stage::Initialize {
-            return Err("an invoke without its initialize");
-        }
-        if seen.contains(&&first.server) {
-            return Err("a server was a candidate twice");
-        }
-        seen.push(&first.server);
-        if first.failure.is_some() {
-            continue;
-        }
-        match rest.next() {
-            Some(second) if second.stage == Stage::Invoke && second.server == first.server => {
-                served = second.failure.is_none();
-            }
-            Some(_) => return Err("an initialize without its invoke"),
-            // Stopped by its deadline or by shutdown.
-            None if !answered => return Ok(()),
-            None => {}
-        }
-    }
-    if served == answered { Ok(()) } else { Err("the trace does not end like the call") }
 }
 
 /// Registers a server under a name, or replaces the one that is there; most often at a new address.
@@ -241,6 +80,8 @@ fn define(world: &World, dice: &Dice, name: &str) -> Option<(Definition, Registr
         .then(|| TOOLS.iter().filter(|_| dice.chance(70)).map(|(name, _)| (*name).to_owned()).collect());
     definition.trust_annotations = dice.chance(40);
     definition.discover_tools = dice.chance(60);
+    definition.forward_user_token = dice.chance(50);
+    definition.retry_delay = dice.chance(50).then(|| Duration::from_millis(dice.below(2_000)));
     let registration = Registration {
         name: name.to_owned(),
         host,
@@ -249,6 +90,7 @@ fn define(world: &World, dice: &Dice, name: &str) -> Option<(Definition, Registr
         trusted: definition.trust_annotations,
         offers: facts.tools,
         configured: definition.tools.is_some(),
+        forwards: definition.forward_user_token,
     };
     Some((definition, registration))
 }
@@ -282,7 +124,7 @@ pub(super) async fn operate(world: Arc<World>, manager: Manager, dice: Dice) {
 }
 
 async fn one_operation(world: &World, manager: &Manager, dice: &Dice, name: &str) -> &'static str {
-    match dice.below(18) {
+    match dice.below(22) {
         0 | 1 => {
             register(world, manager, dice, name);
             "register"
@@ -344,11 +186,54 @@ async fn one_operation(world: &World, manager: &Manager, dice: &Dice, name: &str
             manager.connect_all(dice.chance(50)).await;
             "connect all"
         }
+        17 => {
+            let _ = manager.disconnect(name).await;
+            "disconnect"
+        }
+        18 => {
+            let _ = manager.reconnect(name).await;
+            "reconnect"
+        }
+        19 => {
+            apply(world, manager, dice);
+            "apply"
+        }
+        20 => {
+            let _ = manager.check_server_health(name).await;
+            "check health"
+        }
         _ => {
             let patience = Duration::from_millis(dice.below(200));
             let _ = timeout(patience, manager.refresh(name)).await;
             "abandoned refresh"
         }
+    }
+}
+
+/// A changed configuration: some servers replaced or as they were, some gone.
+fn apply(world: &World, manager: &Manager, dice: &Dice) {
+    let named: Vec<&String> = world.names.iter().filter(|_| dice.chance(50)).collect();
+    let before: Vec<ServerName> = named.iter().filter_map(|name| name.parse().ok()).collect();
+    let mut defined = Vec::new();
+    for name in named {
+        let same = manager.server(name).ok().filter(|_| dice.chance(50));
+        match same {
+            Some(record) => defined.push(((*record.definition).clone(), None)),
+            None if dice.chance(70) => {
+                defined.extend(define(world, dice, name).map(|(definition, made)| (definition, Some(made))));
+            }
+            None => {}
+        }
+    }
+    let (desired, made): (Vec<_>, Vec<_>) = defined.into_iter().unzip();
+    match manager.apply(&before, desired) {
+        Ok(applied) => {
+            let anew = |made: &Registration| {
+                applied.added.iter().chain(&applied.changed).any(|name| name.as_str() == made.name)
+            };
+            world.record().registrations.extend(made.into_iter().flatten().filter(anew));
+        }
+        Err(full) => world.broken("register", full.to_string()),
     }
 }
 
@@ -468,44 +353,10 @@ fn gauges(world: &World, manager: &Manager) {
     }
     let calls = world.record().ops.iter().filter(|op| matches!(op.end, End::Open)).count();
     let servers = world.names.len();
-    // Per server one session, one being opened and one being closed; a draining one per call.
-    let (open, most) = (world.network.open(), 3 * servers + calls + 4);
+    // Per server and user one session, one being opened and one being closed; a draining one per call.
+    let seats = servers * (1 + world.users.len());
+    let (open, most) = (world.network.open(), 3 * seats + calls + 4);
     if open > most {
         world.broken("I6 gauges", format!("{open} connections for {servers} servers and {calls} calls"));
-    }
-}
-
-/// With all servers well again, every call succeeds after a while.
-pub(super) async fn recover(world: &World, manager: &Manager) {
-    let policy = &world.policy;
-    // Windows open, starts are allowed again, hanging exchanges reach their limits.
-    sleep(Duration::from_secs(70) + policy.max_backoff + policy.handshake_timeout).await;
-    let table = manager.table();
-    for record in table.servers().iter().filter(|record| record.definition.enabled) {
-        if world.is_broken() {
-            return;
-        }
-        let nonce = format!("n{}", world.step());
-        let mut call = routed(Method::ResourcesRead, &format!(r#"{{"uri":"{nonce}"}}"#));
-        call.selection = Selection {
-            preferred: vec![record.name().to_string()],
-            preferred_only: true,
-            ..Selection::default()
-        };
-        perform(world, manager, nonce, call, None).await;
-        let end = world.record().ops.last().map(|op| op.end.clone());
-        if !matches!(end, Some(End::Answered { .. })) {
-            world.broken("G10 recovery", format!("{} is well, but: {end:?}", record.name()));
-        }
-    }
-}
-
-/// After a shutdown calls are refused at once.
-pub(super) async fn refused(world: &World, manager: &Manager) {
-    let began = world.clock.now();
-    let call = routed(Method::ResourcesRead, r#"{"uri":"late"}"#);
-    match manager.call(call).await {
-        Err(error) if error.code == FailureCode::ShuttingDown && world.clock.now() == began => {}
-        outcome => world.broken("R38 shutdown", format!("a call after it: {outcome:?}")),
     }
 }

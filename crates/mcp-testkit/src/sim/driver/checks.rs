@@ -6,8 +6,8 @@ use mcp_manager::Manager;
 use mcp_protocol::Method;
 use mcp_registry::{
     AmbiguousFailover, Attempt, Clock, ConnectionEvent, ConnectionFilter, ConnectionState, FailureCode,
-    InvocationEvent, InvocationFilter, Phase, RegistryChange, RegistryEvent, RegistryFilter, Stage, Status,
-    Timestamp,
+    InvocationEvent, InvocationFilter, Outcome, Phase, RegistryChange, RegistryEvent, RegistryFilter, Stage,
+    Status, Timestamp,
 };
 use mcp_transport::Delivery;
 
@@ -89,6 +89,7 @@ pub(super) fn after(world: &World, manager: &Manager, closing: Timestamp) {
     let findings = [
         evidence.phases(),
         evidence.calls(closing),
+        evidence.stories(manager),
         evidence.arrivals(),
         evidence.statuses(manager),
         evidence.connection_states(manager),
@@ -221,13 +222,17 @@ impl Evidence<'_> {
                     events.iter().map(|event| (event.server.as_str(), event.phase.as_str())).collect();
                 Err(("I9 phases", format!("{id}: {what}: {phases:?}")))
             };
+            // A directed call tries the same server again.
+            let routed = self.ops.iter().any(|op| !op.directed && self.request_id(op) == Some(id));
             let mut expected: Option<(&str, [Phase; 2])> = None;
+            let mut again = None;
             let mut tried = BTreeSet::new();
             let mut served = false;
             for event in events {
                 let server = event.server.as_str();
                 let fits = match (&expected, event.phase) {
                     (None, Phase::InitializeStart) => !served && tried.insert(server),
+                    (None, Phase::InvokeStart) => !routed && again == Some(server),
                     (Some((on, next)), phase) => *on == server && next.contains(&phase),
                     (None, _) => false,
                 };
@@ -241,6 +246,7 @@ impl Evidence<'_> {
                 if failed != event.failure.is_some() {
                     return wrong("a failure where there is none, or none where there is one");
                 }
+                again = (event.phase == Phase::InvokeFailure).then_some(server);
                 expected = match event.phase {
                     Phase::InitializeStart => {
                         Some((server, [Phase::InitializeSuccess, Phase::InitializeFailure]))
@@ -259,16 +265,13 @@ impl Evidence<'_> {
                 return wrong("a phase that never ended");
             }
         }
-        let calls = self
-            .ops
-            .iter()
-            .filter(|op| !matches!(&op.end, End::Failed { attempts, .. } if attempts.is_empty()));
-        let (calls, told) = (calls.count(), self.invocations.len());
+        let known: BTreeSet<&str> = self.ops.iter().filter_map(|op| self.request_id(op)).collect();
+        let foreign = self.invocations.keys().filter(|id| !known.contains(id.as_str())).count();
         let left = self.ops.iter().filter(|op| matches!(op.end, End::Abandoned)).count();
-        if told > calls || told + left < calls {
+        if foreign > left {
             return Err((
-                "I9 phases",
-                format!("events of {told} invocations, but {calls} calls ({left} abandoned)"),
+                "I9 foreign",
+                format!("{foreign} invocations beside those of callers, {left} left"),
             ));
         }
         Ok(())
@@ -277,7 +280,7 @@ impl Evidence<'_> {
     /// The request id of a call, if it is known.
     fn request_id<'a>(&'a self, op: &'a Op) -> Option<&'a str> {
         match &op.end {
-            End::Answered { request_id, .. } => Some(request_id),
+            End::Answered { request_id, .. } | End::Failed { request_id, .. } => Some(request_id),
             _ => self.arrivals.iter().find(|arrival| arrival.nonce == op.nonce)?.request_id.as_deref(),
         }
     }
@@ -287,8 +290,8 @@ impl Evidence<'_> {
         for op in &self.ops {
             let (attempts, code) = match &op.end {
                 End::Answered { attempts, .. } => (attempts, None),
-                End::Failed { attempts, code } => (attempts, Some(*code)),
-                End::Open | End::Abandoned => continue,
+                End::Failed { attempts, code, .. } => (attempts, Some(*code)),
+                End::Open | End::Abandoned | End::Refused => continue,
             };
             let arrived: Vec<_> = self.arrivals.iter().filter(|arrival| arrival.nonce == op.nonce).collect();
             let executed_by = |server: &str| {
@@ -304,7 +307,13 @@ impl Evidence<'_> {
                 }
             }
             for attempt in attempts.iter().filter(|attempt| attempt.failure.is_some()) {
-                let sure = matches!(attempt.delivery, Some(Delivery::NotSent | Delivery::Rejected));
+                // In a directed call another attempt on the same server may have been executed.
+                let of_server =
+                    |other: &&Attempt| other.server == attempt.server && other.stage == Stage::Invoke;
+                let sure = attempts
+                    .iter()
+                    .filter(of_server)
+                    .all(|other| other.failure.is_some() && other.delivery != Some(Delivery::Unknown));
                 if sure && executed_by(attempt.server.as_str()) {
                     return Err(("I5 honest delivery", format!("{}: {attempt:?}, but executed", op.nonce)));
                 }
@@ -332,9 +341,49 @@ impl Evidence<'_> {
         Ok(())
     }
 
+    /// What is told of an invocation is what happened (contract §5).
+    fn stories(&self, manager: &Manager) -> Result<(), Finding> {
+        // The memory of stories is shorter than that of steps.
+        if self.world.policy.max_invocation_events == super::SMALL_RING {
+            return Ok(());
+        }
+        // Looking for one takes as long as the rings are.
+        for op in self.ops.iter().step_by(16) {
+            let Some(id) = self.request_id(op) else { continue };
+            let story = manager.journal().explain(id);
+            let wrong = |what: &str| Err(("story", format!("{}: {what}: {story:?}", op.nonce)));
+            let Some(told) = &story else { return wrong("nothing is told of it") };
+            let ending = told.story.ending().map(|ending| (&ending.outcome, Some(ending.at)));
+            let fits = match (&op.end, ending) {
+                (End::Answered { server, .. }, Some((Outcome::Served(by), at))) => {
+                    by.as_str() == server && at == op.ended
+                }
+                (End::Failed { code, .. }, Some((Outcome::Failed(told), at))) => {
+                    told == code && at == op.ended
+                }
+                (End::Abandoned, Some((Outcome::Abandoned, at))) => at == op.ended,
+                _ => false,
+            };
+            if !fits {
+                return wrong("it ends differently");
+            }
+            if told.steps != self.invocations.get(id).map_or(&[][..], |events| events) {
+                return wrong("the steps differ");
+            }
+        }
+        Ok(())
+    }
+
     /// I3: after a failure that may have had effects nothing more is tried unless §2.5 allows it.
     fn repeats(&self, op: &Op, attempts: &[Attempt], code: Option<FailureCode>) -> Result<(), Finding> {
         for (at, attempt) in attempts.iter().enumerate() {
+            let transient = attempt.failure.as_ref().is_some_and(|failure| failure.category.ends_session());
+            let insisted = op.directed && attempt.stage == Stage::Invoke && at + 1 < attempts.len();
+            // What was not sent failed for a reason of the connection, which §2.4 does not speak of.
+            let sent = attempt.delivery != Some(Delivery::NotSent);
+            if insisted && sent && !transient {
+                return Err(("contract 2.4", format!("{} was tried again after {attempt:?}", op.nonce)));
+            }
             if attempt.delivery != Some(Delivery::Unknown) {
                 continue;
             }
@@ -451,6 +500,7 @@ impl Evidence<'_> {
                 return Err(("request id", format!("{} came with two", op.nonce)));
             }
             let registration = &self.registrations[&arrival.host];
+            let stdio = arrival.host.ends_with("-stdio");
             let selection = &op.selection;
             let name = &registration.name;
             let in_group = selection.group.is_none()
@@ -480,6 +530,11 @@ impl Evidence<'_> {
             if span.is_none_or(|span| span.registration.host != arrival.host) {
                 let what = format!("{arrival:?}, but when the attempt began {name} was at {span:?}");
                 return Err(("published route", what));
+            }
+            let forwards = span.is_some_and(|span| span.registration.forwards);
+            let expected = op.token.as_ref().filter(|_| !stdio && (op.directed || forwards));
+            if arrival.authorization != expected.map(|token| format!("Bearer {token}")) {
+                return Err(("S18 principals", format!("{arrival:?}, but the call is {expected:?}'s")));
             }
         }
         Ok(())

@@ -1,0 +1,279 @@
+//! Who calls: several at once, for different users, patiently or not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{Either, join_all, select};
+use mcp_manager::{DirectedCall, DirectedError, Invocation, Manager, RoutedCall, UserContext};
+use mcp_protocol::{Limits, Method, RawJson};
+use mcp_registry::{AmbiguousFailover, Attempt, Clock, FailureCode, InvocationError, Selection, Stage};
+use mcp_transport::Delivery;
+use tokio::time::sleep;
+
+use super::actors::{CANARY, GRACE, pause};
+use super::{End, Op, World};
+use crate::sim::network::{TOOLS, read_answer};
+use crate::{Dice, Outcome, Promise};
+
+/// Most attempts of a directed call, as the policy of the simulation says.
+const DIRECTED_ATTEMPTS: u32 = 3;
+
+/// A call of either kind.
+enum Call {
+    Routed(RoutedCall),
+    Directed(DirectedCall),
+}
+
+/// How a call ended.
+enum Outcomes {
+    Answered(Invocation),
+    Failed(InvocationError),
+    /// Nothing was tried.
+    Refused(DirectedError),
+}
+
+/// A caller: some calls one after the other, at times several at once.
+pub(super) async fn call(world: Arc<World>, manager: Manager, dice: Dice) {
+    for _ in 0..3 + dice.below(12) {
+        if world.is_broken() {
+            return;
+        }
+        let burst = if dice.chance(15) { 2 + dice.below(6) } else { 1 };
+        join_all((0..burst).map(|_| one_call(&world, &manager, dice.fork()))).await;
+        sleep(pause(&world, &dice)).await;
+    }
+}
+
+async fn one_call(world: &World, manager: &Manager, dice: Dice) {
+    let nonce = format!("n{}", world.step());
+    let idempotent = *dice.pick(&[None, None, Some(true), Some(false)]);
+    let limit = dice.chance(40).then(|| Duration::from_millis(*dice.pick(&[0, 20, 500, 3_000, 40_000])));
+    let token = (!world.users.is_empty() && dice.chance(50)).then(|| dice.pick(&world.users).clone());
+    let user = UserContext { token: token.clone().map(Into::into), ..UserContext::default() };
+    let (tool, _) = *dice.pick(&TOOLS);
+    let call = if dice.chance(20) {
+        let mut call = DirectedCall::new(dice.pick(&world.names).clone(), tool);
+        call.arguments = json(format!(r#"{{"nonce":"{nonce}"}}"#));
+        (call.idempotent, call.timeout, call.user) = (idempotent, limit, user);
+        Call::Directed(call)
+    } else {
+        let mut call = if dice.chance(75) {
+            let params = format!(r#"{{"name":"{tool}","arguments":{{"nonce":"{nonce}"}}}}"#);
+            let mut call = RoutedCall::new(Method::ToolsCall, json(params));
+            call.selection.tool = Some(tool.into());
+            call
+        } else {
+            read(&nonce)
+        };
+        if dice.chance(50) {
+            call.selection.preferred =
+                (0..1 + dice.below(3)).map(|_| dice.pick(&world.names).clone()).collect();
+            call.selection.preferred_only = dice.chance(30);
+        }
+        call.selection.group = dice.chance(15).then(|| format!("g{}", dice.below(2)));
+        (call.idempotent, call.timeout, call.user) = (idempotent, limit, user);
+        Call::Routed(call)
+    };
+    let leaves = dice.chance(8).then(|| Duration::from_millis(dice.below(*dice.pick(&[4, 100, 5_000]))));
+    perform(world, manager, nonce, call, token, leaves).await;
+}
+
+fn json(text: String) -> RawJson {
+    RawJson::parse(text, &Limits::default()).unwrap_or_else(|_| RawJson::empty_object())
+}
+
+/// Reads the resource that is named like the nonce, which every server has.
+fn read(nonce: &str) -> RoutedCall {
+    RoutedCall::new(Method::ResourcesRead, json(format!(r#"{{"uri":"{nonce}"}}"#)))
+}
+
+/// Makes the call and notes everything about it. `leaves`: when the caller goes away.
+async fn perform(
+    world: &World,
+    manager: &Manager,
+    nonce: String,
+    call: Call,
+    token: Option<String>,
+    leaves: Option<Duration>,
+) {
+    let op = op_of(world, &nonce, &call, token);
+    let repeatable = op.method == Method::ResourcesRead || op.idempotent != Some(false);
+    let executions = match (repeatable, world.policy.ambiguous_failover) {
+        (false, AmbiguousFailover::UnlessUnsafe | AmbiguousFailover::SafeOnly) => 1,
+        _ if op.directed => DIRECTED_ATTEMPTS,
+        _ => u32::try_from(world.names.len()).unwrap_or(u32::MAX),
+    };
+    let limit = if leaves.is_some() { super::END } else { world.policy.max_call_deadline + GRACE };
+    world.history.began(&nonce, Promise { deadline: op.began + limit, executions });
+    world.line(|| format!("{nonce} {} {:?} {:?}", op.method, op.selection, op.idempotent));
+    let (method, directed) = (op.method.clone(), op.directed);
+    let at = {
+        let mut record = world.record();
+        record.ops.push(op);
+        record.ops.len() - 1
+    };
+    let made = make(manager, call);
+    let outcome = match leaves {
+        None => Some(made.await),
+        Some(patience) => match select(Box::pin(made), Box::pin(sleep(patience))).await {
+            Either::Left((outcome, _)) => Some(outcome),
+            Either::Right(_) => None,
+        },
+    };
+    let now = world.clock.now();
+    let end = match outcome {
+        None => End::Abandoned,
+        Some(Outcomes::Answered(invocation)) => {
+            let (payload, host) = read_answer(&method, &invocation.result).unzip();
+            world.history.ended(&nonce, now, Outcome::Success { payload: payload.unwrap_or_default() });
+            End::Answered {
+                server: invocation.server.to_string(),
+                host,
+                request_id: invocation.request_id.to_string(),
+                attempts: invocation.attempts,
+            }
+        }
+        Some(Outcomes::Failed(error)) => {
+            let shown = format!("{error:?}");
+            if shown.contains(CANARY) {
+                world.broken("I8 canary", format!("{nonce}: {shown}"));
+            }
+            let got = |delivery| error.attempts.iter().any(|attempt| attempt.delivery == Some(delivery));
+            let delivery = match () {
+                () if got(Delivery::Unknown) => Delivery::Unknown,
+                () if got(Delivery::Rejected) => Delivery::Rejected,
+                () => Delivery::NotSent,
+            };
+            world.history.ended(&nonce, now, Outcome::Failure(delivery));
+            End::Failed {
+                code: error.code,
+                request_id: error.request_id.to_string(),
+                attempts: error.attempts,
+            }
+        }
+        Some(Outcomes::Refused(error)) => {
+            world.line(|| error.to_string());
+            world.history.ended(&nonce, now, Outcome::Failure(Delivery::NotSent));
+            End::Refused
+        }
+    };
+    world.line(|| format!("{nonce} {end:?}"));
+    if let End::Answered { attempts, .. } | End::Failed { attempts, .. } = &end
+        && let Err(what) = well_formed(attempts, matches!(end, End::Answered { .. }), directed)
+    {
+        world.broken("trace", format!("{nonce}: {what}: {attempts:?}"));
+    }
+    let mut record = world.record();
+    let op = &mut record.ops[at];
+    (op.end, op.ended) = (end, Some(now));
+}
+
+fn op_of(world: &World, nonce: &str, call: &Call, token: Option<String>) -> Op {
+    let (method, selection, idempotent, directed) = match call {
+        Call::Routed(call) => (call.method.clone(), call.selection.clone(), call.idempotent, false),
+        Call::Directed(call) => {
+            let selection = Selection {
+                preferred: vec![call.server.clone()],
+                preferred_only: true,
+                group: None,
+                tool: Some(call.tool.as_str().into()),
+            };
+            (Method::ToolsCall, selection, call.idempotent, true)
+        }
+    };
+    Op {
+        nonce: nonce.to_owned(),
+        began: world.clock.now(),
+        ended: None,
+        method,
+        selection,
+        idempotent,
+        token,
+        directed,
+        end: End::Open,
+    }
+}
+
+async fn make(manager: &Manager, call: Call) -> Outcomes {
+    match call {
+        Call::Routed(call) => match manager.call(call).await {
+            Ok(invocation) => Outcomes::Answered(invocation),
+            Err(error) => Outcomes::Failed(error),
+        },
+        Call::Directed(call) => match manager.call_tool_on_server(call).await {
+            Ok(invocation) => Outcomes::Answered(invocation),
+            Err(DirectedError::Failed(error)) => Outcomes::Failed(error),
+            Err(error) => Outcomes::Refused(error),
+        },
+    }
+}
+
+/// Per candidate: a failed initialize, or a good one followed by an invoke (several in a directed call);
+/// ended by a good invoke or not at all (contract §4.4).
+fn well_formed(attempts: &[Attempt], answered: bool, directed: bool) -> Result<(), &'static str> {
+    let mut seen = Vec::new();
+    let mut served = false;
+    // Whether an invoke on the latest server is expected or allowed.
+    let (mut awaited, mut allowed) = (false, false);
+    for attempt in attempts {
+        if served {
+            return Err("something was tried after the answer");
+        }
+        let failed = attempt.failure.is_some();
+        match attempt.stage {
+            Stage::Initialize => {
+                if awaited {
+                    return Err("an initialize without its invoke");
+                }
+                if seen.contains(&&attempt.server) {
+                    return Err("a server was a candidate twice");
+                }
+                seen.push(&attempt.server);
+                (awaited, allowed) = (!failed, !failed);
+            }
+            Stage::Invoke => {
+                if !allowed || seen.last() != Some(&&attempt.server) {
+                    return Err("an invoke without its initialize");
+                }
+                served = !failed;
+                (awaited, allowed) = (false, directed);
+            }
+        }
+    }
+    let invokes = attempts.iter().filter(|attempt| attempt.stage == Stage::Invoke).count();
+    if directed && (seen.len() > 1 || invokes > DIRECTED_ATTEMPTS as usize) {
+        return Err("a directed call has one server and so many attempts");
+    }
+    if served == answered { Ok(()) } else { Err("the trace does not end like the call") }
+}
+
+/// With all servers well again, every call succeeds after a while.
+pub(super) async fn recover(world: &World, manager: &Manager) {
+    let policy = &world.policy;
+    // Windows open, starts are allowed again, hanging exchanges reach their limits.
+    sleep(Duration::from_secs(70) + policy.max_backoff + policy.handshake_timeout).await;
+    let table = manager.table();
+    for record in table.servers().iter().filter(|record| record.definition.enabled) {
+        if world.is_broken() {
+            return;
+        }
+        let nonce = format!("n{}", world.step());
+        let mut call = read(&nonce);
+        call.selection.preferred = vec![record.name().to_string()];
+        call.selection.preferred_only = true;
+        perform(world, manager, nonce, Call::Routed(call), None, None).await;
+        let end = world.record().ops.last().map(|op| op.end.clone());
+        if !matches!(end, Some(End::Answered { .. })) {
+            world.broken("G10 recovery", format!("{} is well, but: {end:?}", record.name()));
+        }
+    }
+}
+
+/// After a shutdown calls are refused at once.
+pub(super) async fn refused(world: &World, manager: &Manager) {
+    let began = world.clock.now();
+    match manager.call(read("late")).await {
+        Err(error) if error.code == FailureCode::ShuttingDown && world.clock.now() == began => {}
+        outcome => world.broken("R38 shutdown", format!("a call after it: {outcome:?}")),
+    }
+}

@@ -16,4 +16,5 @@ mod client;
 mod gateway;
 mod peers;
 mod process;
+mod scenarios;
 mod wait;

@@ -2,22 +2,20 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "what it prints is its result")]
 
-use std::any::Any;
 use std::num::NonZero;
-use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::panic::{PanicHookInfo, catch_unwind};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use mcp_testkit::sim::{SIMULATORS, Simulator};
+use mcp_testkit::sim::{SIMULATORS, Simulator, Sweep};
 
 const USAGE: &str = "\
 usage: cargo xtask sim [--seeds N] [--seed S] [--jobs J] [--only NAME]
 
   --seeds N   run the seeds 0 to N-1 (default 1000)
-  --seed S    run one seed and say where it fails
+  --seed S    run one seed; if it fails, show every step that led there
   --jobs J    threads (default: one for each core)
   --only NAME one simulator: core or driver";
 
@@ -28,15 +26,6 @@ struct Options {
     seeds: std::ops::Range<u64>,
     jobs: usize,
     only: Option<String>,
-}
-
-/// What came of one simulator.
-#[derive(Default)]
-struct Sum {
-    steps: u64,
-    simulated: Duration,
-    /// By seed.
-    failures: Vec<(u64, String)>,
 }
 
 fn main() -> ExitCode {
@@ -52,11 +41,7 @@ fn main() -> ExitCode {
     let mut failed = false;
     let chosen = |simulator: &Simulator| options.only.as_ref().is_none_or(|only| only == simulator.name);
     for simulator in SIMULATORS.into_iter().filter(chosen) {
-        let broken = !simulate(simulator, &options).failures.is_empty();
-        if broken && options.seeds.end - options.seeds.start == 1 {
-            tell(simulator, options.seeds.start);
-        }
-        failed |= broken;
+        failed |= !simulate(simulator, &options);
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -69,48 +54,24 @@ fn report(panic: &PanicHookInfo<'_>) {
     }
 }
 
+/// Runs one simulator and shows what came of it; false if a seed failed.
 #[expect(clippy::disallowed_methods, reason = "the time a run takes is shown, nothing depends on it")]
-fn simulate(simulator: Simulator, options: &Options) -> Sum {
-    let Simulator { name, run, .. } = simulator;
+fn simulate(simulator: Simulator, options: &Options) -> bool {
     let started = Instant::now();
-    let next = AtomicU64::new(options.seeds.start);
-    let sum = Mutex::new(Sum::default());
-    thread::scope(|scope| {
-        for _ in 0..options.jobs {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if !options.seeds.contains(&seed) {
-                        return;
-                    }
-                    // A panic is a failure of its seed.
-                    let outcome = catch_unwind(AssertUnwindSafe(|| run(seed)));
-                    let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
-                    match outcome {
-                        Ok(Ok(run)) => {
-                            sum.steps += run.steps;
-                            sum.simulated += run.simulated;
-                        }
-                        Ok(Err(broken)) => sum.failures.push((seed, broken.to_string())),
-                        Err(panic) => sum.failures.push((seed, panicked(seed, &*panic))),
-                    }
-                }
-            });
-        }
-    });
-    let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
-    sum.failures.sort();
-    let seeds = options.seeds.end - options.seeds.start;
-    let (hours, failures) = (sum.simulated.as_secs() / 3600, sum.failures.len());
-    let wall = started.elapsed().as_secs_f64();
-    println!("{name:<9} {seeds:>10} {:>12} {hours:>17} {wall:>10.1} s {failures:>10}", sum.steps);
-    for (_, failure) in sum.failures.iter().take(SHOWN) {
+    let Sweep { steps, simulated, failures } = simulator.sweep(options.seeds.clone(), options.jobs);
+    let (name, seeds) = (simulator.name, options.seeds.end - options.seeds.start);
+    let (hours, failed, wall) = (simulated.as_secs() / 3600, failures.len(), started.elapsed().as_secs_f64());
+    println!("{name:<9} {seeds:>10} {steps:>12} {hours:>17} {wall:>10.1} s {failed:>10}");
+    for (_, failure) in failures.iter().take(SHOWN) {
         println!("  {failure}");
     }
-    if failures > SHOWN {
-        println!("  and {} more", failures - SHOWN);
+    if failed > SHOWN {
+        println!("  and {} more", failed - SHOWN);
     }
-    sum
+    if seeds == 1 && failed == 1 {
+        tell(simulator, options.seeds.start);
+    }
+    failures.is_empty()
 }
 
 /// What led to the failure of a seed.
@@ -119,12 +80,6 @@ fn tell(simulator: Simulator, seed: u64) {
         Ok((_, lines)) => lines.iter().for_each(|line| println!("  {line}")),
         Err(_) => println!("  it panics"),
     }
-}
-
-fn panicked(seed: u64, panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
-    format!("seed {seed}: panicked: {text}; replay with `cargo xtask sim --seed {seed}`")
 }
 
 fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {

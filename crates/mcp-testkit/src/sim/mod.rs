@@ -5,6 +5,9 @@ use std::time::Duration;
 pub mod core;
 pub mod driver;
 mod network;
+mod sweep;
+
+pub use sweep::Sweep;
 
 /// One of the simulators.
 #[derive(Debug, Clone, Copy)]

@@ -160,7 +160,7 @@ pub struct UserArgs {
     #[arg(long, value_name = "ID")]
     pub user_id: Option<String>,
     /// Environment variable that holds the user's token: sent with this call as `Authorization: Bearer` to the server
-    /// of --on, or to servers marked forward_user_token
+    /// of --on or --server-url, else to servers marked forward_user_token
     #[arg(long, value_name = "NAME", conflicts_with = "user_token_file")]
     pub user_token_env: Option<String>,
     /// File that holds it, readable by its owner alone

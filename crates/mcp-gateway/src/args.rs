@@ -33,7 +33,7 @@ pub(crate) enum Top {
     #[command(after_help = DEMO_EXAMPLES)]
     DemoServer(DemoArgs),
     #[command(flatten)]
-    Command(mcp_cli::Command),
+    Command(Box<mcp_cli::Command>),
 }
 
 const SERVE_EXAMPLES: &str = "\

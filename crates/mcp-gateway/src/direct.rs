@@ -155,5 +155,8 @@ fn open(target: &DirectTarget) -> Result<Manager, DirectError> {
 
 fn only(endpoint: Endpoint) -> Result<Definition, DirectError> {
     let name = ONLY.parse().map_err(|error| DirectError::Target(format!("{error}")))?;
-    Ok(Definition::new(name, endpoint))
+    let mut definition = Definition::new(name, endpoint);
+    // Who gives the server's address along with a user's token means it to get the token.
+    definition.forward_user_token = true;
+    Ok(definition)
 }

@@ -69,7 +69,7 @@ async fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failed> {
         Top::Command(command) => {
             let setting =
                 Setting { global: &cli.global, direct: &direct::InProcess, root: Cli::command(), output };
-            Ok(mcp_cli::run(command, setting).await.into())
+            Ok(mcp_cli::run(*command, setting).await.into())
         }
     }
 }

@@ -134,7 +134,7 @@ impl Registry {
             record.consecutive_failures = record.consecutive_failures.saturating_add(1);
             fail(record, now, failure, correlation, journal, policy);
             if session_lost {
-                connection(record, now, ConnectionState::Error, journal);
+                broken(record, now, journal);
             }
         });
     }
@@ -271,7 +271,7 @@ impl Registry {
                 server.consecutive_failures = server.consecutive_failures.saturating_add(1);
                 fail(server, now, failure, correlation, journal, policy);
             }
-            connection(server, now, ConnectionState::Error, journal);
+            broken(server, now, journal);
         });
     }
 
@@ -280,7 +280,7 @@ impl Registry {
         self.update(key, |record, journal, _| {
             let held = record.last_initialized_at.map(|at| now.since(at));
             uninitialise(record);
-            connection(record, now, ConnectionState::Error, journal);
+            broken(record, now, journal);
             if loss == Loss::Restartable {
                 let again = held.is_none_or(|held| held < RESTART_FORGIVEN);
                 record.restarts = if again { record.restarts.saturating_add(1) } else { 1 };
@@ -513,6 +513,14 @@ fn connecting(record: &mut ServerRecord, now: Timestamp, journal: &Journal) {
         other => other,
     };
     connection(record, now, to, journal);
+}
+
+/// A connection or an attempt at one broke (K3, K5, K8). Somebody may have disconnected the server
+/// meanwhile, who meant it to have none.
+fn broken(record: &mut ServerRecord, now: Timestamp, journal: &Journal) {
+    if record.connection_state != ConnectionState::Disconnected {
+        connection(record, now, ConnectionState::Error, journal);
+    }
 }
 
 /// Changes the connection state where contract §1.5 allows it; staying is no event.

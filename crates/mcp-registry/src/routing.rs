@@ -40,11 +40,12 @@ impl RoutingTable {
     }
 
     /// First healthy server in preference order, else the first degraded one whatever its window, else
-    /// none (contract §4.1, `choose_server`).
+    /// none; never a disabled one (contract §4.1, `choose_server`).
     #[must_use]
     pub fn choose(&self, preferred: &[String]) -> Option<&Arc<ServerRecord>> {
         let base = self.base(preferred, false);
-        let first = |status| base.iter().map(|&at| &self.servers[at]).find(|record| record.status == status);
+        let enabled = || base.iter().map(|&at| &self.servers[at]).filter(|record| record.definition.enabled);
+        let first = |status| enabled().find(|record| record.status == status);
         first(Status::Healthy).or_else(|| first(Status::Degraded))
     }
 

@@ -202,6 +202,13 @@ impl Server {
         told.tell(&self.key.name, RegistryChange::Unavailable { reason });
     }
 
+    /// What was disconnected on purpose has no connection that could break (K9 is for markers alone).
+    fn breaks(&mut self, told: &mut Told<'_>) {
+        if self.state != Disconnected {
+            self.enter(Error, told);
+        }
+    }
+
     /// Plans the `attempt`-th background reconnection in a row.
     fn schedule(&mut self, attempt: u32, restart: bool, unit: f64, told: &mut Told<'_>) {
         let delay = if restart {
@@ -278,7 +285,7 @@ impl Model {
             server.consecutive += 1;
             server.fail(failure, told);
             if lost {
-                server.enter(Error, told);
+                server.breaks(told);
             }
         });
     }
@@ -362,14 +369,14 @@ impl Model {
                 server.consecutive += 1;
                 server.fail(failure, told);
             }
-            server.enter(Error, told);
+            server.breaks(told);
         });
     }
 
     pub(super) fn lost(&mut self, key: &ServerKey, loss: Loss) {
         self.change(key, None, |server, told| {
             server.handshake = None;
-            server.enter(Error, told);
+            server.breaks(told);
             if loss == Loss::Restartable {
                 let held = server.said.as_ref().map(|said| told.now.since(said.captured_at));
                 let held_long = held.is_some_and(|held| held >= Duration::from_secs(60));
@@ -492,8 +499,10 @@ impl Model {
 
     pub(super) fn choose(&self, preferred: &[String]) -> Option<ServerKey> {
         let base = self.base(preferred, false);
-        let mut fit: Vec<_> =
-            base.into_iter().filter(|server| server.status(&self.policy) != Status::Unreachable).collect();
+        let mut fit: Vec<_> = base
+            .into_iter()
+            .filter(|server| server.definition.enabled && server.status(&self.policy) != Status::Unreachable)
+            .collect();
         fit.sort_by_key(|server| server.status(&self.policy));
         fit.first().map(|server| server.key.clone())
     }

@@ -41,7 +41,7 @@ pub(crate) async fn update(
     let registered = state.manager().server(&name)?;
     let text = String::from_utf8_lossy(&body);
     let definition = definition(&state, Registration::replacing(registered.name(), &text))?;
-    one(&state, state.manager().register(definition)?)
+    one(&state, state.manager().replace(definition)?)
 }
 
 /// The definition a body stands for, unless it may not be registered this way.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mcp_client::ClientStats;
-use mcp_registry::{ConnectionState, ServerRecord, Status, Timestamp};
+use mcp_registry::{ConnectionState, Definition, ServerRecord, Status, Timestamp};
 
 use crate::link::Link;
 use crate::manager::{Inner, Manager, UnknownServer};
@@ -79,7 +79,7 @@ pub struct Statistics {
     pub disconnected_servers: usize,
     /// Those whose connection broke or could not be made.
     pub error_servers: usize,
-    /// Servers marked as critical that are unreachable.
+    /// Enabled servers marked as critical that are unreachable.
     pub critical_servers_down: usize,
     /// Exchanges with servers since the start: calls, handshakes, pings, tool lists.
     pub total_requests: u64,
@@ -123,7 +123,8 @@ impl Manager {
                 ConnectionState::Error => sums.error_servers += 1,
                 ConnectionState::Initializing | ConnectionState::Reconnecting => {}
             }
-            if record.definition.critical && record.status == Status::Unreachable {
+            let Definition { enabled, critical, .. } = *record.definition;
+            if enabled && critical && record.status == Status::Unreachable {
                 sums.critical_servers_down += 1;
             }
         }

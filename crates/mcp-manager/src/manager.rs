@@ -88,6 +88,20 @@ struct State {
     links: BTreeMap<mcp_registry::ServerName, Arc<Link>>,
 }
 
+impl State {
+    /// Registers a server with a link of its own; returns the link it replaces.
+    fn register(
+        &mut self,
+        now: Timestamp,
+        definition: Definition,
+    ) -> Result<(Arc<ServerRecord>, Option<Arc<Link>>), RegistryFull> {
+        let record = self.registry.register(now, definition)?;
+        let link = Arc::new(Link::new(record.key(), record.definition.clone()));
+        let replaced = self.links.insert(record.name().clone(), link);
+        Ok((record, replaced))
+    }
+}
+
 /// Routing state and links at one moment, swapped as one.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
@@ -151,15 +165,27 @@ impl Manager {
     /// # Panics
     /// Outside of a tokio runtime, if it replaces a server with an open session.
     pub fn register(&self, definition: Definition) -> Result<Arc<ServerRecord>, RegistryFull> {
-        let (record, replaced) = self.0.change(|state, now| {
-            let record = state.registry.register(now, definition)?;
-            let link = Arc::new(Link::new(record.key(), record.definition.clone()));
-            let replaced = state.links.insert(record.name().clone(), link);
-            Ok((record, replaced))
-        })?;
-        for session in replaced.iter().flat_map(|link| link.retire()) {
-            self.0.end_session(session);
-        }
+        let (record, replaced) = self.0.change(|state, now| state.register(now, definition))?;
+        self.0.end_replaced(replaced);
+        Ok(record)
+    }
+
+    /// Replaces a server that is registered; connects nothing. Otherwise like [`register`](Self::register).
+    ///
+    /// # Errors
+    /// [`UnknownServer`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, if the server has an open session.
+    pub fn replace(&self, definition: Definition) -> Result<Arc<ServerRecord>, UnknownServer> {
+        let name = definition.name.clone();
+        let replaced = self.0.change(|state, now| {
+            state.registry.get(name.as_str())?;
+            // There is room for what takes the place of something.
+            state.register(now, definition).ok()
+        });
+        let (record, replaced) = replaced.ok_or_else(|| self.unknown(name.as_str()))?;
+        self.0.end_replaced(replaced);
         Ok(record)
     }
 
@@ -290,6 +316,13 @@ impl Inner {
     /// When the registry next has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).registry.next_deadline()
+    }
+
+    /// Ends what a replaced registration leaves behind.
+    fn end_replaced(&self, replaced: Option<Arc<Link>>) {
+        for session in replaced.iter().flat_map(|link| link.retire()) {
+            self.end_session(session);
+        }
     }
 
     /// Closes a session that serves nobody new, when the calls on it have ended.

@@ -269,7 +269,7 @@ impl<'a> Run<'a> {
             Err(failed) => {
                 let CallFailure { failure, delivery, .. } = &failed.failure;
                 tracing::warn!(server = %name, request_id = %self.request_id(), error = %failure.text,
-                    delivery = delivery.as_str(), "call failed");
+                    user = self.request.user.user_id.as_deref(), delivery = delivery.as_str(), "call failed");
                 let duration = phase.fail(failure.clone(), *delivery);
                 Err((failed, duration))
             }

@@ -189,3 +189,23 @@ fn a_loss_outside_of_any_call_does_not_change_the_status() {
     assert_eq!((record.initialized, record.initialization_expires_at), (false, None));
     assert_eq!(core.transitions(), []);
 }
+
+#[test]
+fn what_was_disconnected_meanwhile_does_not_break() {
+    type End = fn(&mut Core);
+    let ends: [End; 3] = [
+        |core| core.registry.record_failure(core.now, &core.key("a"), failure("reset"), None, true),
+        |core| core.registry.handshake_failed(core.now, &core.key("a"), failure("reset"), None, None, true),
+        |core| core.registry.connection_lost(core.now, &core.key("a"), Loss::Lazy),
+    ];
+    for (at, end) in ends.into_iter().enumerate() {
+        let mut core = Core::new(&["a"], |_| {});
+        core.initialize("a");
+        core.registry.disconnected(core.now, &core.key("a"));
+        end(&mut core);
+        assert_eq!(core.record("a").connection_state, ConnectionState::Disconnected, "end {at}");
+        core.registry.connecting(core.now, &core.key("a"));
+        end(&mut core);
+        assert_eq!(core.record("a").connection_state, ConnectionState::Error, "end {at}");
+    }
+}

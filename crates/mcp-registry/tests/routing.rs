@@ -249,6 +249,20 @@ fn choosing_considers_no_windows_and_never_an_unreachable_server() {
 }
 
 #[test]
+fn a_disabled_server_is_not_chosen_however_healthy_or_preferred() {
+    let mut core = Core::new(&["b", "c"], |_| {});
+    core.add("a", |definition| definition.enabled = false);
+    assert_eq!(core.choose(&["a"]).as_deref(), Some("b"));
+    core.fail("b");
+    core.fail("c");
+    assert_eq!(core.choose(&["a", "c"]).as_deref(), Some("c"), "nor before a degraded one");
+    core.fail("a");
+    core.registry.unregister(core.now, "b");
+    core.registry.unregister(core.now, "c");
+    assert_eq!(core.choose(&["a"]), None);
+}
+
+#[test]
 fn a_table_finds_records_by_their_exact_name() {
     let core = Core::new(&["a", "b", "c"], |_| {});
     let table = core.registry.table();

@@ -41,6 +41,20 @@ pub(crate) fn is_transient(error: &CallError) -> bool {
     }
 }
 
+/// Whether the server answered, if only to say no; otherwise it was not reached or did not answer.
+pub(crate) fn is_refusal(error: &CallError) -> bool {
+    !matches!(
+        error,
+        CallError::Transport(TransportError {
+            kind: TransportErrorKind::Timeout { .. }
+                | TransportErrorKind::Connect(_)
+                | TransportErrorKind::Closed(_)
+                | TransportErrorKind::Exited(_),
+            ..
+        })
+    )
+}
+
 /// Whether the server did not take the credentials that came with the request.
 pub(crate) fn refuses_credentials(error: &CallError) -> bool {
     matches!(
@@ -125,6 +139,21 @@ mod tests {
             ),
         ] {
             assert_eq!(of_call(&error).failure.category, category, "{error}");
+        }
+        for (kind, refusal, transient) in [
+            (TransportErrorKind::Timeout { limit: Duration::ZERO }, false, true),
+            (TransportErrorKind::Connect("x".into()), false, true),
+            (TransportErrorKind::Closed("x".into()), false, true),
+            (TransportErrorKind::Exited("x".into()), false, true),
+            (TransportErrorKind::SessionExpired, true, true),
+            (TransportErrorKind::Endpoint("x".into()), true, false),
+            (TransportErrorKind::Payload("x".into()), true, false),
+            (TransportErrorKind::Status { status: 400, retry_after: None }, true, false),
+            (TransportErrorKind::Status { status: 429, retry_after: None }, true, true),
+            (TransportErrorKind::Status { status: 503, retry_after: None }, true, true),
+        ] {
+            let error = transport(kind);
+            assert_eq!((is_refusal(&error), is_transient(&error)), (refusal, transient), "{error}");
         }
         let error = RpcError::new(ErrorCode::INVALID_PARAMS, "no such tool");
         let failure = of_call(&CallError::Rpc { error, frame: bytes::Bytes::new() });

@@ -265,15 +265,15 @@ impl Inner {
             session.touch(&*self.timer);
             match self.counted(session.client().handshake(self.policy.handshake_timeout)).await {
                 Ok(profile) => return Ok((profile, None)),
-                Err(error) if error.error.is_timeout() => {
-                    self.drop_session(link, &session);
-                    return Err(error.into());
-                }
                 // A server may refuse a second handshake on a session, in whatever way: a new session
                 // decides. Calls on the old one go on.
-                Err(error) => {
+                Err(error) if failure::is_refusal(&error.error) => {
                     tracing::debug!(server = %link.key.name, %error, "no second handshake on the session");
                     self.drop_session(link, &session);
+                }
+                Err(error) => {
+                    self.drop_session(link, &session);
+                    return Err(error.into());
                 }
             }
         }

@@ -52,6 +52,18 @@ async fn two_demo_servers_stand_in_for_each_other() {
         "answered by demo-2",
     ]);
     assert_eq!(called.stdout, "{\"sum\":42}\n");
+    let id = called.stderr.rsplit_once("request ").unwrap().1.trim();
+    gateway.cli(&["why", id]).await.exits(0).prints(&[
+        "add was answered by demo-2, after demo-1 failed",
+        "demo-1 ready",
+        "demo-1 failed:",
+        "transport_error after",
+        "demo-1 was healthy, is now degraded",
+        "demo-2 answered",
+    ]);
+    let directed = gateway.cli(&["call", "add", "a=1", "b=2", "--on", "demo-2"]).await.exits(0);
+    assert_eq!(directed.says(&["answered by demo-2"]).stdout, "{\"sum\":3}\n");
+    gateway.cli(&["call", "nope", "--on", "demo-2"]).await.exits(1).says(&["offers no tool named", "add, "]);
 
     let first = gateway.server("demo-1").await;
     assert_eq!(

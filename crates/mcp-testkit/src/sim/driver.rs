@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join};
 use mcp_manager::{Manager, Setup};
 use mcp_protocol::Method;
 use mcp_registry::{
@@ -195,12 +195,15 @@ impl World {
             random: Arc::new(dice.fork()),
         };
         let manager = Manager::new(setup);
+        let observed = manager.journal().subscribe();
         for name in &self.names {
             actors::register(&self, &manager, &dice, name);
         }
         if self.monitored {
             manager.start_monitor();
         }
+        let observers =
+            dice.chance(30).then(|| tokio::spawn(actors::observe(self.clone(), observed, dice.fork())));
         let mut tasks = Vec::new();
         for _ in 0..1 + dice.below(4) {
             tasks.push(tokio::spawn(callers::call(self.clone(), manager.clone(), dice.fork())));
@@ -219,39 +222,51 @@ impl World {
         }
         watch.abort();
         chaos.abort();
-        let grace = Duration::from_millis(*dice.pick(&[0, 100, 5_000, 60_000]));
-        self.shut_down(manager, grace, tasks).await;
-    }
-
-    async fn shut_down(&self, manager: Manager, grace: Duration, tasks: Vec<tokio::task::JoinHandle<()>>) {
-        let began = self.clock.now();
-        let report = manager.shutdown(grace).await;
-        self.line(|| format!("shut down: {report:?}"));
-        let took = self.clock.now().since(began);
-        // Grace, handshakes under way, closing.
-        if took > grace + Duration::from_secs(4) {
-            self.broken("R38 shutdown", format!("took {took:?} with {grace:?} of grace"));
-        }
-        let (open, after) = (self.network.open(), began);
-        callers::refused(self, &manager).await;
-        self.join(tasks).await;
-        // A handshake under way goes on to its limit: on the old session, then on a new one.
-        let bound = self.policy.handshake_timeout * 2 + Duration::from_secs(1);
-        sleep(bound).await;
-        if self.network.open() > 0 {
-            let what = format!(
-                "{} connections are open {bound:?} after the shutdown ({open} at its end)",
-                self.network.open()
-            );
-            self.broken("I7 baseline", what);
-        }
-        checks::after(self, &manager, after);
-        drop(manager);
+        self.shut_down(manager, &dice, tasks).await;
+        // An observer that sleeps still reads to the end.
+        self.join(observers).await;
         sleep(Duration::from_secs(11)).await;
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
         if tasks > 0 {
             self.broken("I7 baseline", format!("{tasks} tasks are alive after the end of the manager"));
         }
+    }
+
+    async fn shut_down(&self, manager: Manager, dice: &Dice, tasks: Vec<tokio::task::JoinHandle<()>>) {
+        let began = self.clock.now();
+        let grace = Duration::from_millis(*dice.pick(&[0, 100, 5_000, 60_000]));
+        let patience = dice.chance(20).then(|| Duration::from_millis(dice.below(3_000)));
+        let first = async {
+            let report = manager.shutdown(grace).await;
+            (report, self.clock.now().since(began))
+        };
+        let second = async {
+            // Somebody loses patience.
+            if let Some(patience) = patience {
+                sleep(patience).await;
+                manager.shutdown(Duration::ZERO).await;
+            }
+        };
+        let ((report, took), ()) = join(first, second).await;
+        let grace = patience.map_or(grace, |patience| patience.min(grace));
+        self.line(|| format!("shut down: {report:?}"));
+        // Grace, handshakes under way, closing.
+        if took > grace + Duration::from_secs(4) {
+            self.broken("R38 shutdown", format!("took {took:?} with {grace:?} of grace"));
+        }
+        let open = self.network.open();
+        callers::refused(self, &manager).await;
+        self.join(tasks).await;
+        // A handshake under way goes on to its limit: on the old session, then on a new one.
+        let bound = self.policy.handshake_timeout * 2 + Duration::from_secs(1);
+        sleep(bound).await;
+        let left = self.network.open();
+        if left > 0 {
+            let what =
+                format!("{left} connections are open {bound:?} after the shutdown ({open} at its end)");
+            self.broken("I7 baseline", what);
+        }
+        checks::after(self, &manager, began);
     }
 
     async fn join(&self, tasks: impl IntoIterator<Item = tokio::task::JoinHandle<()>>) {

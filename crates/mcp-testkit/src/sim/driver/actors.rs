@@ -7,7 +7,7 @@ use mcp_manager::Manager;
 use mcp_protocol::EraPolicy;
 use mcp_registry::{
     Clock, ConnectionFilter, ConnectionState, Definition, InvocationFilter, ProbeKind, RegistryFilter,
-    ServerName, ServerRecord, Status,
+    ServerName, ServerRecord, Status, Subscription,
 };
 use mcp_transport::{Endpoint, HttpEndpoint, StdioEndpoint};
 use tokio::time::{sleep, timeout};
@@ -250,6 +250,26 @@ pub(super) async fn disturb(world: Arc<World>, dice: Dice) {
         let away = Duration::from_millis(dice.below(*dice.pick(&[100, 10_000])));
         world.line(|| format!("{host} crashes"));
         world.network.crash(&host, away);
+    }
+}
+
+/// An observer, at times a slow one: it sees every event in order, or learns how many it missed.
+pub(super) async fn observe(world: Arc<World>, mut events: Subscription, dice: Dice) {
+    let (mut seen, mut last) = (0, 0);
+    while let Some(event) = events.next().await {
+        if event.seq() <= last {
+            world.broken("I9 stream order", format!("an observer got {event:?} after {last}"));
+        }
+        last = event.seq();
+        seen += 1;
+        if dice.chance(1) {
+            sleep(Duration::from_millis(dice.below(60_000))).await;
+        }
+    }
+    let missed = events.dropped();
+    if seen + missed != last {
+        let what = format!("an observer saw {seen} of {last} events and was told of {missed} missed ones");
+        world.broken("I9 stream order", what);
     }
 }
 

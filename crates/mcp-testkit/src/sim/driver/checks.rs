@@ -60,7 +60,7 @@ pub(super) fn after(world: &World, manager: &Manager, closing: Timestamp) {
         || invocations.len() >= world.policy.max_invocation_events
         || registry.len() >= world.policy.max_registry_events;
     let finding = stream_order(&connections, &invocations, &registry)
-        .and_then(|()| no_canary(manager, &connections, &invocations, &registry));
+        .and_then(|()| nothing_shows(manager, &connections, &invocations, &registry));
     if let Err((invariant, what)) = finding {
         return world.broken(invariant, what);
     }
@@ -122,7 +122,7 @@ fn stream_order(
     Ok(())
 }
 
-fn no_canary(
+fn nothing_shows(
     manager: &Manager,
     connections: &[ConnectionEvent],
     invocations: &[InvocationEvent],
@@ -134,6 +134,13 @@ fn no_canary(
         invocations.iter().filter_map(|event| event.failure.as_ref()).map(|failure| &*failure.text);
     if let Some(text) = texts.chain(failures).find(|text| leaks(text)) {
         return Err(("I8 canary", format!("in an event: {text}")));
+    }
+    // What the manager says of a task of its own that panicked.
+    let panicked = |event: &&InvocationEvent| {
+        event.failure.as_ref().is_some_and(|failure| failure.text.contains("ended unexpectedly"))
+    };
+    if let Some(event) = invocations.iter().find(panicked) {
+        return Err(("G11 panic", format!("{event:?}")));
     }
     let table = manager.table();
     let shown = table.servers().iter().map(|record| format!("{record:?}"));
@@ -379,9 +386,7 @@ impl Evidence<'_> {
         for (at, attempt) in attempts.iter().enumerate() {
             let transient = attempt.failure.as_ref().is_some_and(|failure| failure.category.ends_session());
             let insisted = op.directed && attempt.stage == Stage::Invoke && at + 1 < attempts.len();
-            // What was not sent failed for a reason of the connection, which §2.4 does not speak of.
-            let sent = attempt.delivery != Some(Delivery::NotSent);
-            if insisted && sent && !transient {
+            if insisted && !transient {
                 return Err(("contract 2.4", format!("{} was tried again after {attempt:?}", op.nonce)));
             }
             if attempt.delivery != Some(Delivery::Unknown) {

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, ready};
-use mcp_transport::{Connector, Delivery, Endpoint, Header, Transport, TransportError, TransportErrorKind};
+use mcp_transport::{
+    Connector, Delivery, Endpoint, Header, Transport, TransportError, TransportErrorKind, TransportKind,
+};
+use tokio::sync::oneshot;
 
 use crate::server::ScriptedTransport;
 
@@ -23,6 +26,8 @@ pub enum Action {
     Error,
     /// The connection breaks after the request was sent: category `transport_error`, ambiguous.
     Disconnect,
+    /// Does not know the session any more: the request was not executed.
+    ForgetSession,
     /// Answers with an HTTP status alone.
     HttpStatus(u16),
     /// Answers with an HTTP status and asks to be left alone for so long (`Retry-After`).
@@ -93,7 +98,7 @@ pub struct Traffic {
     pub headers: Vec<Header>,
 }
 
-/// Scripted servers, each named by the first label of its URL's host. They speak the handshake era,
+/// Scripted servers, each named by the first label of its URL's host, or its program. They speak the handshake era,
 /// answer JSON-RPC in memory, and list no tools. Clones share the state.
 #[derive(Debug, Clone, Default)]
 pub struct ScriptedCluster(Arc<Mutex<State>>);
@@ -105,6 +110,8 @@ pub(crate) struct State {
     health: BTreeMap<String, VecDeque<Result<u16, String>>>,
     pub(crate) traffic: Vec<Traffic>,
     opened: BTreeMap<String, u32>,
+    /// What ends a process, by server.
+    processes: BTreeMap<String, Vec<oneshot::Sender<()>>>,
     pub(crate) closed: BTreeMap<String, u32>,
     probes: u32,
 }
@@ -151,6 +158,14 @@ impl ScriptedCluster {
     /// stays. Without any, the path answers 200.
     pub fn health(&self, server: &str, answers: impl IntoIterator<Item = Result<u16, String>>) {
         self.state().health.insert(server.into(), answers.into_iter().collect());
+    }
+
+    /// Ends the processes of a server with a stdio endpoint by themselves, as a crash does; says how many
+    /// there were.
+    pub fn crash(&self, server: &str) -> usize {
+        let processes = self.state().processes.remove(server).unwrap_or_default();
+        // One whose connection was closed before is gone already.
+        processes.into_iter().filter_map(|process| process.send(()).ok()).count()
     }
 
     /// How often health paths were asked.
@@ -216,16 +231,23 @@ impl Connector for ScriptedCluster {
         endpoint: &'a Endpoint,
     ) -> BoxFuture<'a, Result<Box<dyn Transport>, TransportError>> {
         let Some(server) = server_of(endpoint) else {
-            let kind = TransportErrorKind::Endpoint("a scripted server needs a URL with a host".into());
+            let kind = TransportErrorKind::Endpoint(
+                "a scripted server needs a URL with a host, or a program".into(),
+            );
             return Box::pin(ready(Err(TransportError::new(kind, Delivery::NotSent))));
         };
-        let session = {
-            let mut state = self.state();
-            let opened = state.opened.entry(server.clone()).or_default();
-            *opened += 1;
-            format!("{server}-session-{opened}")
-        };
-        let transport: Box<dyn Transport> = Box::new(ScriptedTransport::new(self.clone(), server, session));
+        let mut state = self.state();
+        let opened = state.opened.entry(server.clone()).or_default();
+        *opened += 1;
+        let session = format!("{server}-session-{opened}");
+        let crash = (endpoint.kind() == TransportKind::Stdio).then(|| {
+            let (crash, crashed) = oneshot::channel();
+            state.processes.entry(server.clone()).or_default().push(crash);
+            crashed
+        });
+        drop(state);
+        let transport: Box<dyn Transport> =
+            Box::new(ScriptedTransport::new(self.clone(), server, session, crash));
         Box::pin(ready(Ok(transport)))
     }
 
@@ -234,6 +256,9 @@ impl Connector for ScriptedCluster {
         endpoint: &'a Endpoint,
         _path: &'a str,
     ) -> BoxFuture<'a, Option<Result<u16, TransportError>>> {
+        if endpoint.url().is_none() {
+            return Box::pin(ready(None));
+        }
         let mut state = self.state();
         state.probes += 1;
         let answers = server_of(endpoint).and_then(|server| state.health.get_mut(&server));
@@ -248,9 +273,12 @@ impl Connector for ScriptedCluster {
     }
 }
 
-/// First label of the URL's host.
+/// First label of the URL's host, or the program.
 fn server_of(endpoint: &Endpoint) -> Option<String> {
-    Some(endpoint.url()?.host_str()?.split('.').next()?.to_owned())
+    match endpoint {
+        Endpoint::Stdio(stdio) => Some(stdio.command.clone()),
+        other => Some(other.url()?.host_str()?.split('.').next()?.to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use mcp_transport::{
     Delivery, Header, Inbox, Incoming, Outbound, Reply, Transport, TransportError, TransportErrorKind,
 };
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use crate::cluster::{Action, ScriptedCluster, Traffic};
 
@@ -19,12 +20,19 @@ pub(crate) struct ScriptedTransport {
     cluster: ScriptedCluster,
     server: String,
     session: String,
+    /// Tells of the end of a process; taken with the inbox.
+    crash: Option<oneshot::Receiver<()>>,
     closed: AtomicBool,
 }
 
 impl ScriptedTransport {
-    pub(crate) fn new(cluster: ScriptedCluster, server: String, session: String) -> Self {
-        Self { cluster, server, session, closed: AtomicBool::new(false) }
+    pub(crate) fn new(
+        cluster: ScriptedCluster,
+        server: String,
+        session: String,
+        crash: Option<oneshot::Receiver<()>>,
+    ) -> Self {
+        Self { cluster, server, session, crash, closed: AtomicBool::new(false) }
     }
 
     async fn handle(&self, out: Outbound) -> Result<Reply, TransportError> {
@@ -78,6 +86,7 @@ impl ScriptedTransport {
                 TransportErrorKind::Closed(format!("{name} closed the connection").into()),
                 Delivery::Unknown,
             ),
+            Action::ForgetSession => fail(TransportErrorKind::SessionExpired, Delivery::Rejected),
             Action::HttpStatus(status) => refuse(status, None),
             Action::RetryAfter(status, after) => refuse(status, Some(after)),
             Action::Malformed => {
@@ -161,8 +170,15 @@ impl Transport for ScriptedTransport {
         Box::pin(self.handle(out))
     }
 
+    /// Nothing comes on it but the end of the process.
     fn take_inbox(&mut self) -> Option<Inbox> {
-        None
+        let crash = self.crash.take()?;
+        let ended = futures::stream::once(crash).filter_map(|crash| {
+            let exited = TransportErrorKind::Exited("exit status: 1".into());
+            ready(crash.ok().map(|()| Err(TransportError::new(exited, Delivery::Unknown))))
+        });
+        // A process that is left alone lives on.
+        Some(ended.chain(futures::stream::pending()).boxed())
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -1,6 +1,7 @@
 //! Contract §9.12: calls of one server's tool. Those on behalf of users are in `users.rs`, but for the first.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use mcp_manager::{DirectedCall, DirectedError, Invocation};
 use mcp_protocol::{Limits, Method, RawJson};
@@ -217,4 +218,68 @@ impl Subscriber for Warnings {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
     fn enter(&self, _: &Id) {}
     fn exit(&self, _: &Id) {}
+}
+
+#[tokio::test]
+async fn arguments_must_be_an_object_and_a_disabled_server_is_not_called() {
+    let world = World::new(&["a"], |_| {});
+    let mut call = DirectedCall::new("a", "search");
+    call.arguments = RawJson::string("text");
+    let error = world.manager.call_tool_on_server(call).await.unwrap_err();
+    assert!(matches!(&error, DirectedError::InvalidArguments { .. }), "{error}");
+    let mut off = definition("off");
+    off.enabled = false;
+    world.manager.register(off).unwrap();
+    let error = world.manager.call_tool_on_server(DirectedCall::new("off", "search")).await.unwrap_err();
+    assert_eq!(error.to_string(), "the server \"off\" is disabled");
+    assert_eq!(world.traffic(0), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directed_call_ends_with_its_deadline_or_the_manager() {
+    let world = World::new(&["primary"], |policy| policy.max_call_deadline = Duration::from_secs(20));
+    world.tool(&[]).await.unwrap();
+    world.cluster.script("primary", "tools/call", [Action::Hang]);
+    let error = failed(world.manager.call_tool_on_server(DirectedCall::new("primary", "search")).await);
+    assert_eq!((error.code, world.record("primary").retry_count), (FailureCode::DeadlineExceeded, 0));
+
+    world.cluster.script("primary", "tools/call", [Action::Error]);
+    let manager = world.manager.clone();
+    let waiting =
+        tokio::spawn(
+            async move { manager.call_tool_on_server(DirectedCall::new("primary", "search")).await },
+        );
+    while world.clock.next_wake().is_none() {
+        tokio::task::yield_now().await;
+    }
+    world.manager.shutdown(Duration::ZERO).await;
+    assert_eq!(failed(waiting.await.unwrap()).code, FailureCode::ShuttingDown);
+}
+
+#[tokio::test]
+async fn a_server_that_forgot_the_session_is_asked_again_on_a_new_one() {
+    for directed in [false, true] {
+        let world = World::new(&["primary"], |_| {});
+        world.tool(&[]).await.unwrap();
+        for (refused, served) in [(false, true), (true, false)] {
+            world.cluster.script("primary", "tools/call", [Action::ForgetSession]);
+            if refused {
+                // The new session cannot be opened either; a directed call would try again later.
+                world.cluster.script(
+                    "primary",
+                    "initialize",
+                    [Action::RpcError { code: None, message: None }],
+                );
+            }
+            let outcome = if directed {
+                world.manager.call_tool_on_server(DirectedCall::new("primary", "search")).await.is_ok()
+            } else {
+                world.tool(&[]).await.is_ok()
+            };
+            assert_eq!(outcome, served, "directed: {directed}");
+            let failures = u32::from(!served);
+            let record = world.record("primary");
+            assert_eq!((record.retry_count, record.consecutive_failures), (failures, failures));
+        }
+    }
 }

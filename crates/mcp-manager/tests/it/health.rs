@@ -112,3 +112,116 @@ async fn n11_the_manager_of_the_process_is_one_until_it_is_shut_down() {
         assert!(shutdown_global(Duration::ZERO).await.is_none(), "there is none to stop");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_way_to_probe_says_what_it_found() {
+    use mcp_registry::{ConnectionState, ProbeKind};
+    use mcp_testkit::Action;
+
+    for (probe, ping, text, state) in [
+        (ProbeKind::McpPing, Action::Ok, None, ConnectionState::Connected),
+        (ProbeKind::McpDiscover, Action::Ok, None, ConnectionState::Connected),
+        (
+            ProbeKind::McpPing,
+            Action::RpcError { code: Some(-32603), message: Some("no".into()) },
+            Some("rpc error: no"),
+            ConnectionState::Connected,
+        ),
+        (ProbeKind::McpPing, Action::Malformed, Some("not valid JSON"), ConnectionState::Connected),
+        (ProbeKind::McpPing, Action::HttpStatus(500), Some("http status 500"), ConnectionState::Error),
+        (ProbeKind::McpPing, Action::Hang, Some("timed out after 5s"), ConnectionState::Error),
+    ] {
+        let world = World::new(&[], |_| {});
+        let mut server = definition("a");
+        server.probe = probe;
+        world.manager.register(server).unwrap();
+        world.manager.initialize("a", false).await.unwrap();
+        world.cluster.script("a", "ping", [ping.clone()]);
+        let health = world.manager.check_server_health("a").await.unwrap();
+        assert_eq!(health.error_message.as_deref(), text, "{probe:?} {ping:?}");
+        let record = world.record("a");
+        assert_eq!(record.connection_state, state, "{ping:?}");
+        let category = text.map(|_| mcp_registry::ErrorCategory::HealthCheck);
+        assert_eq!(record.last_error_category, category);
+        assert_eq!(world.cluster.probes(), 0, "the health path is not asked");
+    }
+}
+
+#[tokio::test]
+async fn a_probe_of_the_health_path_needs_a_url() {
+    use mcp_registry::{Definition, ProbeKind};
+    use mcp_transport::{Endpoint, StdioEndpoint};
+
+    let world = World::new(&[], |_| {});
+    let endpoint = Endpoint::Stdio(StdioEndpoint::new("p", [""; 0]));
+    let mut server = Definition::new("p".parse().unwrap(), endpoint);
+    server.probe = ProbeKind::HttpGet;
+    world.manager.register(server).unwrap();
+    let health = world.manager.check_server_health("p").await.unwrap();
+    assert_eq!(health.error_message.as_deref(), Some("the server has no URL to probe"));
+}
+
+#[tokio::test]
+async fn checks_of_all_servers_leave_closed_windows_alone() {
+    let world = World::new(&["a", "b"], |_| {});
+    world.fail("a");
+    let records = world.manager.health_check_all().await;
+    let seen: Vec<_> = records.iter().map(|record| (record.name().as_str(), record.retry_count)).collect();
+    assert_eq!(seen, [("a", 1), ("b", 0)]);
+    assert_eq!(world.cluster.probes(), 1);
+}
+
+#[tokio::test]
+async fn tools_are_listed_after_a_handshake_where_that_is_wanted() {
+    use mcp_testkit::Action;
+
+    let listed = Action::Result(r#"{"tools":[{"name":"t","inputSchema":{"type":"object"}}]}"#.into());
+    let unknown = Action::RpcError { code: Some(-32601), message: None };
+    for (answer, tools) in [(listed, Some(vec!["t"])), (unknown, Some(vec![])), (Action::Timeout, None)] {
+        let world = World::new(&[], |_| {});
+        let mut server = definition("a");
+        server.discover_tools = true;
+        world.manager.register(server).unwrap();
+        world.cluster.script("a", "tools/list", [answer.clone()]);
+        world.manager.initialize("a", false).await.unwrap();
+        world.settle().await;
+        let record = world.record("a");
+        let known = record.tools.as_ref().map(|tools| tools.keys().map(|name| &**name).collect::<Vec<_>>());
+        assert_eq!(known, tools, "{answer:?}");
+        assert_eq!(record.status, mcp_registry::Status::Healthy, "listing tools is no check");
+    }
+}
+
+#[tokio::test]
+async fn statistics_add_up() {
+    use mcp_manager::Statistics;
+
+    let world = World::new(&["a", "b"], |_| {});
+    for (name, enabled) in [("c", true), ("d", false)] {
+        let mut critical = definition(name);
+        (critical.critical, critical.enabled) = (true, enabled);
+        world.manager.register(critical).unwrap();
+        world.manager.mark_unavailable(name, "down").unwrap();
+    }
+    world.tool(&["a"]).await.unwrap();
+    world.cluster.script(
+        "a",
+        "tools/call",
+        [mcp_testkit::Action::RpcError { code: Some(-32602), message: None }],
+    );
+    world.tool(&["a"]).await.unwrap();
+    let expected = Statistics {
+        total_servers: 4,
+        connected_servers: 2,
+        disconnected_servers: 0,
+        error_servers: 2,
+        critical_servers_down: 1,
+        // Two handshakes, two calls of `a`, one of `b`.
+        total_requests: 5,
+        total_errors: 1,
+    };
+    assert_eq!(world.manager.statistics(), expected);
+    let report = world.manager.connection("a").unwrap().unwrap();
+    assert_eq!(report.stats.requests_sent, 3, "the handshake and two calls");
+    assert!(world.manager.connection("c").unwrap().is_none());
+}

@@ -55,6 +55,11 @@ pub(crate) fn is_refusal(error: &CallError) -> bool {
     )
 }
 
+/// Whether the server does not know our session any more. The request was not executed.
+pub(crate) fn is_forgotten_session(error: &CallError) -> bool {
+    matches!(error, CallError::Transport(TransportError { kind: TransportErrorKind::SessionExpired, .. }))
+}
+
 /// Whether the server did not take the credentials that came with the request.
 pub(crate) fn refuses_credentials(error: &CallError) -> bool {
     matches!(

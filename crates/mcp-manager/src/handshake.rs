@@ -174,6 +174,9 @@ impl Inner {
         let Some(record) = self.current(&link.key).filter(|_| !seat.session.is_retired()) else {
             return Err(gone());
         };
+        if self.cut.is_cancelled() {
+            return Err(shut_down());
+        }
         // Another handshake may have ended between the caller's look and this one.
         if self.is_fresh_for_user(seat, &record) {
             return Ok(());
@@ -213,6 +216,9 @@ impl Inner {
         let Some(record) = self.current(&link.key).filter(|_| !link.is_retired()) else {
             return Err(gone());
         };
+        if self.cut.is_cancelled() {
+            return Err(shut_down());
+        }
         // Another handshake may have ended between the caller's look and this one.
         let enough = match need {
             Need::Fresh => Gate::of(&record, self.now()) == Gate::Cached && link.session().is_some(),
@@ -233,8 +239,12 @@ impl Inner {
                 });
                 tracing::info!(server = %key.name, era = %profile.era, version = %profile.version, "connected");
                 // After the success is recorded: a loss is told only of what was there.
-                if let Some(session) = opened {
-                    self.install(link, session).await;
+                match opened {
+                    Opened::New(session) => self.install(link, session).await,
+                    Opened::Still(session) if link.holds(&session) => {}
+                    Opened::Still(_) => {
+                        self.record(|registry, now| registry.connection_lost(now, key, Loss::Lazy));
+                    }
                 }
                 if link.definition.discover_tools {
                     self.discover_tools(link);
@@ -260,16 +270,23 @@ impl Inner {
     }
 
     /// A handshake on the open session, or on a new one, which is then returned as well.
-    async fn open(self: &Arc<Self>, link: &Arc<Link>, record: &ServerRecord) -> Result<Opened, Refused> {
+    async fn open(
+        self: &Arc<Self>,
+        link: &Arc<Link>,
+        record: &ServerRecord,
+    ) -> Result<(Arc<ServerProfile>, Opened), Refused> {
         if let Some(session) = link.session() {
             session.touch(&*self.timer);
             match self.counted(session.client().handshake(self.policy.handshake_timeout)).await {
-                Ok(profile) => return Ok((profile, None)),
+                // Detached meanwhile by a call that failed on it, it serves nobody.
+                Ok(profile) if link.holds(&session) => return Ok((profile, Opened::Still(session))),
+                Ok(_) => {}
                 // A server may refuse a second handshake on a session, in whatever way: a new session
                 // decides. Calls on the old one go on.
                 Err(error) if failure::is_refusal(&error.error) => {
                     tracing::debug!(server = %link.key.name, %error, "no second handshake on the session");
                     self.drop_session(link, &session);
+                    self.record(|registry, now| registry.reconnecting(now, &link.key));
                 }
                 Err(error) => {
                     self.drop_session(link, &session);
@@ -285,7 +302,7 @@ impl Inner {
         let connecting = mcp_client::connect(&*self.connector, &link.definition.endpoint, &options);
         let client = self.counted(connecting).await?;
         let profile = client.profile();
-        Ok((profile, Some(Arc::new(Session::new(client, self.now())))))
+        Ok((profile, Opened::New(Arc::new(Session::new(client, self.now())))))
     }
 
     fn connect_options(&self, link: &Link, record: &ServerRecord) -> ConnectOptions {
@@ -316,13 +333,14 @@ impl Inner {
         }
     }
 
-    /// Detaches a session that is of no more use and ends it; says whether it still was the link's.
+    /// Detaches a session that is of no more use, a user's or everybody's, and ends it; says whether it was
+    /// everybody's.
     pub(crate) fn drop_session(&self, link: &Link, session: &Arc<Session>) -> bool {
-        let was_current = link.take_if(session);
-        if was_current {
+        let was_shared = link.take_if(session);
+        if was_shared || link.seats.take_if(session) {
             self.end_session(session.clone());
         }
-        was_current
+        was_shared
     }
 
     /// Tells the registry when the session breaks by itself.
@@ -349,14 +367,25 @@ fn gone() -> Unready {
     Unready { failure, transient: false }
 }
 
+/// Nobody would close what is opened now.
+fn shut_down() -> Unready {
+    let failure = Failure::new(ErrorCategory::InitializeError, "the gateway is shut down");
+    Unready { failure, transient: false }
+}
+
 /// The task of a handshake panicked, or its runtime ended.
 fn unexpected_end() -> Unready {
     let failure = Failure::new(ErrorCategory::InitializeError, "the handshake ended unexpectedly");
     Unready { failure, transient: false }
 }
 
-/// What the server said, and its session if it is a new one.
-type Opened = (Arc<ServerProfile>, Option<Arc<Session>>);
+/// What a handshake was made on.
+enum Opened {
+    /// A session of its own, not yet in place.
+    New(Arc<Session>),
+    /// The one that was open already.
+    Still(Arc<Session>),
+}
 
 /// A handshake that failed.
 struct Refused {

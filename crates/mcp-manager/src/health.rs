@@ -206,31 +206,36 @@ impl Inner {
     }
 
     async fn probe_by_protocol(self: &Arc<Self>, link: &Arc<Link>) -> Probed {
-        let Some(session) = link.session() else {
-            // Nothing to ping yet: whether the server answers a handshake is the question. One that takes
-            // longer than a probe may goes on, and records its own outcome.
-            let shaken =
-                tokio::time::timeout(self.policy.probe_timeout, self.ready(link, Need::Any, Cause::Itself))
-                    .await;
-            return if matches!(shaken, Ok(Ok(()))) { Probed::Healthy } else { Probed::Recorded };
-        };
+        let Some(session) = link.session() else { return self.probe_by_handshake(link).await };
         session.touch(&*self.timer);
-        match self.counted(session.client().ping(self.policy.ping_timeout)).await {
-            Ok(()) => Probed::Healthy,
-            Err(error) => {
-                let failure = failure::of_error(&error);
-                if failure.category.ends_session() {
-                    if session.take_blame() {
-                        let lost = self.drop_session(link, &session);
-                        self.record(|registry, now| {
-                            let failure = Failure::new(ErrorCategory::HealthCheck, failure.text);
-                            registry.record_failure(now, &link.key, failure, None, lost);
-                        });
-                    }
-                    return Probed::Recorded;
-                }
-                Probed::Failed(Failure::new(ErrorCategory::HealthCheck, failure.text))
-            }
+        let error = match self.counted(session.client().ping(self.policy.ping_timeout)).await {
+            Ok(()) => return Probed::Healthy,
+            Err(error) => error,
+        };
+        if failure::is_forgotten_session(&error) {
+            // That is no fault: the server is asked on a new session.
+            self.drop_session(link, &session);
+            return self.probe_by_handshake(link).await;
+        }
+        let failure = failure::of_error(&error);
+        let recorded = Failure::new(ErrorCategory::HealthCheck, failure.text);
+        if !failure.category.ends_session() {
+            return Probed::Failed(recorded);
+        }
+        if session.take_blame() {
+            let lost = self.drop_session(link, &session);
+            self.record(|registry, now| registry.record_failure(now, &link.key, recorded, None, lost));
+        }
+        Probed::Recorded
+    }
+
+    /// Where there is no session to ping, whether the server answers a handshake is the question. One that
+    /// takes longer than a probe may goes on, and records its own outcome.
+    async fn probe_by_handshake(self: &Arc<Self>, link: &Arc<Link>) -> Probed {
+        let ready = self.ready(link, Need::Any, Cause::Itself);
+        match tokio::time::timeout(self.policy.probe_timeout, ready).await {
+            Ok(Ok(())) => Probed::Healthy,
+            Ok(Err(_)) | Err(_) => Probed::Recorded,
         }
     }
 }
@@ -276,6 +281,7 @@ async fn monitor(manager: Weak<Inner>, changed: Arc<Notify>) {
         let sleep = inner.next_deadline().map(|at| inner.timer.sleep_until(at));
         drop(inner);
         tokio::select! {
+            biased;
             () = changed.notified() => {}
             () = async { sleep.unwrap_or_else(|| Box::pin(pending())).await } => {}
         }

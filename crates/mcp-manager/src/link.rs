@@ -80,6 +80,11 @@ impl Link {
         self.session.take_if(session)
     }
 
+    /// Whether this is the session in place, and open.
+    pub(crate) fn holds(&self, session: &Arc<Session>) -> bool {
+        self.session().is_some_and(|held| Arc::ptr_eq(&held, session))
+    }
+
     /// Ends the registration: no session will be installed any more.
     #[must_use]
     pub(crate) fn retire(&self) -> Vec<Arc<Session>> {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_client::{Answer, CallError, Outgoing};
+use mcp_client::{Answer, Outgoing};
 use mcp_protocol::{Era, Method, RawJson};
 use mcp_registry::{
     CallFailure, Choice, CorrelationId, ErrorCategory, Failure, FailureCode, Gate, InvocationError,
     InvocationEvent, Outcome, Phase, Plan, Selection, ServerName, ServerRecord, Story, Timestamp, Verdict,
 };
-use mcp_transport::{Delivery, Header, TransportError, TransportErrorKind};
+use mcp_transport::{Delivery, Header};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::call::{Invocation, new_request_id};
@@ -73,13 +73,21 @@ pub(crate) enum Fault {
 pub(crate) struct Failed {
     pub(crate) failure: CallFailure,
     pub(crate) fault: Fault,
-    /// The session was gone before it got the request: another one deserves a try.
-    gone: Option<Arc<Session>>,
+    /// Where the same request deserves another try at once, since it was not executed.
+    elsewhere: Option<Elsewhere>,
+}
+
+/// A way to the same server that a request can still take.
+enum Elsewhere {
+    /// Another session: this one was gone before it got the request.
+    Session(Arc<Session>),
+    /// A session of the user's own: the shared one belongs to an era that has sessions after all.
+    Seat(Authorization),
 }
 
 impl Failed {
     fn unsent(Unready { failure, transient }: Unready, fault: Fault) -> Self {
-        Self { failure: CallFailure::unsent(failure, transient), fault, gone: None }
+        Self { failure: CallFailure::unsent(failure, transient), fault, elsewhere: None }
     }
 }
 
@@ -211,14 +219,16 @@ impl<'a> Run<'a> {
             Some(user) if record.era == Some(Era::Stateless) && self.is_fresh(link, record) => {
                 Access::Shared(Some(user))
             }
-            Some(user) => {
-                let (seat, left) = link.seats.seat(&user);
-                if let Some(session) = left {
-                    self.inner.end_session(session);
-                }
-                Access::Own(seat, user)
-            }
+            Some(user) => self.seat(link, user),
         }
+    }
+
+    fn seat(&self, link: &Link, user: Authorization) -> Access {
+        let (seat, left) = link.seats.seat(&user);
+        if let Some(session) = left {
+            self.inner.end_session(session);
+        }
+        Access::Own(seat, user)
     }
 
     /// Whether the shared session can be used as it is. A record can be initialised while its session is
@@ -282,14 +292,25 @@ impl<'a> Run<'a> {
         if number.is_some_and(|number| number > 1) && target.session().is_none() {
             self.make_ready_again(target).await?;
         }
-        match self.send_once(target).await {
-            Err(Failed { gone: Some(session), failure, .. }) => {
-                tracing::info!(server = %target.link.key.name, reason = %failure.failure.text, "opening a new session");
-                self.drop_session(target, &session);
+        let failed = match self.send_once(target).await {
+            Err(failed) if failed.elsewhere.is_some() => failed,
+            outcome => return outcome,
+        };
+        let name = &target.link.key.name;
+        tracing::info!(server = %name, reason = %failed.failure.failure.text, "opening a new session");
+        match failed.elsewhere {
+            Some(Elsewhere::Seat(user)) => {
+                let access = self.seat(&target.link, user);
+                let own = Target { link: target.link.clone(), record: target.record.clone(), access };
+                self.make_ready_again(&own).await?;
+                self.send_once(&own).await
+            }
+            Some(Elsewhere::Session(session)) => {
+                self.inner.drop_session(&target.link, &session);
                 self.make_ready_again(target).await?;
                 self.send_once(target).await
             }
-            outcome => outcome,
+            None => Err(failed),
         }
     }
 
@@ -313,25 +334,33 @@ impl<'a> Run<'a> {
         };
         let Some(_counted) = session.enter() else {
             let unready = lost("the session was ended before the request was sent");
-            return Err(Failed { gone: Some(session.clone()), ..Failed::unsent(unready, Fault::Nobody) });
+            let elsewhere = Some(Elsewhere::Session(session.clone()));
+            return Err(Failed { elsewhere, ..Failed::unsent(unready, Fault::Nobody) });
         };
+        let user = target.user();
+        // The server may have changed its era since the way was chosen. What somebody else opened is not
+        // for this user.
+        if let (Access::Shared(Some(user)), Era::Handshake) = (&target.access, session.client().profile().era)
+        {
+            let elsewhere = Some(Elsewhere::Seat(user.clone()));
+            return Err(Failed {
+                elsewhere,
+                ..Failed::unsent(lost("the server keeps sessions"), Fault::Nobody)
+            });
+        }
         session.touch(&*self.inner.timer);
         let allowed = target.link.definition.request_timeout;
         let wanted = self.request.timeout.unwrap_or(allowed);
         let left = self.deadline.since(self.inner.now());
         let mut outgoing = Outgoing::new(self.request.method.clone(), Some(self.request.params.clone()));
         outgoing.headers.push(Header::new("X-Request-Id", &**self.request_id()));
-        let user = target.user();
         outgoing.headers.extend(user.map(Authorization::header));
         let outcome = self.inner.counted(session.client().call(outgoing, wanted.min(left))).await;
         session.touch(&*self.inner.timer);
         outcome.map_err(|error| {
-            let forgotten = matches!(
-                &error,
-                CallError::Transport(TransportError { kind: TransportErrorKind::SessionExpired, .. })
-            );
+            let forgotten = failure::is_forgotten_session(&error);
             let unsent = session.was_ended() && error.delivery() == Delivery::NotSent;
-            let gone = (forgotten || unsent).then(|| session.clone());
+            let elsewhere = (forgotten || unsent).then(|| Elsewhere::Session(session.clone()));
             let fault = match () {
                 () if user.is_some() && failure::refuses_credentials(&error) => Fault::Nobody,
                 () if !error.is_timeout() => Fault::Server(session.clone()),
@@ -339,21 +368,8 @@ impl<'a> Run<'a> {
                 () if wanted < allowed => Fault::Patience,
                 () => Fault::Server(session.clone()),
             };
-            Failed { failure: failure::of_call(&error), fault, gone }
+            Failed { failure: failure::of_call(&error), fault, elsewhere }
         })
-    }
-
-    /// Detaches a session that is of no more use and ends it; says whether it was the shared one in use.
-    fn drop_session(&self, target: &Target, session: &Arc<Session>) -> bool {
-        match &target.access {
-            Access::Shared(_) => self.inner.drop_session(&target.link, session),
-            Access::Own(seat, _) => {
-                if seat.session.take_if(session) {
-                    self.inner.end_session(session.clone());
-                }
-                false
-            }
-        }
     }
 
     /// Records what a failed attempt says of the server, if anything.
@@ -379,7 +395,7 @@ impl<'a> Run<'a> {
             if !session.take_blame() {
                 return;
             }
-            session_lost = self.drop_session(target, session);
+            session_lost = self.inner.drop_session(&target.link, session);
         }
         self.inner.record(|registry, now| {
             let id = Some(self.request_id());

@@ -34,6 +34,7 @@ impl Manager {
         inner.closing.cancel();
         inner.calls.close();
         tokio::select! {
+            biased;
             () = inner.calls.wait() => {}
             () = tokio::time::sleep(grace) => {}
             () = inner.cut.cancelled() => {}

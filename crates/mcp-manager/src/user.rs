@@ -1,6 +1,6 @@
 //! Calls on behalf of a user: their token, and the sessions of their own. Source: contract §8.5.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -87,7 +87,7 @@ pub(crate) struct Seats(Mutex<Taken>);
 
 #[derive(Debug, Default)]
 struct Taken {
-    seats: HashMap<Identity, (u64, Arc<Seat>)>,
+    seats: BTreeMap<Identity, (u64, Arc<Seat>)>,
     /// Grows with each use: the seat with the lowest number was not used for longest.
     uses: u64,
     retired: bool,
@@ -124,13 +124,18 @@ impl Seats {
     /// Takes all sessions away.
     pub(crate) fn clear(&self) -> Vec<Arc<Session>> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.seats.drain().filter_map(|(_, (_, seat))| seat.session.retire()).collect()
+        std::mem::take(&mut taken.seats).into_values().filter_map(|(_, seat)| seat.session.retire()).collect()
     }
 
     /// Takes all sessions away, and lets nobody sit down any more.
     pub(crate) fn retire(&self) -> Vec<Arc<Session>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retired = true;
         self.clear()
+    }
+
+    /// Takes a session away if it is one of these; says whether it was.
+    pub(crate) fn take_if(&self, session: &Arc<Session>) -> bool {
+        self.all().iter().any(|seat| seat.session.take_if(session))
     }
 
     /// The seats there are.

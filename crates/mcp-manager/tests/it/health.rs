@@ -127,6 +127,8 @@ async fn each_way_to_probe_says_what_it_found() {
             Some("rpc error: no"),
             ConnectionState::Connected,
         ),
+        // Nobody's fault: the server is asked on a new session.
+        (ProbeKind::McpPing, Action::ForgetSession, None, ConnectionState::Connected),
         (ProbeKind::McpPing, Action::Malformed, Some("not valid JSON"), ConnectionState::Connected),
         (ProbeKind::McpPing, Action::HttpStatus(500), Some("http status 500"), ConnectionState::Error),
         (ProbeKind::McpPing, Action::Hang, Some("timed out after 5s"), ConnectionState::Error),
@@ -144,6 +146,7 @@ async fn each_way_to_probe_says_what_it_found() {
         let category = text.map(|_| mcp_registry::ErrorCategory::HealthCheck);
         assert_eq!(record.last_error_category, category);
         assert_eq!(world.cluster.probes(), 0, "the health path is not asked");
+        assert_eq!(world.cluster.opened("a"), if ping == Action::ForgetSession { 2 } else { 1 });
     }
 }
 

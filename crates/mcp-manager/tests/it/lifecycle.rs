@@ -84,6 +84,17 @@ async fn shutdown_refuses_new_calls_and_closes_every_session() {
 }
 
 #[tokio::test]
+async fn nothing_is_opened_after_the_shutdown_that_nobody_would_close() {
+    let world = World::new(&["a"], |_| {});
+    world.manager.shutdown(Duration::ZERO).await;
+    world.manager.register(definition("b")).unwrap();
+    for name in ["a", "b"] {
+        assert!(!world.manager.initialize(name, true).await.unwrap().initialized);
+        assert_eq!(world.cluster.opened(name), 0);
+    }
+}
+
+#[tokio::test]
 async fn a_flapping_server_keeps_its_record_consistent() {
     let world = World::new(&["a"], |_| {});
     for round in 0..20 {

@@ -281,12 +281,11 @@ impl Inner {
                 // Detached meanwhile by a call that failed on it, it serves nobody.
                 Ok(profile) if link.holds(&session) => return Ok((profile, Opened::Still(session))),
                 Ok(_) => {}
-                // A server may refuse a second handshake on a session, in whatever way: a new session
-                // decides. Calls on the old one go on.
-                Err(error) if failure::is_refusal(&error.error) => {
+                // A server may refuse a second handshake on a session, in whatever way, and somebody may have
+                // ended the session meanwhile: a new one decides. Calls on the old one go on.
+                Err(error) if failure::is_refusal(&error.error) || session.was_ended() => {
                     tracing::debug!(server = %link.key.name, %error, "no second handshake on the session");
-                    self.drop_session(link, &session);
-                    self.record(|registry, now| registry.reconnecting(now, &link.key));
+                    self.give_up_session(link, &session);
                 }
                 Err(error) => {
                     self.drop_session(link, &session);
@@ -334,13 +333,20 @@ impl Inner {
     }
 
     /// Detaches a session that is of no more use, a user's or everybody's, and ends it; says whether it was
-    /// everybody's.
+    /// everybody's. Then the caller tells the registry what that means.
     pub(crate) fn drop_session(&self, link: &Link, session: &Arc<Session>) -> bool {
         let was_shared = link.take_if(session);
         if was_shared || link.seats.take_if(session) {
             self.end_session(session.clone());
         }
         was_shared
+    }
+
+    /// The same where another session takes its place at once, and nothing is recorded against the server.
+    pub(crate) fn give_up_session(&self, link: &Link, session: &Arc<Session>) {
+        if self.drop_session(link, session) {
+            self.record(|registry, now| registry.reconnecting(now, &link.key));
+        }
     }
 
     /// Tells the registry when the session breaks by itself.

@@ -214,7 +214,7 @@ impl Inner {
         };
         if failure::is_forgotten_session(&error) {
             // That is no fault: the server is asked on a new session.
-            self.drop_session(link, &session);
+            self.give_up_session(link, &session);
             return self.probe_by_handshake(link).await;
         }
         let failure = failure::of_error(&error);

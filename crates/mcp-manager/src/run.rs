@@ -306,7 +306,7 @@ impl<'a> Run<'a> {
                 self.send_once(&own).await
             }
             Some(Elsewhere::Session(session)) => {
-                self.inner.drop_session(&target.link, &session);
+                self.inner.give_up_session(&target.link, &session);
                 self.make_ready_again(target).await?;
                 self.send_once(target).await
             }

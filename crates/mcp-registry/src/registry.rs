@@ -275,9 +275,13 @@ impl Registry {
         });
     }
 
-    /// The connection broke outside of any call (K5). Availability does not change by itself (§1.6).
+    /// The connection broke outside of any call (K5). Availability does not change by itself (§1.6). Nothing
+    /// happens if somebody disconnected the server meanwhile.
     pub fn connection_lost(&mut self, now: Timestamp, key: &ServerKey, loss: Loss) {
         self.update(key, |record, journal, _| {
+            if record.connection_state == ConnectionState::Disconnected {
+                return;
+            }
             let held = record.last_initialized_at.map(|at| now.since(at));
             uninitialise(record);
             broken(record, now, journal);

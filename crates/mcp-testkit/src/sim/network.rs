@@ -115,7 +115,6 @@ enum Weather {
 struct Connection {
     host: String,
     mail: Arc<Mail>,
-    began: Instant,
     open: bool,
     life: u32,
     /// The life of the server in which a handshake was made.
@@ -203,13 +202,6 @@ impl Network {
     /// From now on everything works.
     pub(crate) fn calm(&self) {
         self.state().calm = true;
-    }
-
-    /// Whether a connection to this address began within that time.
-    pub(crate) fn opened_within(&self, host: &str, time: Duration) -> bool {
-        let recent = |connection: &&Connection| connection.began.elapsed() <= time;
-        let state = self.state();
-        state.connections.iter().rev().take_while(recent).any(|connection| connection.host == host)
     }
 
     /// Connections neither closed nor dropped.
@@ -394,7 +386,6 @@ impl Connector for Network {
                 let connection = Connection {
                     host: host.clone(),
                     mail: mail.clone(),
-                    began: Instant::now(),
                     open: false,
                     life,
                     session: None,

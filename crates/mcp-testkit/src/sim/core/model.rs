@@ -375,6 +375,9 @@ impl Model {
 
     pub(super) fn lost(&mut self, key: &ServerKey, loss: Loss) {
         self.change(key, None, |server, told| {
+            if server.state == Disconnected {
+                return;
+            }
             server.handshake = None;
             server.breaks(told);
             if loss == Loss::Restartable {

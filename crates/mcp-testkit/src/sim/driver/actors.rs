@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{End, Pace, Registration, World};
 use crate::Dice;
-use crate::sim::network::{TOOLS, address};
+use crate::sim::network::TOOLS;
 
 /// In every configured header and variable, and nowhere else.
 pub(super) const CANARY: &str = "canary-7f3a";
@@ -335,11 +335,7 @@ async fn live_sessions(world: &World, manager: &Manager) {
         let table = manager.table();
         let without = |record: &&Arc<ServerRecord>| {
             let state = manager.session_state(record.name().as_str());
-            // A refused second handshake drops the session and opens another; meanwhile the record says
-            // what it said before.
-            let host = address(&record.definition.endpoint);
-            let opening = world.network.opened_within(&host, world.policy.handshake_timeout);
-            record.initialized && state.is_ok_and(|state| !state.active) && !opening
+            record.initialized && state.is_ok_and(|state| !state.active)
         };
         table.servers().iter().filter(without).map(|record| record.key()).collect()
     };

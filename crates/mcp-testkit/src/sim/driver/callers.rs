@@ -259,13 +259,7 @@ pub(super) async fn recover(world: &World, manager: &Manager) {
         if world.is_broken() {
             return;
         }
-        let mut end = read_from(world, manager, record.name()).await;
-        if matches!(end, Some(End::Failed { code: FailureCode::NoCandidates, .. })) {
-            // A health check that meets a session the server forgot counts as a failure, and the window it
-            // closes may just have begun.
-            sleep(policy.max_backoff + GRACE).await;
-            end = read_from(world, manager, record.name()).await;
-        }
+        let end = read_from(world, manager, record.name()).await;
         if !matches!(end, Some(End::Answered { .. })) {
             world.broken("G10 recovery", format!("{} is well, but: {end:?}", record.name()));
         }

@@ -486,17 +486,14 @@ impl<'a> PhaseGuard<'a> {
     }
 
     fn emit(&self, now: Timestamp, phase: Phase, failure: Option<Failure>, delivery: Option<Delivery>) {
+        let (server, method) = (self.server.clone(), self.run.request.method.clone());
+        let event = InvocationEvent::new(now, server, method, self.run.request_id().clone(), phase);
         self.run.inner.journal.invocation(InvocationEvent {
-            seq: 0, // set by the journal
-            timestamp: now,
-            server: self.server.clone(),
-            method: self.run.request.method.clone(),
-            request_id: self.run.request_id().clone(),
-            phase,
             failure,
             duration: (phase != self.start).then(|| now.since(self.started)),
             delivery,
             attempt: self.attempt,
+            ..event
         });
     }
 }

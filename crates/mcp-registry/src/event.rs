@@ -86,6 +86,29 @@ pub struct InvocationEvent {
 }
 
 impl InvocationEvent {
+    /// A step of which no more is known. Its `seq` is set by the journal.
+    #[must_use]
+    pub fn new(
+        timestamp: Timestamp,
+        server: ServerName,
+        method: Method,
+        request_id: CorrelationId,
+        phase: Phase,
+    ) -> Self {
+        Self {
+            seq: 0,
+            timestamp,
+            server,
+            method,
+            request_id,
+            phase,
+            failure: None,
+            duration: None,
+            delivery: None,
+            attempt: None,
+        }
+    }
+
     /// Class of the failure, if the phase is one.
     #[must_use]
     pub fn error_category(&self) -> Option<ErrorCategory> {

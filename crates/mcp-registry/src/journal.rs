@@ -232,18 +232,8 @@ mod tests {
     }
 
     fn step(journal: &Journal, server: &str, id: &str, phase: Phase) {
-        journal.invocation(InvocationEvent {
-            seq: 0,
-            timestamp: Timestamp::from_micros(0),
-            server: server.parse().unwrap(),
-            method: Method::ToolsCall,
-            request_id: id.into(),
-            phase,
-            failure: None,
-            duration: None,
-            delivery: None,
-            attempt: None,
-        });
+        let (now, server) = (Timestamp::from_micros(0), server.parse().unwrap());
+        journal.invocation(InvocationEvent::new(now, server, Method::ToolsCall, id.into(), phase));
     }
 
     #[test]

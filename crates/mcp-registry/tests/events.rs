@@ -12,18 +12,7 @@ use mcp_registry::{
 use crate::support::{Core, START, failure, policy};
 
 fn step(journal: &Journal, server: &str, method: Method, id: &str, phase: Phase) {
-    journal.invocation(InvocationEvent {
-        seq: 0,
-        timestamp: START,
-        server: server.parse().unwrap(),
-        method,
-        request_id: id.into(),
-        phase,
-        failure: None,
-        duration: None,
-        delivery: None,
-        attempt: None,
-    });
+    journal.invocation(InvocationEvent::new(START, server.parse().unwrap(), method, id.into(), phase));
 }
 
 /// Events of three servers: a with the ids x and y, b with x, c without.

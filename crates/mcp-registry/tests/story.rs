@@ -19,18 +19,9 @@ fn begin(core: &Core, id: &str, selection: Selection, directed: bool) -> Arc<Sto
 /// The steps of one candidate.
 fn steps(core: &Core, id: &str, server: &str, phases: &[Phase]) {
     for &phase in phases {
-        core.journal.invocation(InvocationEvent {
-            seq: 0,
-            timestamp: core.now,
-            server: server.parse().unwrap(),
-            method: Method::ToolsCall,
-            request_id: id.into(),
-            phase,
-            failure: None,
-            duration: None,
-            delivery: None,
-            attempt: None,
-        });
+        let server = server.parse().unwrap();
+        let event = InvocationEvent::new(core.now, server, Method::ToolsCall, id.into(), phase);
+        core.journal.invocation(event);
     }
 }
 

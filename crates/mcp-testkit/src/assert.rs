@@ -168,18 +168,9 @@ mod tests {
                 }
             };
             let failure = matches!(word, "IF" | "VF").then(|| Failure::new(ErrorCategory::Unknown, "x"));
-            journal.invocation(InvocationEvent {
-                seq: 0,
-                timestamp: Timestamp::from_micros(0),
-                server: server.clone(),
-                method: Method::ToolsCall,
-                request_id: "r".into(),
-                phase,
-                failure,
-                duration: None,
-                delivery: None,
-                attempt: None,
-            });
+            let now = Timestamp::from_micros(0);
+            let event = InvocationEvent::new(now, server.clone(), Method::ToolsCall, "r".into(), phase);
+            journal.invocation(InvocationEvent { failure, ..event });
         }
         journal
     }

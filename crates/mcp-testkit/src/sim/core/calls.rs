@@ -409,18 +409,9 @@ impl World {
         attempt: Option<u32>,
         failure: Option<Failure>,
     ) {
-        let event = InvocationEvent {
-            seq: 0,
-            timestamp: self.model.now,
-            server: server.clone(),
-            method: under.call.method.clone(),
-            request_id: under.id.clone(),
-            phase,
-            failure,
-            duration: None,
-            delivery: None,
-            attempt,
-        };
+        let method = under.call.method.clone();
+        let event = InvocationEvent::new(self.model.now, server.clone(), method, under.id.clone(), phase);
+        let event = InvocationEvent { failure, attempt, ..event };
         self.journal.invocation(event.clone());
         self.model.phases.push(event);
     }

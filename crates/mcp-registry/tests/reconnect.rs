@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcp_registry::{Due, Loss, Policy, RegistryChange, Status};
+use mcp_registry::{ConnectionState, Due, Loss, Policy, RegistryChange, Status};
 
 use crate::support::{Core, START, failure, policy, secs};
 
@@ -149,12 +149,23 @@ fn a_series_of_restarts_grows_to_a_minute_whether_they_fail_or_do_not_last() {
 fn only_a_program_that_held_a_minute_is_forgiven() {
     for (held, delay) in [(0, 1000), (59, 1000), (60, 500), (61, 500)] {
         let mut core = Core::new(&["a"], |_| {});
+        core.initialize("a");
         core.registry.connection_lost(core.now, &core.key("a"), Loss::Restartable);
         core.initialize("a");
         core.advance(held);
         core.registry.connection_lost(core.now, &core.key("a"), Loss::Restartable);
         assert_eq!(planned(&core).last().unwrap().0, delay, "held {held} s");
     }
+}
+
+#[test]
+fn a_loss_that_is_told_after_a_disconnect_restarts_nothing() {
+    let mut core = Core::new(&["a"], |_| {});
+    core.initialize("a");
+    core.registry.disconnected(core.now, &core.key("a"));
+    core.registry.connection_lost(core.now, &core.key("a"), Loss::Restartable);
+    assert_eq!(planned(&core), []);
+    assert_eq!(core.registry.get("a").unwrap().connection_state, ConnectionState::Disconnected);
 }
 
 #[test]

@@ -406,8 +406,9 @@ const CALL_EXAMPLES: &str = r#"Examples:
   mcp-gateway call echo message=hi --server-command 'npx -y @modelcontextprotocol/server-everything'
   mcp-gateway call echo message=hi --server-url http://127.0.0.1:3001/mcp
 
---server is a preference: another server answers if those cannot. --server with --only is a restriction. --on is
-one server, tried up to three times.
+--server is a preference: another server answers if those cannot. With --only it is a restriction.
+--on names the one server to call. Where a repeat may help and cannot do harm it is tried again there:
+policy.call_attempts times in all (3), or max_retries times beyond the first if the server has that key.
 
 The text of the result goes to stdout; which server answered, and what was tried before, to stderr.
 Exit codes: 0 ok, 1 the call failed or the tool reported an error, 2 usage, 3 gateway not reachable,

@@ -285,12 +285,25 @@ impl Reader {
             match definition {
                 Ok(definition) => {
                     self.check_among_others(&definition, &entry, &path, &names);
+                    self.warn_about_timeout(&definition, &entry, &path, policy);
                     definitions.push(definition);
                 }
                 Err(wrong) => self.values(&path, &entry, wrong),
             }
         }
         definitions
+    }
+
+    /// One request may last as long as the whole call: a server that hangs is then the only one tried.
+    fn warn_about_timeout(&mut self, definition: &Definition, entry: &Entry, path: &[&str], policy: &Policy) {
+        if definition.request_timeout < policy.max_call_deadline {
+            return;
+        }
+        let reason = format!(
+            "reaches `policy.max_call_deadline` ({} ms): a call that hangs here leaves no time for another server",
+            policy.max_call_deadline.as_millis()
+        );
+        self.warnings.extend(placed(path, entry, vec![InvalidField::new(["timeout_ms"], reason)]));
     }
 
     /// What shows only beside the other servers.

@@ -33,7 +33,7 @@ pub struct ServerSpec {
     pub critical: Option<bool>,
     /// Limit of one request in milliseconds (the policy's `request_timeout`).
     pub timeout_ms: Option<u64>,
-    /// Attempts of a directed call beyond the first, 0 to 10 (the policy's).
+    /// Attempts of a directed call beyond the first, 0 to 9 (the policy's).
     pub max_retries: Option<u64>,
     /// First wait between such attempts in milliseconds (the policy's).
     pub retry_delay_ms: Option<u64>,
@@ -127,7 +127,7 @@ impl ServerSpec {
         let protocol = checks.word("protocol", self.protocol.as_deref(), &PROTOCOLS);
         let probe = checks.word("probe", self.probe.as_deref(), &PROBES);
         let request_timeout = checks.millis(["timeout_ms"], self.timeout_ms, 1);
-        let max_retries = checks.within("max_retries", self.max_retries, 0..=10);
+        let max_retries = checks.within("max_retries", self.max_retries, 0..=9);
         let retry_delay = checks.millis(["retry_delay_ms"], self.retry_delay_ms, 0);
         self.check_health_path(&mut checks);
         self.check_tools(&mut checks);

@@ -305,11 +305,11 @@ fn values_of_servers() {
                 ],
             ),
             (
-                "[servers.a]\ncommand = \"x\"\npriority = 101\ntimeout_ms = 0\nmax_retries = 11\nretry_delay_ms = 2592000001\nhealth_path = \"health\"\nprobe = \"tcp\"\nprotocol = \"new\"\ntools = [\"\"]\ngroup = \"a_\"\n",
+                "[servers.a]\ncommand = \"x\"\npriority = 101\ntimeout_ms = 0\nmax_retries = 10\nretry_delay_ms = 2592000001\nhealth_path = \"health\"\nprobe = \"tcp\"\nprotocol = \"new\"\ntools = [\"\"]\ngroup = \"a_\"\n",
                 &[
                     "f:3:12: `servers.a.priority`: must be 1 to 100",
                     "f:4:14: `servers.a.timeout_ms`: must be 1 to 2592000000 milliseconds",
-                    "f:5:15: `servers.a.max_retries`: must be 0 to 10",
+                    "f:5:15: `servers.a.max_retries`: must be 0 to 9",
                     "f:6:18: `servers.a.retry_delay_ms`: must be 0 to 2592000000 milliseconds",
                     "f:7:15: `servers.a.health_path`: must be a URL path: a `/` first, no spaces, no `#`",
                     "f:8:9: `servers.a.probe`: must be one of `auto`, `http_get`, `mcp_ping`, `mcp_discover`",

@@ -239,6 +239,26 @@ fn keys_that_nothing_reads_yet_are_warned_about() {
 }
 
 #[test]
+fn a_timeout_that_leaves_no_time_for_failover_is_warned_about() {
+    const REASON: &str = "reaches `policy.max_call_deadline` (500 ms): a call that hangs here leaves no time for \
+                          another server";
+    for (policy, timeout, expected) in [
+        ("max_call_deadline = 500", "timeout_ms = 499", None),
+        ("max_call_deadline = 500", "timeout_ms = 500", Some("f:6:14")),
+        ("max_call_deadline = 500", "", Some("f:4:10")),
+        ("max_call_deadline = 500\nrequest_timeout = 400", "", None),
+        ("", "", None),
+    ] {
+        let text = format!("[policy]\n{policy}\n\n[servers.a]\ncommand = \"x\"\n{timeout}\n");
+        let config = Config::parse(&text, Format::Toml, "f", &nothing).unwrap();
+        let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+        let expected: Vec<_> =
+            expected.iter().map(|at| format!("{at}: `servers.a.timeout_ms`: {REASON}")).collect();
+        assert_eq!(warnings, expected, "{policy} {timeout}");
+    }
+}
+
+#[test]
 fn only_a_url_without_a_path_gets_one() {
     for (url, expected) in [
         ("https://a.example", "https://a.example/mcp"),

@@ -129,7 +129,7 @@ fn stats_lines(stats: &RegistryStats) -> Vec<Line> {
         ("disconnected", Span::plain(stats.disconnected_servers.to_string())),
         ("broken", alarming(stats.error_servers)),
         ("critical down", alarming(stats.critical_servers_down)),
-        ("requests", Span::plain(format!("{} on the open connections", stats.total_requests))),
+        ("requests", Span::plain(format!("{} since the gateway started", stats.total_requests))),
         ("errors", Span::plain(stats.total_errors.to_string())),
     ])
 }
@@ -205,7 +205,7 @@ mod tests {
              disconnected    1\n\
              broken          1\n\
              critical down   0\n\
-             requests        17 on the open connections\n\
+             requests        17 since the gateway started\n\
              errors          3\n"
         );
     }

@@ -22,7 +22,7 @@ pub(crate) async fn explain(
 
 fn body(told: Explanation) -> api::Explanation {
     let story = told.story.clone();
-    let Selection { preferred, preferred_only, group, tool } = &story.choice.selection;
+    let Selection { preferred, preferred_only, group, tool } = &*story.selection;
     let ending = story.ending();
     let (outcome, served_by, code) = match ending.map(|ending| &ending.outcome) {
         None => (api::Outcome::Running, None, None),
@@ -37,7 +37,7 @@ fn body(told: Explanation) -> api::Explanation {
     };
     api::Explanation {
         request_id: story.request_id.to_string(),
-        started_at: story.choice.at.to_string(),
+        started_at: story.started_at.to_string(),
         ended_at: ending.map(|ending| ending.at.to_string()),
         method: story.method.as_str().to_owned(),
         tool: tool.as_deref().map(str::to_owned),
@@ -48,12 +48,12 @@ fn body(told: Explanation) -> api::Explanation {
         outcome,
         served_by,
         code,
-        message: told.reason_for_nobody(),
+        message: told.reason_for_nobody().map(str::to_owned),
         candidates: told
             .considered()
             .into_iter()
             .filter(|considered| !story.directed || is_addressed(&story, considered))
-            .map(|considered| candidate(&story, &considered))
+            .map(|considered| candidate(&considered))
             .collect(),
         attempts: told.steps.iter().filter_map(attempt).collect(),
         under_way: told.steps.last().and_then(under_way),
@@ -63,16 +63,13 @@ fn body(told: Explanation) -> api::Explanation {
 }
 
 fn is_addressed(story: &Story, considered: &Considered) -> bool {
-    story.choice.selection.preferred.iter().any(|name| name == considered.server.name().as_str())
+    story.selection.preferred.iter().any(|name| name == considered.key.name.as_str())
 }
 
-fn candidate(story: &Story, considered: &Considered) -> api::ExplainedCandidate {
-    let record = &considered.server;
+fn candidate(considered: &Considered) -> api::ExplainedCandidate {
     let mut until = None;
     let verdict = match considered.part {
         Part::Tried => api::Verdict::Tried,
-        // The state of the server does not stand in the way of a directed call, but the operator's word does.
-        Part::NotTried if story.directed && !record.definition.enabled => api::Verdict::Disabled,
         Part::NotTried => api::Verdict::NotTried,
         Part::Skipped(Skip::Disabled) => api::Verdict::Disabled,
         Part::Skipped(Skip::NotInGroup) => api::Verdict::NotInGroup,
@@ -83,7 +80,7 @@ fn candidate(story: &Story, considered: &Considered) -> api::ExplainedCandidate 
             api::Verdict::WindowClosed
         }
     };
-    let (server, status) = (record.name().to_string(), convert::status(record.status));
+    let (server, status) = (considered.key.name.to_string(), convert::status(considered.status));
     api::ExplainedCandidate { server, status, verdict, until }
 }
 

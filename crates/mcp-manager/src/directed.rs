@@ -113,8 +113,7 @@ impl Run<'_> {
     async fn insist(&self, mut plan: Plan, server: &ServerRecord) -> Result<Invocation, InvocationError> {
         let name = server.name();
         if !server.definition.enabled {
-            let message = format!("the server {:?} is disabled", name.as_str());
-            return Err(InvocationError { message, ..plan.end(FailureCode::NoCandidates) });
+            return Err(plan.refused_as_disabled(name));
         }
         if server.status != Status::Healthy {
             tracing::warn!(server = %name, status = server.status.as_str(), "calling a server that is not healthy");

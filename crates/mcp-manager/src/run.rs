@@ -36,6 +36,7 @@ pub(crate) struct Run<'a> {
     pub(crate) inner: &'a Arc<Inner>,
     pub(crate) request: Request,
     pub(crate) deadline: Timestamp,
+    choice: Arc<Choice>,
     story: Arc<Story>,
     _counted: TaskTrackerToken,
 }
@@ -122,13 +123,14 @@ impl<'a> Run<'a> {
         let counted = inner.calls.token();
         let request_id = new_request_id(&*inner.random);
         let now = inner.now();
-        let choice = Arc::new(Choice { table: inner.snapshot().table.clone(), selection, at: now });
+        let table = inner.snapshot().table.clone();
+        let choice = Arc::new(Choice { table, selection: selection.into(), at: now });
         let method = request.method.clone();
         let plan = Plan::new(inner.policy.clone(), request_id.clone(), method.clone());
-        let story = Arc::new(Story::new(request_id, method, choice, request.directed));
+        let story = Arc::new(Story::new(request_id, method, choice.clone(), request.directed));
         inner.journal.story(story.clone());
         let deadline = now + inner.policy.max_call_deadline;
-        let run = Self { inner, request, deadline, story, _counted: counted };
+        let run = Self { inner, request, deadline, choice, story, _counted: counted };
         if inner.closing.is_cancelled() {
             let refused = plan.end(FailureCode::ShuttingDown);
             run.finish(Outcome::Failed(refused.code));
@@ -159,7 +161,7 @@ impl<'a> Run<'a> {
     }
 
     pub(crate) fn choice(&self) -> &Arc<Choice> {
-        &self.story.choice
+        &self.choice
     }
 
     /// Why no further attempt is made, whatever could be tried.

@@ -257,6 +257,12 @@ impl Plan {
         self.end(code)
     }
 
+    /// The error of a directed call to a disabled server.
+    #[must_use]
+    pub fn refused_as_disabled(self, server: &ServerName) -> InvocationError {
+        InvocationError { message: disabled(server.as_str()), ..self.end(FailureCode::NoCandidates) }
+    }
+
     /// The error of an invocation that ended for another reason.
     #[must_use]
     pub fn end(self, code: FailureCode) -> InvocationError {
@@ -301,9 +307,14 @@ impl Plan {
     }
 }
 
+/// Why a directed call was not even tried.
+pub(crate) fn disabled(server: &str) -> String {
+    format!("the server {server:?} is disabled")
+}
+
 /// Why there was no candidate at all.
 pub(crate) fn nobody(choice: &Choice) -> (FailureCode, String) {
-    let Selection { preferred, preferred_only, group, tool } = &choice.selection;
+    let Selection { preferred, preferred_only, group, tool } = &*choice.selection;
     if let Some(tool) = tool.as_ref().filter(|_| choice.tool_is_offered_nowhere()) {
         return (
             FailureCode::NoServerOffersTool,

@@ -101,7 +101,7 @@ pub struct Choice {
     /// All servers as they were.
     pub table: Arc<RoutingTable>,
     /// What was asked for.
-    pub selection: Selection,
+    pub selection: Arc<Selection>,
     /// When.
     pub at: Timestamp,
 }
@@ -162,14 +162,19 @@ impl Choice {
     /// others in name order with the reason.
     #[must_use]
     pub fn considered(self: &Arc<Self>) -> Vec<(Arc<ServerRecord>, Option<Skip>)> {
-        let candidates: Vec<_> = Candidates::of(self.clone()).collect();
-        let passed_over =
-            self.table.servers().iter().filter(|record| {
-                !candidates.iter().any(|candidate| candidate.generation == record.generation)
-            });
+        let servers = self.table.servers();
+        let mut candidate = vec![false; servers.len()];
+        let mut all = Vec::with_capacity(servers.len());
+        for record in Candidates::of(self.clone()) {
+            if let Some(at) = self.table.position(record.name().as_str()) {
+                candidate[at] = true;
+            }
+            all.push((record, None));
+        }
+        let others = servers.iter().zip(candidate).filter(|(_, candidate)| !candidate);
         let skip = |record: &ServerRecord| self.reason_to_skip(record).unwrap_or(Skip::NotPreferred);
-        let passed_over = passed_over.map(|record| (record.clone(), Some(skip(record)))).collect::<Vec<_>>();
-        candidates.into_iter().map(|record| (record, None)).chain(passed_over).collect()
+        all.extend(others.map(|(record, _)| (record.clone(), Some(skip(record)))));
+        all
     }
 
     fn order(&self) -> Order {
@@ -222,7 +227,7 @@ impl Candidates {
     /// The candidates at `now`.
     #[must_use]
     pub fn new(table: Arc<RoutingTable>, selection: Selection, now: Timestamp) -> Self {
-        Self::of(Arc::new(Choice { table, selection, at: now }))
+        Self::of(Arc::new(Choice { table, selection: selection.into(), at: now }))
     }
 
     /// The candidates of a choice.

@@ -1,29 +1,49 @@
 //! The whole story of one invocation, told from what is retained.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mcp_protocol::Method;
 
 use crate::clock::Timestamp;
 use crate::event::{ConnectionEvent, CorrelationId, InvocationEvent, Phase};
 use crate::name::ServerName;
-use crate::plan::{FailureCode, nobody};
-use crate::record::ServerRecord;
-use crate::routing::{Choice, Skip};
+use crate::plan::{FailureCode, disabled, nobody};
+use crate::record::{ServerKey, ServerRecord, Status};
+use crate::routing::{Choice, Selection, Skip};
 
-/// What an invocation was about and how it ended. Keeping it costs the call no copy: the choice of
-/// candidates is the one the call itself uses.
+/// What an invocation was about and how it ended. While it is under way it shares the choice of candidates
+/// with the call itself; afterwards it keeps no more than what is told of it, so that a long memory of calls
+/// is not a long memory of tool lists and definitions.
 #[derive(Debug)]
 pub struct Story {
     /// Identifies the invocation.
     pub request_id: CorrelationId,
     /// The requested method.
     pub method: Method,
-    /// What the candidates were chosen from and by.
-    pub choice: Arc<Choice>,
+    /// What was asked of the candidates.
+    pub selection: Arc<Selection>,
+    /// When it began.
+    pub started_at: Timestamp,
     /// Whether the caller named the one server to call (contract §8.4).
     pub directed: bool,
-    ending: OnceLock<Ending>,
+    choice: Mutex<Option<Arc<Choice>>>,
+    told: OnceLock<Told>,
+}
+
+/// What is kept of an invocation that has ended.
+#[derive(Debug)]
+struct Told {
+    ending: Ending,
+    stood: Vec<Stood>,
+    nobody: Option<String>,
+}
+
+/// How one server stood when the invocation began, and why it was passed over, if it was.
+#[derive(Debug, Clone)]
+struct Stood {
+    key: ServerKey,
+    status: Status,
+    skip: Option<Skip>,
 }
 
 /// When and how an invocation ended.
@@ -50,20 +70,48 @@ impl Story {
     /// The story of an invocation that begins.
     #[must_use]
     pub fn new(request_id: CorrelationId, method: Method, choice: Arc<Choice>, directed: bool) -> Self {
-        Self { request_id, method, choice, directed, ending: OnceLock::new() }
+        let (selection, started_at) = (choice.selection.clone(), choice.at);
+        let choice = Mutex::new(Some(choice));
+        Self { request_id, method, selection, started_at, directed, choice, told: OnceLock::new() }
     }
 
     /// Says how the invocation ended. The first word counts: an invocation ends once.
     pub fn end(&self, at: Timestamp, outcome: Outcome) {
-        // A second ending would be a fault of the caller of this function; the first one was told already.
-        let _ = self.ending.set(Ending { at, outcome });
+        let Some(choice) = self.choice.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let nobody = match &outcome {
+            Outcome::Failed(FailureCode::NoCandidates) if self.directed => {
+                self.selection.preferred.first().map(|name| disabled(name))
+            }
+            Outcome::Failed(FailureCode::NoCandidates | FailureCode::NoServerOffersTool) => {
+                Some(nobody(&choice).1)
+            }
+            Outcome::Failed(_) | Outcome::Served(_) | Outcome::Abandoned => None,
+        };
+        // Nobody else gets here: the choice can be taken once.
+        let _ = self.told.set(Told { ending: Ending { at, outcome }, stood: stood(&choice), nobody });
     }
 
     /// How it ended; `None` while it is under way.
     #[must_use]
     pub fn ending(&self) -> Option<&Ending> {
-        self.ending.get()
+        self.told.get().map(|told| &told.ending)
     }
+
+    fn stood(&self) -> Vec<Stood> {
+        let choice = self.choice.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match (choice, self.told.get()) {
+            (Some(choice), _) => stood(&choice),
+            (None, Some(told)) => told.stood.clone(),
+            // Between the two: it is just ending.
+            (None, None) => Vec::new(),
+        }
+    }
+}
+
+fn stood(choice: &Arc<Choice>) -> Vec<Stood> {
+    let one =
+        |(server, skip): (Arc<ServerRecord>, _)| Stood { key: server.key(), status: server.status, skip };
+    choice.considered().into_iter().map(one).collect()
 }
 
 /// Everything that is retained of one invocation.
@@ -80,8 +128,10 @@ pub struct Explanation {
 /// The part one server had in an invocation.
 #[derive(Debug, Clone)]
 pub struct Considered {
-    /// The server as it was when the invocation began.
-    pub server: Arc<ServerRecord>,
+    /// Which registration.
+    pub key: ServerKey,
+    /// Its status when the invocation began.
+    pub status: Status,
     /// What became of it.
     pub part: Part,
 }
@@ -110,19 +160,19 @@ impl Explanation {
     /// over by name. In a directed call the server named is the only candidate, whatever its state.
     #[must_use]
     pub fn considered(&self) -> Vec<Considered> {
-        let choice = &self.story.choice;
-        let named =
-            |server: &ServerRecord| choice.selection.preferred.iter().any(|n| server.name().as_str() == n);
-        let part = |server: &ServerRecord, skip| match skip {
-            _ if self.steps.iter().any(|step| step.server == *server.name()) => Part::Tried,
-            Some(_) if self.story.directed && named(server) => Part::NotTried,
+        let preferred = &self.story.selection.preferred;
+        let named = |name: &ServerName| preferred.iter().any(|wanted| name.as_str() == wanted);
+        let part = |stood: &Stood| match stood.skip {
+            _ if self.steps.iter().any(|step| step.server == stood.key.name) => Part::Tried,
+            // The state of the server does not stand in the way of a directed call, but the operator's word does.
+            Some(Skip::Disabled) if named(&stood.key.name) => Part::Skipped(Skip::Disabled),
+            Some(_) if self.story.directed && named(&stood.key.name) => Part::NotTried,
             Some(_) if self.story.directed => Part::Skipped(Skip::NotPreferred),
             Some(skip) => Part::Skipped(skip),
             None => Part::NotTried,
         };
-        let all = choice.considered().into_iter();
-        let mut all: Vec<_> =
-            all.map(|(server, skip)| Considered { part: part(&server, skip), server }).collect();
+        let one = |stood: Stood| Considered { part: part(&stood), key: stood.key, status: stood.status };
+        let mut all: Vec<_> = self.story.stood().into_iter().map(one).collect();
         // Stable: who was tried although the list says otherwise comes first.
         all.sort_by_key(|considered| matches!(considered.part, Part::Skipped(_)));
         all
@@ -149,20 +199,13 @@ impl Explanation {
     }
 
     fn begins_with_the_first_candidate(&self, first: &ServerName) -> bool {
-        let candidates = crate::routing::Candidates::of(self.story.choice.clone());
-        candidates.map(|candidate| candidate.name() == first).next().unwrap_or(true)
+        let candidate = self.story.stood().into_iter().find(|stood| stood.skip.is_none());
+        candidate.is_none_or(|candidate| candidate.key.name == *first)
     }
 
     /// Why no server could be tried, if that is how it ended.
     #[must_use]
-    pub fn reason_for_nobody(&self) -> Option<String> {
-        let ended_without = matches!(
-            self.story.ending(),
-            Some(Ending {
-                outcome: Outcome::Failed(FailureCode::NoCandidates | FailureCode::NoServerOffersTool),
-                ..
-            })
-        );
-        (ended_without && !self.story.directed).then(|| nobody(&self.story.choice).1)
+    pub fn reason_for_nobody(&self) -> Option<&str> {
+        self.story.told.get()?.nobody.as_deref()
     }
 }

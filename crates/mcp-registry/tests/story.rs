@@ -35,7 +35,7 @@ fn explain(core: &Core, id: &str) -> Explanation {
 
 fn parts(explanation: &Explanation) -> Vec<(String, Part)> {
     let considered = explanation.considered().into_iter();
-    considered.map(|considered| (considered.server.name().to_string(), considered.part)).collect()
+    considered.map(|considered| (considered.key.name.to_string(), considered.part)).collect()
 }
 
 fn expected(parts: &[(&str, Part)]) -> Vec<(String, Part)> {
@@ -200,14 +200,16 @@ fn the_reason_for_nobody_is_given_where_that_is_how_it_ended() {
             story.end(START, outcome);
         }
         let explanation = Explanation { story, steps: Vec::new(), transitions: Vec::new() };
-        explanation.reason_for_nobody()
+        explanation.reason_for_nobody().map(str::to_owned)
     };
     let failed = |code| Some(Outcome::Failed(code));
     let nobody = Some("no server is reachable: none is registered and enabled".to_owned());
     let all = Selection::default;
     assert_eq!(reason(failed(FailureCode::NoCandidates), false, all()), nobody);
     assert_eq!(reason(failed(FailureCode::NoServerOffersTool), false, all()), nobody);
-    assert_eq!(reason(failed(FailureCode::NoCandidates), true, all()), None, "directed");
+    let off = Selection { preferred: names(&["off"]), ..all() };
+    let disabled = Some(r#"the server "off" is disabled"#.to_owned());
+    assert_eq!(reason(failed(FailureCode::NoCandidates), true, off), disabled);
     assert_eq!(reason(failed(FailureCode::AllCandidatesFailed), false, all()), None);
     assert_eq!(reason(Some(Outcome::Abandoned), false, all()), None);
     assert_eq!(reason(None, false, all()), None, "under way");
@@ -215,8 +217,25 @@ fn the_reason_for_nobody_is_given_where_that_is_how_it_ended() {
     let mut core = Core::new(&[], |_| {});
     core.add("a", |definition| definition.tools = Some(names(&["other"])));
     begin(&core, "1", calling("tool"), false).end(START, Outcome::Failed(FailureCode::NoServerOffersTool));
-    let reason = explain(&core, "1").reason_for_nobody();
-    assert_eq!(reason.as_deref(), Some(r#"no server that could be asked offers the tool "tool""#));
+    let explanation = explain(&core, "1");
+    assert_eq!(
+        explanation.reason_for_nobody(),
+        Some(r#"no server that could be asked offers the tool "tool""#)
+    );
+}
+
+#[test]
+fn a_story_that_has_ended_keeps_nothing_of_the_servers_but_how_they_stood() {
+    let core = Core::new(&["a", "b"], |_| {});
+    let choice = core.choice(Selection::default());
+    let shared = Arc::downgrade(&choice);
+    let story = Arc::new(Story::new("1".into(), Method::ToolsCall, choice, false));
+    core.journal.story(story.clone());
+    let before = parts(&explain(&core, "1"));
+    assert!(shared.upgrade().is_some(), "the call is under way");
+    story.end(START, Outcome::Served("a".parse().unwrap()));
+    assert!(shared.upgrade().is_none(), "no table, and so no definitions and tool lists");
+    assert_eq!(parts(&explain(&core, "1")), before);
 }
 
 #[test]

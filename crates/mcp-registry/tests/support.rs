@@ -101,7 +101,7 @@ impl Core {
     }
 
     pub(crate) fn choice(&self, selection: Selection) -> Arc<Choice> {
-        Arc::new(Choice { table: self.registry.table().clone(), selection, at: self.now })
+        Arc::new(Choice { table: self.registry.table().clone(), selection: selection.into(), at: self.now })
     }
 
     /// Names of the candidates in their order.

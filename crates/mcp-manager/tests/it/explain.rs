@@ -16,7 +16,7 @@ fn explain(world: &World, id: &str) -> Explanation {
 
 /// Every server with its part, spelled out.
 fn parts(story: &Explanation) -> Vec<(String, Part)> {
-    story.considered().into_iter().map(|one| (one.server.name().to_string(), one.part)).collect()
+    story.considered().into_iter().map(|one| (one.key.name.to_string(), one.part)).collect()
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn a_call_without_candidates_has_a_story_too() {
         ]
     );
     assert_eq!(story.story.ending().unwrap().outcome, Outcome::Failed(FailureCode::NoCandidates));
-    assert_eq!(story.reason_for_nobody(), Some(error.message));
+    assert_eq!(story.reason_for_nobody(), Some(error.message.as_str()));
     assert!(story.steps.is_empty() && !story.is_truncated());
 }
 

@@ -57,7 +57,7 @@ impl World {
             _ => FailureCode::NoCandidates,
         };
         let (table, selection) = (self.registry.table().clone(), call.selection.clone());
-        let choice = Arc::new(Choice { table, selection, at: self.model.now });
+        let choice = Arc::new(Choice { table, selection: selection.into(), at: self.model.now });
         let story = Arc::new(Story::new(id.clone(), call.method.clone(), choice.clone(), directed));
         self.journal.story(story.clone());
         let considered = self.model.considered(&call.selection);
@@ -384,8 +384,7 @@ impl World {
         let mut parts: Vec<_> =
             under.considered.iter().map(|(key, skip)| (key.clone(), part(key, *skip))).collect();
         parts.sort_by_key(|(_, part)| matches!(part, Part::Skipped(_)));
-        let found: Vec<_> =
-            told.considered().into_iter().map(|each| (each.server.key(), each.part)).collect();
+        let found: Vec<_> = told.considered().into_iter().map(|each| (each.key, each.part)).collect();
         same(STORY, "what was considered", &found, &parts)?;
 
         let all = self.model.phases.iter().filter(|step| step.request_id == under.id).count();

@@ -118,8 +118,8 @@ impl Client {
     /// # Errors
     /// [`CallError`] if it could not be sent. Nobody confirms that it was read.
     pub async fn notify(&self, method: Method, params: Option<RawJson>) -> Result<(), CallError> {
-        let sending = send_notification(self.link(), method, params, self.profile().version, Vec::new());
-        Deadline::after(REPLY_LIMIT).bound(sending).await
+        let (version, deadline) = (self.profile().version, Deadline::after(REPLY_LIMIT));
+        send_notification(self.link(), method, params, version, Vec::new(), deadline).await
     }
 
     /// Asks whether the server answers: `ping`, or `server/discover` where there is no `ping`.
@@ -233,13 +233,15 @@ impl Client {
     }
 }
 
-/// Sends a notification under the version agreed on, with these headers and those that mirror it.
+/// Sends a notification under the version agreed on, with these headers and those that mirror it, before
+/// the deadline.
 pub(crate) async fn send_notification(
     link: &Arc<Link>,
     method: Method,
     params: Option<RawJson>,
     version: ProtocolVersion,
     mut headers: Vec<Header>,
+    deadline: Deadline,
 ) -> Result<(), CallError> {
     link.check_open()?;
     if link.kind == TransportKind::Http && version.era() == Era::Stateless {
@@ -247,13 +249,17 @@ pub(crate) async fn send_notification(
     }
     let message = Message::Notification(Notification { method, params });
     link.counters.active();
-    match link.transport.send(Outbound { message, version: Some(version), headers }).await {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            link.note_failure(&error);
-            Err(error.into())
+    let out = Outbound { message, version: Some(version), headers, until: Some(deadline.at.into_std()) };
+    let sending = async {
+        match link.transport.send(out).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                link.note_failure(&error);
+                Err(error.into())
+            }
         }
-    }
+    };
+    deadline.bound(sending).await
 }
 
 /// Notifications of the server that belong to no call, in the order they came.

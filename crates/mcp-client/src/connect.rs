@@ -174,9 +174,9 @@ impl<'a> Attempt<'a> {
     async fn settle(&self, connection: &Arc<Connection>, profile: Arc<ServerProfile>) -> Verdict {
         let link = connection.link();
         if profile.era == Era::Handshake {
-            let sending =
-                send_notification(link, Method::Initialized, None, profile.version, self.headers.to_vec());
-            if let Err(error) = self.deadline.bound(sending).await {
+            let (version, headers) = (profile.version, self.headers.to_vec());
+            let sending = send_notification(link, Method::Initialized, None, version, headers, self.deadline);
+            if let Err(error) = sending.await {
                 return Verdict::Failed { error, profile: Some(profile) };
             }
         }
@@ -213,7 +213,7 @@ impl<'a> Attempt<'a> {
             progress: false,
             probe: true,
             result_types: None,
-            deadline: None,
+            deadline: Some(self.deadline),
         });
         (probe, prepared)
     }

@@ -86,6 +86,7 @@ impl Exchange {
         let Prepared { id, method, params, version, headers, mirrored, cancel, deadline, .. } = prepared;
         let of_request = headers.iter().cloned().chain(mirrored).collect();
         let link = connection.link();
+        let until = deadline.map(|deadline| deadline.at.into_std());
         let message =
             Message::Request(Request { id: RequestId::Integer(id), method: method.clone(), params });
 
@@ -105,7 +106,7 @@ impl Exchange {
         // Over HTTP sending lasts until the head of the answer: closing must not wait for that.
         let sending = tokio::select! {
             biased;
-            reply = link.transport.send(Outbound { message, version, headers: of_request }) => reply,
+            reply = link.transport.send(Outbound { message, version, headers: of_request, until }) => reply,
             reason = link.aborted.wait() => Err(reason),
         };
         let reply = match sending {

@@ -230,7 +230,7 @@ impl Link {
         if self.ended.get().is_some() {
             return;
         }
-        let out = Outbound { message, version: self.version(), headers };
+        let out = Outbound { version: self.version(), headers, ..Outbound::new(message) };
         let link = self.clone();
         self.in_background(async move {
             if let Err(error) = link.transport.send(out).await {

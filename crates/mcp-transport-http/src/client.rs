@@ -2,17 +2,23 @@
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use mcp_protocol::{Message, Method};
 use mcp_transport::{Delivery, TransportError, TransportErrorKind};
 use reqwest::RequestBuilder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::failure;
 
 /// Exchanges of [`Lane::Control`] under way at once.
 const CONTROL_EXCHANGES: usize = 16;
+
+/// How long before a message becomes useless waiting for a place ends. The sender watches the same moment:
+/// what is known here, that nothing was sent, has to reach it first. Timers tick in milliseconds.
+const NOTICE: Duration = Duration::from_millis(5);
 
 /// The HTTP client of one server URL, from a [`ClientPool`](crate::ClientPool). Clones are the same client
 /// and equal to each other, and to no other client.
@@ -76,17 +82,39 @@ impl HttpClient {
         Arc::strong_count(&self.0) == 1
     }
 
-    /// Waits for a place among the exchanges under way, first come first served. Dropping the future gives
-    /// up the place in the queue.
-    pub(crate) async fn place(&self, lane: Lane) -> Result<Place, TransportError> {
+    /// Waits for a place among the exchanges under way, first come first served, until [`NOTICE`] before
+    /// the given time. Dropping the future gives up the place in the queue.
+    pub(crate) async fn place(
+        &self,
+        lane: Lane,
+        until: Option<std::time::Instant>,
+    ) -> Result<Place, TransportError> {
         let lane = match lane {
             Lane::Call => &self.0.calls,
             Lane::Control => &self.0.control,
         };
-        let permit = lane.clone().acquire_owned().await.map_err(|_| closed())?;
+        let free = lane.clone().acquire_owned();
+        let permit = match until.map(Instant::from_std) {
+            None => free.await,
+            Some(until) => {
+                let now = Instant::now();
+                // Even without any time to wait, a place that is free is taken.
+                let patience = until.checked_sub(NOTICE).unwrap_or(now);
+                tokio::time::timeout_at(patience, free)
+                    .await
+                    .map_err(|_| TransportError::busy(rounded(until.saturating_duration_since(now))))?
+            }
+        };
+        let permit = permit.map_err(|_| closed())?;
         let http = self.0.http.read().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Place { http: http.ok_or_else(closed)?, permit })
     }
+}
+
+/// To the millisecond, as people give limits: what the sender took to come here is noise.
+fn rounded(time: Duration) -> Duration {
+    let millis = (time + Duration::from_micros(500)).as_millis();
+    u64::try_from(millis).map_or(time, Duration::from_millis)
 }
 
 fn closed() -> TransportError {

@@ -90,7 +90,7 @@ impl HttpConnector {
         let url = health_url(&endpoint.url, path);
         let headers = headers::configured(&endpoint.headers)?.base();
         let origin = url.origin().ascii_serialization();
-        let place = client.place(Lane::Control).await?;
+        let place = client.place(Lane::Control, None).await?;
         let answer = place.send(|http| http.get(url).headers(headers), &origin).await?;
         let status = answer.status().as_u16();
         answer.release();

@@ -102,7 +102,7 @@ impl Connection {
     }
 
     async fn send(self: Arc<Self>, out: Outbound) -> Result<Reply, TransportError> {
-        let place = self.client.place(Lane::of(&out.message)).await?;
+        let place = self.client.place(Lane::of(&out.message), out.until).await?;
         // Only now: the wait may have outlasted the connection, or the session.
         if self.session.is_closed() {
             let kind = TransportErrorKind::Closed("the connection was closed".into());
@@ -141,7 +141,7 @@ impl Connection {
         let (client, url, origin) = (self.client.clone(), self.url.clone(), self.origin.clone());
         async move {
             let sending = async {
-                let place = client.place(Lane::Control).await?;
+                let place = client.place(Lane::Control, None).await?;
                 place.send(|http| http.delete(url).headers(headers), &origin).await
             };
             match tokio::time::timeout(FAREWELL_TIME, sending).await {

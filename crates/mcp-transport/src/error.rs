@@ -49,6 +49,14 @@ pub enum TransportErrorKind {
         /// The limit.
         limit: Duration,
     },
+    /// No place among the connections to the server became free while the message was of use
+    /// ([`Outbound::until`](crate::Outbound::until)). The server did not get it: always
+    /// [`Delivery::NotSent`]; see [`TransportError::busy`].
+    #[error("no connection to the server was free within {limit:?}; see pool_max_connections")]
+    Busy {
+        /// The time the message had when it came to the transport.
+        limit: Duration,
+    },
     /// An HTTP status that carries no JSON-RPC answer.
     #[error("http status {status}")]
     Status {
@@ -82,6 +90,12 @@ impl TransportError {
     #[must_use]
     pub fn new(kind: TransportErrorKind, delivery: Delivery) -> Self {
         Self { kind, delivery, answers: None }
+    }
+
+    /// A message that found no free connection in the time it had.
+    #[must_use]
+    pub fn busy(limit: Duration) -> Self {
+        Self::new(TransportErrorKind::Busy { limit }, Delivery::NotSent)
     }
 
     /// The same, known to concern one request.

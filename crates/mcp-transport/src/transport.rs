@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -67,13 +68,17 @@ pub struct Outbound {
     pub version: Option<ProtocolVersion>,
     /// Headers that mirror the body (`Mcp-Method`, …) or belong to this message alone.
     pub headers: Vec<Header>,
+    /// When the message is of no use any more; `None` if it always is. A transport in which messages wait
+    /// for a connection fails with [`Busy`](crate::TransportErrorKind::Busy) shortly before, instead of
+    /// leaving its sender in doubt whether anything was sent. What was sent is not bound by it.
+    pub until: Option<Instant>,
 }
 
 impl Outbound {
-    /// A message without context, as before negotiation.
+    /// A message without context, as before negotiation, that is of use at any time.
     #[must_use]
     pub fn new(message: Message) -> Self {
-        Self { message, version: None, headers: Vec::new() }
+        Self { message, version: None, headers: Vec::new(), until: None }
     }
 }
 

@@ -285,8 +285,10 @@ impl Negotiation {
             return self.fall_back(probe.era(), Some(error));
         };
         match transport.kind {
+            // A busy transport has used up the time for everything.
             TransportErrorKind::Connect(_)
             | TransportErrorKind::Endpoint(_)
+            | TransportErrorKind::Busy { .. }
             | TransportErrorKind::Status { status: 401 | 403, .. } => Next::GiveUp(error),
             TransportErrorKind::Closed(_) | TransportErrorKind::Exited(_)
                 if self.kind == TransportKind::Stdio =>

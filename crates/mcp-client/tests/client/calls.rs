@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use mcp_client::{CallError, CallEvent, Client, ConnectOptions, Outgoing};
 use mcp_protocol::{Era, Message, Method, RawJson};
-use mcp_transport::{Delivery, Reply, TransportErrorKind, TransportKind};
+use mcp_transport::{Delivery, Reply, TransportError, TransportErrorKind, TransportKind};
 
 use crate::wire::*;
 
@@ -140,6 +140,24 @@ async fn a_timeout_cancels_on_the_wire_and_the_late_answer_is_ignored() {
     assert_eq!(client.stats().late_answers, 1);
     assert_eq!(client.stats().errors, 2);
     assert!(!client.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_says_until_when_it_is_of_use() {
+    let options = ConnectOptions::default();
+    let begun = tokio::time::Instant::now();
+    let (client, wire) = http_client(Era::Handshake, |out| own([result(out, "{}")])).await;
+    let handshake = Some((begun + options.handshake_timeout).into_std());
+    let sent = wire.sent();
+    assert_eq!(wire.methods(), ["server/discover", "initialize", "notifications/initialized"]);
+    assert!(sent.iter().all(|out| out.until == handshake), "{sent:?}");
+
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let begun = tokio::time::Instant::now();
+    client.call(tool("a"), LIMIT).await.unwrap();
+    assert_eq!(wire.sent()[3].until, Some((begun + LIMIT).into_std()));
+    drop(client.start(tool("b")).await.unwrap());
+    assert_eq!(wire.sent()[4].until, None, "a call without a limit");
 }
 
 #[tokio::test(start_paused = true)]
@@ -367,7 +385,7 @@ async fn what_is_no_result_is_an_invalid_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn failures_keep_their_text_and_delivery() {
-    let (client, _wire) = http_client(Era::Handshake, |out| match params(out).as_str() {
+    let (client, wire) = http_client(Era::Handshake, |out| match params(out).as_str() {
         r#"{"name":"rpc"}"# => own([error(out, -32602, "")]),
         r#"{"name":"anonymous"}"# => {
             own([r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"bad"}}"#.to_owned()])
@@ -381,6 +399,7 @@ async fn failures_keep_their_text_and_delivery() {
         r#"{"name":"unsent"}"# => {
             Err(refuse(TransportErrorKind::Connect("connection refused".into()), Delivery::NotSent))
         }
+        r#"{"name":"busy"}"# => Err(TransportError::busy(LIMIT)),
         _ => own([result(out, "{}")]),
     })
     .await;
@@ -395,13 +414,20 @@ async fn failures_keep_their_text_and_delivery() {
         ("cut", "cut", Delivery::Unknown),
         ("accepted", "the server accepted the request without an answer", Delivery::Unknown),
         ("unsent", "connection refused", Delivery::NotSent),
+        (
+            "busy",
+            "no connection to the server was free within 30s; see pool_max_connections",
+            Delivery::NotSent,
+        ),
     ] {
         let error = client.call(tool(name), LIMIT).await.unwrap_err();
         assert_eq!((error.to_string().as_str(), error.delivery()), (text, delivery), "{name}");
     }
     let after = client.stats();
-    assert_eq!(after.errors - before.errors, 9);
-    assert_eq!(after.requests_sent - before.requests_sent, 8, "one was never sent");
+    assert_eq!(after.errors - before.errors, 10);
+    assert_eq!(after.requests_sent - before.requests_sent, 8, "two were never sent");
+    settle().await;
+    assert!(!wire.methods().contains(&"notifications/cancelled".to_owned()), "all of them are over");
     assert!(!client.is_closed(), "HTTP has no standing connection to lose");
 }
 

@@ -7,6 +7,7 @@ mod endings;
 mod errors;
 mod peer;
 mod pool;
+mod queue;
 mod requests;
 mod sessions;
 mod tokens;

@@ -26,24 +26,24 @@ fn get(pool: &ClientPool, text: &str) -> HttpClient {
     pool.get(&url(text)).unwrap()
 }
 
-fn limited(pool_max_connections: usize) -> HttpOptions {
+pub(crate) fn limited(pool_max_connections: usize) -> HttpOptions {
     HttpOptions { pool_max_connections, ..HttpOptions::default() }
 }
 
-fn call(id: i64) -> Outbound {
+pub(crate) fn call(id: i64) -> Outbound {
     let message = Message::Request(Request { id: id.into(), method: Method::ToolsCall, params: None });
     Outbound { version: Some(ProtocolVersion::LATEST_HANDSHAKE), ..Outbound::new(message) }
 }
 
-fn id_of(seen: &Recorded) -> i64 {
+pub(crate) fn id_of(seen: &Recorded) -> i64 {
     RawJson::parse(seen.body.clone(), &Default::default()).unwrap().get("id").unwrap().to().unwrap()
 }
 
-fn result_for(seen: &Recorded) -> Vec<Step> {
+pub(crate) fn result_for(seen: &Recorded) -> Vec<Step> {
     json(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, id_of(seen)))
 }
 
-fn is_call(seen: &Recorded) -> bool {
+pub(crate) fn is_call(seen: &Recorded) -> bool {
     seen.body.contains("tools/call")
 }
 

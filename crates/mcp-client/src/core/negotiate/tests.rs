@@ -170,6 +170,7 @@ fn a_failed_probe_is_judged_by_how_it_failed() {
     let closed = || lost(TransportErrorKind::Closed("reset".into()));
     let connect = || lost(TransportErrorKind::Connect("refused".into()));
     let timeout = || lost(TransportErrorKind::Timeout { limit: Duration::from_secs(1) });
+    let busy = || lost(TransportErrorKind::Busy { limit: Duration::from_secs(1) });
     let rows: Vec<(TransportKind, Result<Answer, CallError>, End)> = vec![
         (Http, status(401), gives_up("http status 401")),
         (Http, status(403), gives_up("http status 403")),
@@ -186,6 +187,7 @@ fn a_failed_probe_is_judged_by_how_it_failed() {
         (Http, timeout(), End::Send(INITIALIZE)),
         (Http, closed(), End::Send(INITIALIZE)),
         (Http, connect(), gives_up("refused")),
+        (Http, busy(), gives_up("no connection to the server was free within 1s; see pool_max_connections")),
         (Http, lost(TransportErrorKind::Endpoint("no host".into())), gives_up("no host")),
         (Stdio, connect(), gives_up("refused")),
         (Stdio, exit(), End::Reopen(INITIALIZE)),

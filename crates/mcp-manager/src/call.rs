@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mcp_protocol::{Method, RawJson};
 use mcp_registry::{
-    Attempt, CallSafety, Candidates, CorrelationId, FailureCode, InvocationError, Plan, Selection, ServerName,
+    Attempt, Candidates, CorrelationId, FailureCode, InvocationError, Plan, Selection, ServerName,
 };
 
 use crate::manager::Manager;
@@ -82,24 +82,24 @@ impl Run<'_> {
             if let Some(code) = self.interrupted() {
                 return Err(plan.end(code));
             }
-            let Some(target) = self.make_ready(&candidate, &mut plan).await else { continue };
+            let Some(mut target) = self.make_ready(&candidate, &mut plan).await else { continue };
             if let Some(code) = self.interrupted() {
                 return Err(plan.end(code));
             }
-            let (failed, duration) = match self.attempt(&target, None).await {
+            let (failed, duration) = match self.attempt(&mut target, None).await {
                 Ok((answer, duration)) => {
                     plan.succeeded(&target.link.key.name, duration);
                     return Ok(self.served(&target, answer, plan));
                 }
                 Err(failed) => failed,
             };
-            let tool = self.choice().selection.tool.as_deref();
-            let safety = CallSafety::of(&self.request.method, self.request.idempotent, tool, &target.record);
+            let safety = self.safety(&target, &failed).await;
             let verdict = plan.failed(&target.link.key.name, failed.failure.clone(), safety, duration);
-            if matches!(failed.fault, Fault::Deadline) {
+            let out_of_time = matches!(failed.fault, Fault::Deadline { .. });
+            self.settle(&target, failed, verdict);
+            if out_of_time {
                 return Err(plan.end(FailureCode::DeadlineExceeded));
             }
-            self.settle(&target, failed, verdict);
             if !verdict.go_on {
                 break;
             }

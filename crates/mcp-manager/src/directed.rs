@@ -5,9 +5,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use mcp_protocol::tool::CallToolParams;
 use mcp_protocol::{JsonKind, Method, RawJson};
-use mcp_registry::{
-    CallRetry, CallSafety, FailureCode, InvocationError, Plan, Selection, ServerRecord, Status,
-};
+use mcp_registry::{CallRetry, FailureCode, InvocationError, Plan, Selection, ServerRecord, Status};
 
 use crate::call::Invocation;
 use crate::manager::{Manager, UnknownServer};
@@ -118,7 +116,7 @@ impl Run<'_> {
         if server.status != Status::Healthy {
             tracing::warn!(server = %name, status = server.status.as_str(), "calling a server that is not healthy");
         }
-        let Some(target) = self.make_ready(server, &mut plan).await else {
+        let Some(mut target) = self.make_ready(server, &mut plan).await else {
             let code = self.interrupted().unwrap_or(FailureCode::AllCandidatesFailed);
             return Err(plan.end(code));
         };
@@ -128,17 +126,17 @@ impl Run<'_> {
                 return Err(plan.end(code));
             }
             plan.number(attempt);
-            let (failed, duration) = match self.attempt(&target, Some(attempt)).await {
+            let (failed, duration) = match self.attempt(&mut target, Some(attempt)).await {
                 Ok((answer, duration)) => {
                     plan.succeeded(name, duration);
                     return Ok(self.served(&target, answer, plan));
                 }
                 Err(failed) => failed,
             };
-            let tool = self.choice().selection.tool.as_deref();
-            let safety = CallSafety::of(&self.request.method, self.request.idempotent, tool, &target.record);
+            let safety = self.safety(&target, &failed).await;
             let verdict = plan.failed(name, failed.failure.clone(), safety, duration);
-            if matches!(failed.fault, Fault::Deadline) {
+            if matches!(failed.fault, Fault::Deadline { .. }) {
+                self.settle(&target, failed, verdict);
                 return Err(plan.end(FailureCode::DeadlineExceeded));
             }
             let wait = retry.wait(attempt, &failed.failure).filter(|_| verdict.go_on);
@@ -149,6 +147,7 @@ impl Run<'_> {
                 break;
             };
             self.count(&target, &failed, verdict);
+            let tool = self.choice().selection.tool.as_deref();
             tracing::warn!(server = %name, tool, attempt, ?wait, category = %failed.failure.failure.category,
                 request_id = %self.request_id(), "trying again");
             self.pause(at).await;
@@ -158,7 +157,9 @@ impl Run<'_> {
 
     /// An attempt failed that is not the last: it counts, but it is no check result.
     fn count(&self, target: &Target, failed: &crate::run::Failed, verdict: mcp_registry::Verdict) {
-        if verdict.blame_server && !matches!(failed.fault, Fault::Nobody | Fault::Patience) {
+        if verdict.blame_server
+            && !matches!(failed.fault, Fault::Nobody | Fault::Patience | Fault::Deadline { .. })
+        {
             self.inner.record(|registry, _| registry.attempt_failed(&target.link.key));
         }
     }

@@ -30,10 +30,10 @@ pub(crate) fn is_transient(error: &CallError) -> bool {
     let CallError::Transport(TransportError { kind, .. }) = error else { return false };
     match kind {
         TransportErrorKind::Timeout { .. }
+        | TransportErrorKind::Busy { .. }
         | TransportErrorKind::Connect(_)
         | TransportErrorKind::Closed(_)
-        | TransportErrorKind::Exited(_)
-        | TransportErrorKind::SessionExpired => true,
+        | TransportErrorKind::Exited(_) => true,
         TransportErrorKind::Status { status, .. } => {
             matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
         }
@@ -47,12 +47,23 @@ pub(crate) fn is_refusal(error: &CallError) -> bool {
         error,
         CallError::Transport(TransportError {
             kind: TransportErrorKind::Timeout { .. }
+                | TransportErrorKind::Busy { .. }
                 | TransportErrorKind::Connect(_)
                 | TransportErrorKind::Closed(_)
                 | TransportErrorKind::Exited(_),
             ..
         })
     )
+}
+
+/// Whether the request waited in a queue of ours until its time was up: no word about the server.
+pub(crate) fn is_our_queue(error: &CallError) -> bool {
+    matches!(error, CallError::Transport(error) if is_our_queue_of(error))
+}
+
+/// The same for what a transport says.
+pub(crate) fn is_our_queue_of(error: &TransportError) -> bool {
+    matches!(error.kind, TransportErrorKind::Busy { .. })
 }
 
 /// Whether the server does not know our session any more. The request was not executed.
@@ -83,7 +94,9 @@ pub(crate) fn of_error(error: &CallError) -> Failure {
         CallError::Transport(transport) => of_transport(transport),
         _ => ErrorCategory::InvalidPayload,
     };
-    Failure::new(category, shorten(error.to_string()))
+    let text =
+        if is_forgotten_session(error) { format!("http status 404: {error}") } else { error.to_string() };
+    Failure::new(category, shorten(text))
 }
 
 /// Longest text of a failure in bytes: it is kept in records and events, and peers choose it.
@@ -100,8 +113,8 @@ fn shorten(mut text: String) -> String {
 
 fn of_transport(error: &TransportError) -> ErrorCategory {
     match error.kind {
-        TransportErrorKind::Timeout { .. } => ErrorCategory::NetworkTimeout,
-        TransportErrorKind::Status { .. } => ErrorCategory::HttpStatus,
+        TransportErrorKind::Timeout { .. } | TransportErrorKind::Busy { .. } => ErrorCategory::NetworkTimeout,
+        TransportErrorKind::Status { .. } | TransportErrorKind::SessionExpired => ErrorCategory::HttpStatus,
         TransportErrorKind::Payload(_) => ErrorCategory::InvalidPayload,
         _ => ErrorCategory::TransportError,
     }
@@ -135,6 +148,8 @@ mod tests {
                 ErrorCategory::HttpStatus,
             ),
             (transport(TransportErrorKind::Payload("x".into())), ErrorCategory::InvalidPayload),
+            (transport(TransportErrorKind::Busy { limit: Duration::ZERO }), ErrorCategory::NetworkTimeout),
+            (transport(TransportErrorKind::SessionExpired), ErrorCategory::HttpStatus),
             (transport(TransportErrorKind::Connect("x".into())), ErrorCategory::TransportError),
             (transport(TransportErrorKind::Closed("x".into())), ErrorCategory::TransportError),
             (transport(TransportErrorKind::Exited("x".into())), ErrorCategory::TransportError),
@@ -147,10 +162,11 @@ mod tests {
         }
         for (kind, refusal, transient) in [
             (TransportErrorKind::Timeout { limit: Duration::ZERO }, false, true),
+            (TransportErrorKind::Busy { limit: Duration::ZERO }, false, true),
             (TransportErrorKind::Connect("x".into()), false, true),
             (TransportErrorKind::Closed("x".into()), false, true),
             (TransportErrorKind::Exited("x".into()), false, true),
-            (TransportErrorKind::SessionExpired, true, true),
+            (TransportErrorKind::SessionExpired, true, false),
             (TransportErrorKind::Endpoint("x".into()), true, false),
             (TransportErrorKind::Payload("x".into()), true, false),
             (TransportErrorKind::Status { status: 400, retry_after: None }, true, false),
@@ -159,6 +175,7 @@ mod tests {
         ] {
             let error = transport(kind);
             assert_eq!((is_refusal(&error), is_transient(&error)), (refusal, transient), "{error}");
+            assert_eq!(is_our_queue(&error), error.to_string().contains("free"), "{error}");
         }
         let error = RpcError::new(ErrorCode::INVALID_PARAMS, "no such tool");
         let failure = of_call(&CallError::Rpc { error, frame: bytes::Bytes::new() });

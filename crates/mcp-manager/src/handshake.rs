@@ -1,5 +1,6 @@
 //! Making a server ready: connect, handshake, watch. Source: contract §3.1–§3.3.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -61,11 +62,29 @@ impl Cause {
 }
 
 /// A server that could not be made ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Unready {
     pub(crate) failure: Failure,
     /// Whether it may well be ready a little later (contract §2.4).
     pub(crate) transient: bool,
+    /// Whether it is recorded. Shared by all who waited for the same handshake: one failure, one record.
+    recorded: Arc<AtomicBool>,
+}
+
+impl Unready {
+    fn new(failure: Failure, transient: bool, recorded: bool) -> Self {
+        Self { failure, transient, recorded: Arc::new(AtomicBool::new(recorded)) }
+    }
+
+    /// Something that is no check result, whoever waited.
+    pub(crate) fn nobodys(failure: Failure, transient: bool) -> Self {
+        Self::new(failure, transient, true)
+    }
+
+    /// Whether it is still to be recorded; true once.
+    pub(crate) fn take_unrecorded(&self) -> bool {
+        !self.recorded.swap(true, Ordering::Relaxed)
+    }
 }
 
 /// What a look at a server came to.
@@ -98,8 +117,7 @@ impl Manager {
     /// [`SessionControlError`].
     pub async fn invalidate(&self, name: &str) -> Result<bool, SessionControlError> {
         let link = self.controlled_link(name)?;
-        let sessions = link.take();
-        self.0.record(|registry, now| registry.disconnected(now, &link.key));
+        let sessions = self.0.disconnect(&link);
         let any = !sessions.is_empty();
         self.0.end_or_drain(sessions).await;
         Ok(any)
@@ -132,9 +150,23 @@ impl Inner {
             match link.handshakes.run(work).await {
                 // Somebody else's look at the server found nothing to do; we want it done.
                 Some(Ok(Outcome::Enough)) if need == Need::Another => {}
-                Some(outcome) => return outcome.map(|_| ()),
+                Some(Ok(_)) => return Ok(()),
+                Some(Err(unready)) => {
+                    self.record_unready(link, &unready, &cause);
+                    return Err(unready);
+                }
                 None => return Err(unexpected_end()),
             }
+        }
+    }
+
+    /// Records a failed handshake that whoever made it had no reason to record.
+    fn record_unready(&self, link: &Link, unready: &Unready, cause: &Cause) {
+        if cause.records_failure() && unready.take_unrecorded() {
+            let failure = unready.failure.clone();
+            self.record(|registry, now| {
+                registry.record_failure(now, &link.key, failure, cause.correlation(), false);
+            });
         }
     }
 
@@ -161,7 +193,11 @@ impl Inner {
             let (user, cause) = (user.clone(), cause.clone());
             async move { inner.shake_hands_for_user(&link, &seat, &user, &cause).await }
         };
-        seat.handshakes.run(work).await.unwrap_or_else(|| Err(unexpected_end()))
+        let outcome = seat.handshakes.run(work).await.unwrap_or_else(|| Err(unexpected_end()));
+        if let Err(unready) = &outcome {
+            self.record_unready(link, unready, &cause);
+        }
+        outcome
     }
 
     async fn shake_hands_for_user(
@@ -171,9 +207,11 @@ impl Inner {
         user: &Authorization,
         cause: &Cause,
     ) -> Result<(), Unready> {
-        let Some(record) = self.current(&link.key).filter(|_| !seat.session.is_retired()) else {
-            return Err(gone());
-        };
+        let Some(record) = self.current(&link.key) else { return Err(gone()) };
+        if seat.session.is_retired() {
+            let failure = Failure::new(ErrorCategory::TransportError, "the user's session was closed");
+            return Err(Unready::nobodys(failure, true));
+        }
         if self.cut.is_cancelled() {
             return Err(shut_down());
         }
@@ -195,14 +233,11 @@ impl Inner {
                 Ok(())
             }
             Err(error) => {
-                let failure = failure::of_connect(&error);
                 // Credentials the server does not take are the user's affair.
-                if cause.records_failure() && !failure::refuses_credentials(&error.error) {
-                    self.record(|registry, now| {
-                        registry.record_failure(now, &link.key, failure.clone(), cause.correlation(), false);
-                    });
-                }
-                Err(Unready { failure, transient: failure::is_transient(&error.error) })
+                let nobodys =
+                    failure::refuses_credentials(&error.error) || failure::is_our_queue(&error.error);
+                let transient = failure::is_transient(&error.error);
+                Err(Unready::new(failure::of_connect(&error), transient, nobodys))
             }
         }
     }
@@ -233,26 +268,30 @@ impl Inner {
         match self.open(link, &record).await {
             Ok((profile, opened)) => {
                 let counts = cause.records_success(&self.policy);
-                self.record(|registry, now| {
+                // In one step, so that a loss is told only of what is there.
+                let (new, unwanted) = self.record(|registry, now| {
                     let handshake = handshake(&profile);
                     registry.handshake_succeeded(now, key, handshake, cause.correlation(), counts);
+                    match opened {
+                        Opened::New(session) => (Some(session.clone()), link.install(session)),
+                        Opened::Still(session) => {
+                            // Detached meanwhile by a call that failed on it.
+                            if !link.holds(&session) {
+                                registry.connection_lost(now, key, Loss::Lazy);
+                            }
+                            (None, None)
+                        }
+                    }
                 });
                 tracing::info!(server = %key.name, era = %profile.era, version = %profile.version, "connected");
-                // After the success is recorded: a loss is told only of what was there.
-                match opened {
-                    Opened::New(session) => self.install(link, session).await,
-                    Opened::Still(session) if link.holds(&session) => {}
-                    Opened::Still(_) => {
-                        self.record(|registry, now| registry.connection_lost(now, key, Loss::Lazy));
-                    }
-                }
+                self.settle_in(link, new, unwanted).await;
                 if link.definition.discover_tools {
                     self.discover_tools(link);
                 }
                 Ok(Outcome::Done)
             }
-            Err(Refused { failure, transient, partial, tried }) => {
-                let counts = cause.records_failure();
+            Err(Refused { failure, transient, nobodys, partial, tried }) => {
+                let counts = cause.records_failure() && !nobodys;
                 self.record(|registry, now| {
                     registry.handshake_failed(
                         now,
@@ -264,7 +303,7 @@ impl Inner {
                     );
                 });
                 tracing::warn!(server = %key.name, error = %failure.text, ?tried, "handshake failed");
-                Err(Unready { failure, transient })
+                Err(Unready::new(failure, transient, counts || nobodys))
             }
         }
     }
@@ -317,35 +356,72 @@ impl Inner {
         }
     }
 
-    /// Puts a new session in place and watches it.
-    async fn install(self: &Arc<Self>, link: &Arc<Link>, session: Arc<Session>) {
-        match link.install(session.clone()) {
+    /// Watches a session that was put in place, and ends the one that is not.
+    async fn settle_in(
+        self: &Arc<Self>,
+        link: &Arc<Link>,
+        new: Option<Arc<Session>>,
+        unwanted: Option<Arc<Session>>,
+    ) {
+        match (new, unwanted) {
             // The registration ended meanwhile. Waited for, so that a shutdown that waits for this
             // handshake leaves no child behind.
-            Some(unwanted) if Arc::ptr_eq(&unwanted, &session) => unwanted.client().close().await,
-            superseded => {
+            (Some(new), Some(unwanted)) if Arc::ptr_eq(&unwanted, &new) => unwanted.client().close().await,
+            (new, superseded) => {
                 if let Some(superseded) = superseded {
                     self.end_session(superseded);
                 }
-                self.watch(link, session);
+                if let Some(new) = new {
+                    self.watch(link, new);
+                }
             }
         }
     }
 
-    /// Detaches a session that is of no more use, a user's or everybody's, and ends it; says whether it was
-    /// everybody's. Then the caller tells the registry what that means.
-    pub(crate) fn drop_session(&self, link: &Link, session: &Arc<Session>) -> bool {
-        let was_shared = link.take_if(session);
-        if was_shared || link.seats.take_if(session) {
-            self.end_session(session.clone());
-        }
-        was_shared
+    /// Takes all sessions of a server away, by intent.
+    pub(crate) fn disconnect(&self, link: &Link) -> Vec<Arc<Session>> {
+        self.record(|registry, now| {
+            registry.disconnected(now, &link.key);
+            link.take()
+        })
     }
 
-    /// The same where another session takes its place at once, and nothing is recorded against the server.
+    /// Detaches a session that is of no more use, a user's or everybody's, and ends it.
+    fn drop_session(&self, link: &Link, session: &Arc<Session>) {
+        if link.take_if(session) || link.seats.take_if(session) {
+            self.end_session(session.clone());
+        }
+    }
+
+    /// Records a failure on a session, which ends it.
+    pub(crate) fn fail_session(
+        &self,
+        link: &Link,
+        session: &Arc<Session>,
+        failure: Failure,
+        correlation: Option<&CorrelationId>,
+    ) {
+        let detached = self.record(|registry, now| {
+            let shared = link.take_if(session);
+            registry.record_failure(now, &link.key, failure, correlation, shared);
+            shared || link.seats.take_if(session)
+        });
+        if detached {
+            self.end_session(session.clone());
+        }
+    }
+
+    /// Detaches a session in whose place comes another at once, and ends it: nobody's fault.
     pub(crate) fn give_up_session(&self, link: &Link, session: &Arc<Session>) {
-        if self.drop_session(link, session) {
-            self.record(|registry, now| registry.reconnecting(now, &link.key));
+        let detached = self.record(|registry, now| {
+            let shared = link.take_if(session);
+            if shared {
+                registry.reconnecting(now, &link.key);
+            }
+            shared || link.seats.take_if(session)
+        });
+        if detached {
+            self.end_session(session.clone());
         }
     }
 
@@ -355,14 +431,20 @@ impl Inner {
         tokio::spawn(async move {
             let error = session.client().closed().await;
             let (Some(inner), Some(link)) = (inner.upgrade(), link.upgrade()) else { return };
-            // Whoever ends a session on purpose takes it out of the link first.
-            if link.take_if(&session) {
+            let loss = match link.definition.endpoint.kind() {
+                TransportKind::Stdio => Loss::Restartable,
+                _ => Loss::Lazy,
+            };
+            let lost = inner.record(|registry, now| {
+                // Whoever ends a session on purpose takes it out of the link first.
+                let lost = link.take_if(&session);
+                if lost {
+                    registry.connection_lost(now, &link.key, loss);
+                }
+                lost
+            });
+            if lost {
                 tracing::warn!(server = %link.key.name, %error, "connection lost");
-                let loss = match link.definition.endpoint.kind() {
-                    TransportKind::Stdio => Loss::Restartable,
-                    _ => Loss::Lazy,
-                };
-                inner.record(|registry, now| registry.connection_lost(now, &link.key, loss));
             }
         });
     }
@@ -370,19 +452,19 @@ impl Inner {
 
 fn gone() -> Unready {
     let failure = Failure::new(ErrorCategory::InitializeError, "server not found");
-    Unready { failure, transient: false }
+    Unready::nobodys(failure, false)
 }
 
 /// Nobody would close what is opened now.
 fn shut_down() -> Unready {
     let failure = Failure::new(ErrorCategory::InitializeError, "the gateway is shut down");
-    Unready { failure, transient: false }
+    Unready::nobodys(failure, false)
 }
 
 /// The task of a handshake panicked, or its runtime ended.
 fn unexpected_end() -> Unready {
     let failure = Failure::new(ErrorCategory::InitializeError, "the handshake ended unexpectedly");
-    Unready { failure, transient: false }
+    Unready::nobodys(failure, false)
 }
 
 /// What a handshake was made on.
@@ -397,6 +479,8 @@ enum Opened {
 struct Refused {
     failure: Failure,
     transient: bool,
+    /// It says nothing about the server.
+    nobodys: bool,
     /// What the server said, if only the final notification could not be sent.
     partial: Option<Handshake>,
     tried: Vec<String>,
@@ -408,7 +492,7 @@ impl Refused {
         let text =
             format!("started {starts} times within a minute; the next start is possible in {wait:.1?}");
         let failure = Failure::new(ErrorCategory::TransportError, text);
-        Self { failure, transient: true, partial: None, tried: Vec::new() }
+        Self { failure, transient: true, nobodys: false, partial: None, tried: Vec::new() }
     }
 }
 
@@ -416,7 +500,8 @@ impl From<ConnectError> for Refused {
     fn from(error: ConnectError) -> Self {
         let partial = error.profile.as_deref().map(handshake);
         let transient = failure::is_transient(&error.error);
-        Self { failure: failure::of_connect(&error), transient, partial, tried: error.tried }
+        let nobodys = failure::is_our_queue(&error.error);
+        Self { failure: failure::of_connect(&error), transient, nobodys, partial, tried: error.tried }
     }
 }
 

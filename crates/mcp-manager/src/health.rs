@@ -23,7 +23,7 @@ const CONCURRENT_CHECKS: usize = 16;
 enum Probed {
     /// The server answered.
     Healthy,
-    /// The probe was a handshake, which recorded its own outcome.
+    /// Nothing is to be recorded: the probe was a handshake, which recorded its own outcome, or it never left.
     Recorded,
     /// It did not answer as it should.
     Failed(Failure),
@@ -197,6 +197,7 @@ impl Inner {
                 _ if missing && definition.probe == ProbeKind::Auto => link.remember_no_health_path(),
                 Ok(Some(Ok(200..=299))) => return Probed::Healthy,
                 Ok(Some(Ok(status))) => return unhealthy(format!("http {status}")),
+                Ok(Some(Err(error))) if failure::is_our_queue_of(&error) => return Probed::Recorded,
                 Ok(Some(Err(error))) => return unhealthy(error.to_string()),
                 Ok(None) => return unhealthy("the server has no URL to probe".into()),
                 Err(_) => return unhealthy(format!("no answer within {:?}", self.policy.probe_timeout)),
@@ -212,6 +213,9 @@ impl Inner {
             Ok(()) => return Probed::Healthy,
             Err(error) => error,
         };
+        if failure::is_our_queue(&error) {
+            return Probed::Recorded;
+        }
         if failure::is_forgotten_session(&error) {
             // That is no fault: the server is asked on a new session.
             self.give_up_session(link, &session);
@@ -223,8 +227,7 @@ impl Inner {
             return Probed::Failed(recorded);
         }
         if session.take_blame() {
-            let lost = self.drop_session(link, &session);
-            self.record(|registry, now| registry.record_failure(now, &link.key, recorded, None, lost));
+            self.fail_session(link, &session, recorded, None);
         }
         Probed::Recorded
     }

@@ -17,6 +17,10 @@ pub(crate) struct Link {
     pub(crate) definition: Arc<Definition>,
     /// Handshakes of this server: one at a time, shared by all who wait for it.
     pub(crate) handshakes: Flight<Result<Outcome, Unready>>,
+    /// Reconnections an operator asked for.
+    pub(crate) reconnections: Flight<()>,
+    /// Lists of its tools that are being read.
+    pub(crate) listings: Flight<()>,
     /// Starts of its process, if it is one.
     pub(crate) starts: Mutex<StartLimit>,
     /// Sessions of users who have one of their own.
@@ -49,6 +53,8 @@ impl Link {
             key,
             definition,
             handshakes: Flight::new(),
+            reconnections: Flight::new(),
+            listings: Flight::new(),
             starts: Mutex::default(),
             seats: Seats::default(),
             session: Slot::new(),

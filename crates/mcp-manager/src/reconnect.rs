@@ -18,8 +18,7 @@ impl Manager {
     /// [`UnknownServer`].
     pub async fn disconnect(&self, name: &str) -> Result<Arc<ServerRecord>, UnknownServer> {
         let link = self.link(name)?;
-        let sessions = link.take();
-        self.0.record(|registry, now| registry.disconnected(now, &link.key));
+        let sessions = self.0.disconnect(&link);
         futures::future::join_all(sessions.iter().map(|session| session.cut())).await;
         self.server(name)
     }
@@ -32,15 +31,27 @@ impl Manager {
     /// [`UnknownServer`].
     pub async fn reconnect(&self, name: &str) -> Result<Arc<ServerRecord>, UnknownServer> {
         let link = self.link(name)?;
-        let sessions = link.take();
-        self.0.record(|registry, now| registry.reconnecting(now, &link.key));
-        futures::future::join_all(sessions.iter().map(|session| session.cut())).await;
-        self.0.connect_patiently(&link).await;
+        let work = || {
+            let (inner, link) = (self.0.clone(), link.clone());
+            async move { inner.reconnect(&link).await }
+        };
+        // It goes on if the caller leaves; whoever comes meanwhile waits for the same end. It cannot fail but
+        // with the runtime.
+        let _ = link.reconnections.run(work).await;
         self.server(name)
     }
 }
 
 impl Inner {
+    async fn reconnect(self: &Arc<Self>, link: &Arc<Link>) {
+        let sessions = self.record(|registry, now| {
+            registry.reconnecting(now, &link.key);
+            link.take()
+        });
+        futures::future::join_all(sessions.iter().map(|session| session.cut())).await;
+        self.connect_patiently(link).await;
+    }
+
     /// Attempts to connect with growing waits; only how it ends is a check result.
     async fn connect_patiently(self: &Arc<Self>, link: &Arc<Link>) {
         let (key, policy) = (&link.key, &self.policy);

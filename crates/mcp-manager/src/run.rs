@@ -6,8 +6,9 @@ use std::time::Duration;
 use mcp_client::{Answer, Outgoing};
 use mcp_protocol::{Era, Method, RawJson};
 use mcp_registry::{
-    CallFailure, Choice, CorrelationId, ErrorCategory, Failure, FailureCode, Gate, InvocationError,
-    InvocationEvent, Outcome, Phase, Plan, Selection, ServerName, ServerRecord, Story, Timestamp, Verdict,
+    CallFailure, CallSafety, Choice, CorrelationId, ErrorCategory, Failure, FailureCode, Gate,
+    InvocationError, InvocationEvent, Outcome, Phase, Plan, Selection, ServerName, ServerRecord, Story,
+    Timestamp, Verdict,
 };
 use mcp_transport::{Delivery, Header};
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -18,7 +19,7 @@ use crate::handshake::{Cause, Need, Unready};
 use crate::link::Link;
 use crate::manager::Inner;
 use crate::session::Session;
-use crate::user::{Authorization, Seat, UserContext};
+use crate::user::{Authorization, MAX_SEATS, Seat, UserContext};
 
 /// What is asked for, whoever is asked.
 pub(crate) struct Request {
@@ -60,14 +61,14 @@ enum Access {
 pub(crate) enum Fault {
     /// The server's, on this session.
     Server(Arc<Session>),
-    /// The server's: it could not be made ready again.
-    Unready,
+    /// The server's, unless that is recorded: it could not be made ready again.
+    Unready(Unready),
     /// Nobody's, or recorded already.
     Nobody,
     /// The caller waited less than the server may take.
     Patience,
-    /// The time of the whole call was up.
-    Deadline,
+    /// The time of the whole call was up. `fair`: the server had a good part of it.
+    Deadline { session: Arc<Session>, fair: bool },
 }
 
 /// An attempt that brought no answer.
@@ -84,10 +85,12 @@ enum Elsewhere {
     Session(Arc<Session>),
     /// A session of the user's own: the shared one belongs to an era that has sessions after all.
     Seat(Authorization),
+    /// Any session: there was none.
+    AnySession,
 }
 
 impl Failed {
-    fn unsent(Unready { failure, transient }: Unready, fault: Fault) -> Self {
+    fn unsent(Unready { failure, transient, .. }: Unready, fault: Fault) -> Self {
         Self { failure: CallFailure::unsent(failure, transient), fault, elsewhere: None }
     }
 }
@@ -101,7 +104,7 @@ struct NotReady {
 
 /// The session was not there any more when the request was to be sent.
 fn lost(text: &str) -> Unready {
-    Unready { failure: Failure::new(ErrorCategory::TransportError, text), transient: true }
+    Unready::nobodys(Failure::new(ErrorCategory::TransportError, text), true)
 }
 
 impl Drop for Run<'_> {
@@ -187,23 +190,15 @@ impl<'a> Run<'a> {
         let found = found.filter(|(_, record)| {
             record.generation == candidate.generation || self.choice().reason_to_skip(record).is_none()
         });
-        let target = found.map(|(link, record)| {
-            let access = self.access(&link, &record);
-            Target { link, record, access }
-        });
-        let outcome = match &target {
+        let outcome = match found {
             None => Err(Failure::new(ErrorCategory::InitializeError, "server not found")),
-            Some(target) if self.is_ready(target) => Ok(()),
-            Some(target) => {
-                let cause = Cause::Invocation(self.request_id().clone());
-                self.wait_ready(target, cause).await.map_err(|not_ready| not_ready.unready.failure)
-            }
+            Some((link, record)) => self.prepare(link, record).await,
         };
         match outcome {
-            Ok(()) => {
+            Ok(target) => {
                 let duration = phase.succeed();
                 plan.initialized(name, duration);
-                target
+                Some(target)
             }
             Err(failure) => {
                 let duration = phase.fail(failure.clone(), Delivery::NotSent);
@@ -213,24 +208,50 @@ impl<'a> Run<'a> {
         }
     }
 
+    async fn prepare(&self, link: Arc<Link>, record: Arc<ServerRecord>) -> Result<Target, Failure> {
+        let access = self.access(&link, &record).map_err(|unready| unready.failure)?;
+        let mut target = Target { link, record, access };
+        if !self.is_ready(&target) {
+            let cause = Cause::Invocation(self.request_id().clone());
+            self.wait_ready(&mut target, cause).await.map_err(|not_ready| not_ready.unready.failure)?;
+        }
+        Ok(target)
+    }
+
     /// The session the request goes out on, as far as that is known before the handshake.
-    fn access(&self, link: &Link, record: &ServerRecord) -> Access {
+    fn access(&self, link: &Link, record: &ServerRecord) -> Result<Access, Unready> {
         match self.request.user.authorization(record, self.request.directed) {
-            None => Access::Shared(None),
+            None => Ok(Access::Shared(None)),
             // Without sessions a header is all there is to a user.
             Some(user) if record.era == Some(Era::Stateless) && self.is_fresh(link, record) => {
-                Access::Shared(Some(user))
+                Ok(Access::Shared(Some(user)))
             }
             Some(user) => self.seat(link, user),
         }
     }
 
-    fn seat(&self, link: &Link, user: Authorization) -> Access {
-        let (seat, left) = link.seats.seat(&user);
-        if let Some(session) = left {
+    fn seat(&self, link: &Link, user: Authorization) -> Result<Access, Unready> {
+        let idle_since = self.inner.policy.adapter_session_stale_after.map(|limit| self.inner.now() - limit);
+        let Some((seat, left)) = link.seats.seat(&user, idle_since) else {
+            let text = format!(
+                "{MAX_SEATS} users have calls under way on sessions of their own, which is the limit"
+            );
+            return Err(lost(&text));
+        };
+        for session in left {
             self.inner.end_session(session);
         }
-        Access::Own(seat, user)
+        Ok(Access::Own(seat, user))
+    }
+
+    /// A user whose session was closed meanwhile, by an operator for example, gets another place.
+    fn sit_down_again(&self, target: &mut Target) -> Result<(), Unready> {
+        if let Access::Own(_, user) = &target.access
+            && target.lost_its_seat()
+        {
+            target.access = self.seat(&target.link, user.clone())?;
+        }
+        Ok(())
     }
 
     /// Whether the shared session can be used as it is. A record can be initialised while its session is
@@ -248,35 +269,46 @@ impl<'a> Run<'a> {
 
     /// Waits for a handshake as long as the caller's patience allows. The handshake itself goes on, for
     /// others and for the next call, and records its own outcome.
-    async fn wait_ready(&self, target: &Target, cause: Cause) -> Result<(), NotReady> {
+    async fn wait_ready(&self, target: &mut Target, cause: Cause) -> Result<(), NotReady> {
         let left = self.deadline.since(self.inner.now());
         let limit = self.request.timeout.map_or(left, |timeout| timeout.min(left));
-        let link = &target.link;
         let ready = async {
-            match &target.access {
-                Access::Shared(_) => self.inner.ready(link, Need::Fresh, cause).await,
-                Access::Own(seat, user) => self.inner.ready_for_user(link, seat, user, cause).await,
+            match self.ready(target, cause.clone()).await {
+                // Closed under the handshake: once more, in another place.
+                outcome if target.lost_its_seat() => {
+                    tracing::debug!(server = %target.link.key.name, ?outcome, "a user's session was closed meanwhile");
+                    self.ready(target, cause).await
+                }
+                outcome => outcome,
             }
         };
         match tokio::time::timeout(limit, ready).await {
             Ok(outcome) => outcome.map_err(|unready| NotReady { unready, impatient: false }),
             Err(_) => {
                 let text = format!("the handshake took longer than {limit:?}");
-                let failure = Failure::new(ErrorCategory::NetworkTimeout, text);
-                Err(NotReady { unready: Unready { failure, transient: true }, impatient: true })
+                let unready = Unready::nobodys(Failure::new(ErrorCategory::NetworkTimeout, text), true);
+                Err(NotReady { unready, impatient: true })
             }
+        }
+    }
+
+    async fn ready(&self, target: &mut Target, cause: Cause) -> Result<(), Unready> {
+        self.sit_down_again(target)?;
+        match &target.access {
+            Access::Shared(_) => self.inner.ready(&target.link, Need::Fresh, cause).await,
+            Access::Own(seat, user) => self.inner.ready_for_user(&target.link, seat, user, cause).await,
         }
     }
 
     /// One attempt on a server. `number`: which of a directed call.
     pub(crate) async fn attempt(
         &self,
-        target: &Target,
+        target: &mut Target,
         number: Option<u32>,
     ) -> Result<(Answer, Duration), (Failed, Duration)> {
-        let name = &target.link.key.name;
-        let phase = PhaseGuard::start(self, name, Phase::InvokeStart, number);
-        match self.send(target, number).await {
+        let name = target.link.key.name.clone();
+        let phase = PhaseGuard::start(self, &name, Phase::InvokeStart, number);
+        match self.send(target).await {
             Ok(answer) => Ok((answer, phase.succeed())),
             Err(failed) => {
                 let CallFailure { failure, delivery, .. } = &failed.failure;
@@ -288,12 +320,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The request itself. A session the server has forgotten (contract §7.5), or that we ended before the
+    /// The request itself. A session the server has forgotten (contract §7.5), or that was gone before the
     /// request was sent, is replaced once, silently: the request was not executed.
-    async fn send(&self, target: &Target, number: Option<u32>) -> Result<Answer, Failed> {
-        if number.is_some_and(|number| number > 1) && target.session().is_none() {
-            self.make_ready_again(target).await?;
-        }
+    async fn send(&self, target: &mut Target) -> Result<Answer, Failed> {
         let failed = match self.send_once(target).await {
             Err(failed) if failed.elsewhere.is_some() => failed,
             outcome => return outcome,
@@ -302,29 +331,25 @@ impl<'a> Run<'a> {
         tracing::info!(server = %name, reason = %failed.failure.failure.text, "opening a new session");
         match failed.elsewhere {
             Some(Elsewhere::Seat(user)) => {
-                let access = self.seat(&target.link, user);
-                let own = Target { link: target.link.clone(), record: target.record.clone(), access };
-                self.make_ready_again(&own).await?;
-                self.send_once(&own).await
+                target.access =
+                    self.seat(&target.link, user).map_err(|full| Failed::unsent(full, Fault::Nobody))?;
             }
-            Some(Elsewhere::Session(session)) => {
-                self.inner.give_up_session(&target.link, &session);
-                self.make_ready_again(target).await?;
-                self.send_once(target).await
-            }
-            None => Err(failed),
+            Some(Elsewhere::Session(session)) => self.inner.give_up_session(&target.link, &session),
+            Some(Elsewhere::AnySession) | None => {}
         }
+        self.make_ready_again(target).await?;
+        self.send_once(target).await
     }
 
     /// A handshake within the invoke stage. In a directed call only the end counts as a check result.
-    async fn make_ready_again(&self, target: &Target) -> Result<(), Failed> {
-        let (cause, fault) = if self.request.directed {
-            (Cause::Attempt, Fault::Unready)
-        } else {
-            (Cause::Invocation(self.request_id().clone()), Fault::Nobody)
+    async fn make_ready_again(&self, target: &mut Target) -> Result<(), Failed> {
+        let cause = match self.request.directed {
+            true => Cause::Attempt,
+            false => Cause::Invocation(self.request_id().clone()),
         };
         self.wait_ready(target, cause).await.map_err(|NotReady { unready, impatient }| {
-            Failed::unsent(unready, if impatient { Fault::Patience } else { fault })
+            let fault = if impatient { Fault::Patience } else { Fault::Unready(unready.clone()) };
+            Failed::unsent(unready, fault)
         })
     }
 
@@ -332,7 +357,8 @@ impl<'a> Run<'a> {
     async fn send_once(&self, target: &Target) -> Result<Answer, Failed> {
         let Some(session) = target.session() else {
             let unready = lost("the connection was lost before the request was sent");
-            return Err(Failed::unsent(unready, Fault::Nobody));
+            let elsewhere = Some(Elsewhere::AnySession);
+            return Err(Failed { elsewhere, ..Failed::unsent(unready, Fault::Nobody) });
         };
         let Some(_counted) = session.enter() else {
             let unready = lost("the session was ended before the request was sent");
@@ -365,8 +391,12 @@ impl<'a> Run<'a> {
             let elsewhere = (forgotten || unsent).then(|| Elsewhere::Session(session.clone()));
             let fault = match () {
                 () if user.is_some() && failure::refuses_credentials(&error) => Fault::Nobody,
+                () if failure::is_our_queue(&error) => Fault::Nobody,
                 () if !error.is_timeout() => Fault::Server(session.clone()),
-                () if left < wanted => Fault::Deadline,
+                () if left < wanted => {
+                    let fair = left >= self.inner.policy.max_call_deadline / 2;
+                    Fault::Deadline { session: session.clone(), fair }
+                }
                 () if wanted < allowed => Fault::Patience,
                 () => Fault::Server(session.clone()),
             };
@@ -380,29 +410,46 @@ impl<'a> Run<'a> {
             Fault::Server(session) if verdict.blame_server => {
                 self.blame(target, &session, failed.failure.failure);
             }
-            Fault::Unready => self.inner.record(|registry, now| {
-                let failure = failed.failure.failure;
-                registry.record_failure(now, &target.link.key, failure, Some(self.request_id()), false);
-            }),
-            Fault::Patience => self.inner.suspect(&target.link),
-            Fault::Server(_) | Fault::Nobody | Fault::Deadline => {}
+            Fault::Deadline { session, fair: true } if verdict.blame_server => {
+                self.blame(target, &session, failed.failure.failure);
+            }
+            Fault::Unready(unready) if unready.take_unrecorded() => {
+                self.inner.record(|registry, now| {
+                    let failure = failed.failure.failure;
+                    registry.record_failure(now, &target.link.key, failure, Some(self.request_id()), false);
+                });
+            }
+            Fault::Patience | Fault::Deadline { .. } => self.inner.suspect(&target.link),
+            Fault::Server(_) | Fault::Unready(_) | Fault::Nobody => {}
         }
+    }
+
+    /// What is known by now of repeating the call. A list of tools that is just being read is waited for: it
+    /// may say that a repeat does harm.
+    pub(crate) async fn safety(&self, target: &Target, failed: &Failed) -> CallSafety {
+        let Target { link, record, .. } = target;
+        let current = || self.inner.current(&link.key).unwrap_or_else(|| record.clone());
+        if failed.failure.delivery == Delivery::Unknown && current().tools.is_none() {
+            let left = self.deadline.since(self.inner.now());
+            // If it takes longer nothing is known of the tool.
+            let _ =
+                tokio::time::timeout(left.min(self.inner.policy.probe_timeout), link.listings.settle()).await;
+        }
+        let tool = self.choice.selection.tool.as_deref();
+        CallSafety::of(&self.request.method, self.request.idempotent, tool, &current())
     }
 
     /// Records a failure. A connection that broke is recorded once, however many calls it took with it,
     /// and only that connection is ended: another may be open by now.
     fn blame(&self, target: &Target, session: &Arc<Session>, failure: Failure) {
-        let mut session_lost = false;
-        if failure.category.ends_session() {
-            if !session.take_blame() {
-                return;
-            }
-            session_lost = self.inner.drop_session(&target.link, session);
+        let id = Some(self.request_id());
+        if !failure.category.ends_session() {
+            self.inner.record(|registry, now| {
+                registry.record_failure(now, &target.link.key, failure, id, false);
+            });
+        } else if session.take_blame() {
+            self.inner.fail_session(&target.link, session, failure, id);
         }
-        self.inner.record(|registry, now| {
-            let id = Some(self.request_id());
-            registry.record_failure(now, &target.link.key, failure, id, session_lost);
-        });
     }
 
     /// Records a success, without any lock if the server was healthy already, and puts the answer into shape.
@@ -425,6 +472,11 @@ impl<'a> Run<'a> {
 }
 
 impl Target {
+    /// Whether the user's session was closed, but not the server's registration.
+    fn lost_its_seat(&self) -> bool {
+        matches!(&self.access, Access::Own(seat, _) if seat.session.is_retired()) && !self.link.is_retired()
+    }
+
     fn session(&self) -> Option<Arc<Session>> {
         match &self.access {
             Access::Shared(_) => self.link.session(),

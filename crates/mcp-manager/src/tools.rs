@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use mcp_client::CallError;
 use mcp_protocol::tool::ToolAnnotations;
 use mcp_protocol::{Method, RawJson};
@@ -58,8 +59,12 @@ impl Manager {
 impl Inner {
     /// Lists tools without making the caller wait.
     pub(crate) fn discover_tools(self: &Arc<Self>, link: &Arc<Link>) {
-        let (inner, link) = (self.clone(), link.clone());
-        tokio::spawn(async move { inner.list_tools(&link).await });
+        let work = || {
+            let (inner, link) = (self.clone(), link.clone());
+            async move { inner.list_tools(&link).await }
+        };
+        // The first look starts it, and it goes on by itself.
+        let _ = link.listings.run(work).now_or_never();
     }
 
     async fn list_tools(&self, link: &Link) {

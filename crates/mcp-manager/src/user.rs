@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mcp_registry::ServerRecord;
+use mcp_registry::{ServerRecord, Timestamp};
 use mcp_transport::{Header, TransportKind};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -95,22 +95,38 @@ struct Taken {
 
 /// Most users with a session of their own at one server; one more takes the place of whoever was not seen
 /// for longest.
-const MAX_SEATS: usize = 64;
+pub(crate) const MAX_SEATS: usize = 256;
 
 impl Seats {
-    /// The user's seat, and the session to end of the one who had to make room.
-    pub(crate) fn seat(&self, user: &Authorization) -> (Arc<Seat>, Option<Arc<Session>>) {
+    /// The user's seat, and the sessions to end of those who had to make room: users not seen since
+    /// `idle_since`, and, if there is no seat left, the one unused longest. `None` if all seats are in use.
+    pub(crate) fn seat(
+        &self,
+        user: &Authorization,
+        idle_since: Option<Timestamp>,
+    ) -> Option<(Arc<Seat>, Vec<Arc<Session>>)> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         taken.uses += 1;
         let (uses, identity) = (taken.uses, user.identity());
         if let Some((used, seat)) = taken.seats.get_mut(&identity) {
             *used = uses;
-            return (seat.clone(), None);
+            return Some((seat.clone(), Vec::new()));
         }
-        let oldest = (taken.seats.len() >= MAX_SEATS)
-            .then(|| taken.seats.iter().min_by_key(|(_, (used, _))| *used).map(|(identity, _)| *identity));
-        let left = oldest.flatten().and_then(|identity| taken.seats.remove(&identity));
-        let left = left.and_then(|(_, seat)| seat.session.retire());
+        // A seat that somebody holds besides this list is in use: by a call, or by its own handshake.
+        let unused = |seat: &Arc<Seat>| Arc::strong_count(seat) == 1;
+        let idle = |seat: &Seat| match (seat.session.get(), idle_since) {
+            (None, _) => true,
+            (Some(session), Some(since)) => session.last_activity() < since,
+            (Some(_), None) => false,
+        };
+        let mut left: Vec<_> =
+            taken.seats.extract_if(.., |_, (_, seat)| unused(seat) && idle(seat)).collect();
+        if taken.seats.len() >= MAX_SEATS {
+            let free = taken.seats.iter().filter(|(_, (_, seat))| unused(seat));
+            let oldest = *free.min_by_key(|(_, (used, _))| *used)?.0;
+            left.extend(taken.seats.remove_entry(&oldest));
+        }
+        let left = left.into_iter().filter_map(|(_, (_, seat))| seat.session.retire()).collect();
         let seat = Arc::new(Seat { handshakes: Flight::new(), session: Slot::new() });
         if taken.retired {
             // Nothing is installed any more; the call fails like any other on a server that is gone.
@@ -118,7 +134,7 @@ impl Seats {
         } else {
             taken.seats.insert(identity, (uses, seat.clone()));
         }
-        (seat, left)
+        Some((seat, left))
     }
 
     /// Takes all sessions away.
@@ -156,23 +172,27 @@ mod tests {
     #[test]
     fn each_token_has_its_seat_and_the_one_unused_longest_makes_room() {
         let seats = Seats::default();
-        let seat = |n: usize| seats.seat(&user(&n.to_string())).0;
-        let all: Vec<_> = (0..MAX_SEATS).map(seat).collect();
-        assert!(Arc::ptr_eq(&all[0], &seat(0)), "the same token, the same seat");
-        // 0 was just used again: 1 is the one to make room.
-        let another = seat(MAX_SEATS);
-        let gone: Vec<_> = (0..MAX_SEATS).filter(|&n| all[n].session.is_retired()).collect();
-        assert_eq!((gone, another.session.is_retired()), (vec![1], false));
+        let seat = |n: usize| seats.seat(&user(&n.to_string()), None).map(|(seat, _)| seat);
+        let mut all: Vec<_> = (0..MAX_SEATS).map(|n| seat(n).unwrap()).collect();
+        assert!(Arc::ptr_eq(&all[0], &seat(0).unwrap()), "the same token, the same seat");
+        assert!(seat(MAX_SEATS).is_none(), "everybody is busy");
+        // A seat without a session is of no use to anybody once its call has ended.
+        let released = all.remove(5);
+        drop(seat(5));
+        let weak = Arc::downgrade(&released);
+        drop(released);
+        assert!(seat(MAX_SEATS).is_some());
+        assert!(weak.upgrade().is_none());
         assert_eq!(seats.all().len(), MAX_SEATS);
     }
 
     #[test]
     fn nobody_sits_down_after_the_end() {
         let seats = Seats::default();
-        let seat = seats.seat(&user("a")).0;
+        let (seat, _) = seats.seat(&user("a"), None).unwrap();
         assert_eq!(seats.retire().len(), 0);
         assert!(seat.session.is_retired());
-        assert!(seats.seat(&user("b")).0.session.is_retired());
+        assert!(seats.seat(&user("b"), None).unwrap().0.session.is_retired());
         assert_eq!(seats.all().len(), 0);
     }
 

@@ -154,6 +154,7 @@ async fn n6_a_success_after_a_timeout_forgets_the_failure() {
 async fn n7_what_repeating_cannot_mend_is_tried_once() {
     for (action, status) in [
         (Action::HttpStatus(404), Status::Degraded),
+        (Action::HttpStatus(501), Status::Degraded),
         (Action::RpcError { code: Some(-32000), message: Some("no".into()) }, Status::Degraded),
         (Action::RpcError { code: Some(-32602), message: Some("no such argument".into()) }, Status::Healthy),
         (Action::Malformed, Status::Degraded),
@@ -166,6 +167,20 @@ async fn n7_what_repeating_cannot_mend_is_tried_once() {
         assert_eq!(world.traffic(0), "a init ready tool");
         assert_eq!(world.status("a"), status, "{action:?}");
     }
+}
+
+#[tokio::test]
+async fn n7_a_server_that_forgets_every_session_is_asked_twice_and_no_more() {
+    let world = World::new(&["a"], |_| {});
+    world.cluster.script("a", CALL, vec![Action::ForgetSession; 6]);
+    let (outcome, waits) = insist(&world).await;
+    let error = failed(outcome);
+    assert_eq!((waits, error.attempts.len()), (vec![], 2));
+    assert_eq!(world.traffic(0), "a init ready tool init ready tool");
+    let failure = error.attempts[1].failure.as_ref().unwrap();
+    assert_eq!(failure.category, mcp_registry::ErrorCategory::HttpStatus);
+    assert!(failure.text.starts_with("http status 404"), "{failure:?}");
+    assert_eq!(world.status("a"), Status::Degraded);
 }
 
 #[tokio::test]
@@ -241,7 +256,7 @@ async fn a_directed_call_ends_with_its_deadline_or_the_manager() {
     world.tool(&[]).await.unwrap();
     world.cluster.script("primary", "tools/call", [Action::Hang]);
     let error = failed(world.manager.call_tool_on_server(DirectedCall::new("primary", "search")).await);
-    assert_eq!((error.code, world.record("primary").retry_count), (FailureCode::DeadlineExceeded, 0));
+    assert_eq!((error.code, world.record("primary").retry_count), (FailureCode::DeadlineExceeded, 1));
 
     world.cluster.script("primary", "tools/call", [Action::Error]);
     let manager = world.manager.clone();

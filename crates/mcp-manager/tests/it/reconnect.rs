@@ -142,3 +142,45 @@ async fn a_reconnect_ends_with_the_registration_or_the_manager() {
         assert_eq!(world.cluster.opened("p"), 1);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reconnect_goes_on_when_the_one_who_asked_leaves() {
+    let world = World::new(&["p"], |policy| policy.connect_jitter_ratio = 0.0);
+    world.cluster.script("p", "initialize", vec![Action::Error; 3]);
+    let manager = world.manager.clone();
+    let asked = tokio::spawn(async move { manager.reconnect("p").await });
+    while world.clock.next_wake().is_none() {
+        tokio::task::yield_now().await;
+    }
+    asked.abort();
+    assert!(asked.await.is_err());
+    // Another one joins the series instead of beginning a second.
+    let (record, waits) = reconnect(&world, "p").await;
+    assert_eq!(waits, [Duration::from_secs(1), Duration::from_secs(2)]);
+    assert_eq!((record.status, world.cluster.opened("p")), (Status::Unreachable, 3));
+    assert_eq!(planned(&world).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_several_waited_for_is_recorded_once() {
+    let world = World::new(&["p"], |policy| policy.connect_attempts = 2);
+    world.cluster.script("p", "initialize", [Action::Error.delayed(Duration::from_secs(1)), Action::Ok]);
+    let manager = world.manager.clone();
+    let asked = tokio::spawn(async move { manager.reconnect("p").await });
+    while world.cluster.opened("p") == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Calls join the first attempt of the reconnect, for which a failure is no check result; for them it is.
+    let calls = [world.tool(&[]), world.tool(&[])];
+    for outcome in futures::future::join_all(calls).await {
+        assert_eq!(outcome.unwrap_err().attempts.len(), 1);
+    }
+    assert_eq!((world.status("p"), world.record("p").retry_count), (Status::Degraded, 1));
+    while !asked.is_finished() {
+        world.settle().await;
+        if let Some(at) = world.clock.next_wake() {
+            world.clock.advance(at.since(world.manager.now()));
+        }
+    }
+    assert_eq!(world.status("p"), Status::Healthy);
+}

@@ -359,3 +359,40 @@ async fn priority_orders_what_the_caller_leaves_open() {
     world.manager.mark_degraded("z", "trouble").unwrap();
     assert_eq!(world.tool(&[]).await.unwrap().server.as_str(), "a");
 }
+
+/// A server that lists one tool with these annotations, if asked, and fails its call with an unknown outcome.
+async fn harmful(annotations: &str, list_takes: u64) -> World {
+    let world = World::new(&["b"], |_| {});
+    let mut server = definition("a");
+    server.discover_tools = true;
+    world.manager.register(server).unwrap();
+    let list = format!(
+        r#"{{"tools":[{{"name":"search","inputSchema":{{"type":"object"}},"annotations":{annotations}}}]}}"#
+    );
+    let answer = Action::Result(list).delayed(std::time::Duration::from_millis(list_takes));
+    world.cluster.script("a", "tools/list", [answer]);
+    world.cluster.script("a", "tools/call", [Action::Timeout]);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_tool_says_of_repeats_counts_from_its_first_call_on() {
+    let destructive = r#"{"readOnlyHint":false,"idempotentHint":false,"destructiveHint":true}"#;
+    for (annotations, takes, served) in [
+        (destructive, 0, false),
+        // The list is still being read when the call fails.
+        (destructive, 1000, false),
+        ("{}", 1000, true),
+        // A list that does not come leaves the tool unknown.
+        (destructive, 60_000, true),
+    ] {
+        let world = harmful(annotations, takes).await;
+        let outcome = world.tool(&["a"]).await;
+        assert_eq!(outcome.is_ok(), served, "{annotations} after {takes} ms");
+        if let Err(error) = outcome {
+            assert_eq!(error.code, FailureCode::AmbiguousNotRetried);
+        }
+        let calls = world.cluster.calls().into_iter().filter(|(_, method)| method == "tools/call").count();
+        assert_eq!(calls, if served { 2 } else { 1 });
+    }
+}

@@ -86,13 +86,27 @@ async fn a_callers_impatience_is_checked_and_not_blamed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deadline_of_the_call_blames_nobody() {
-    let world = World::new(&["a"], |policy| policy.max_call_deadline = Duration::from_secs(2));
-    with_hanging_call(&world).await;
-    let error = world.tool(&[]).await.unwrap_err();
-    assert_eq!((error.code, error.attempts.len()), (FailureCode::DeadlineExceeded, 2));
-    assert_eq!(world.status("a"), Status::Healthy);
-    assert_eq!(world.cluster.opened("a"), 1);
+async fn the_deadline_of_the_call_blames_a_server_that_had_most_of_it() {
+    for (slow, status) in [(false, Status::Degraded), (true, Status::Healthy)] {
+        let world = World::new(&["a"], |policy| policy.max_call_deadline = Duration::from_secs(2));
+        if slow {
+            // The manual clock is moved while the handshake waits: little of the call's time is left.
+            let hello = Action::Ok.delayed(Duration::from_millis(10));
+            world.cluster.script("a", "initialize", [hello]);
+        }
+        world.cluster.script("a", "tools/call", [Action::Hang]);
+        let call = world.tool(&[]);
+        futures::pin_mut!(call);
+        assert!(futures::poll!(&mut call).is_pending());
+        if slow {
+            world.clock.advance(Duration::from_millis(1500));
+        }
+        let error = call.await.unwrap_err();
+        assert_eq!((error.code, error.attempts.len()), (FailureCode::DeadlineExceeded, 2));
+        world.settle().await;
+        assert_eq!(world.status("a"), status, "slow: {slow}");
+        assert_eq!(world.cluster.probes(), u32::from(slow), "who had little time is checked");
+    }
 }
 
 #[tokio::test(start_paused = true)]

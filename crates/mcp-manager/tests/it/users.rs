@@ -192,3 +192,33 @@ async fn n13_concurrent_users_do_not_share_anything() {
     );
     assert!(!kept.contains("token-"), "a token is kept");
 }
+
+#[tokio::test(start_paused = true)]
+async fn closing_sessions_under_users_fails_nobody_and_blames_nobody() {
+    for way in 0..3 {
+        let world = World::new(&["p"], |_| {});
+        world.cluster.script("p", "initialize", vec![Action::Ok.delayed(Duration::from_secs(1)); 3]);
+        let calls: Vec<_> = (0..3)
+            .map(|n| {
+                let manager = world.manager.clone();
+                tokio::spawn(
+                    async move { manager.call_tool_on_server(directed("p", &format!("t{n}"))).await },
+                )
+            })
+            .collect();
+        while world.cluster.opened("p") < 3 {
+            tokio::task::yield_now().await;
+        }
+        // In the middle of their handshakes.
+        match way {
+            0 => drop(world.manager.invalidate("p").await.unwrap()),
+            1 => drop(world.manager.disconnect("p").await.unwrap()),
+            _ => drop(world.manager.refresh("p").await.unwrap()),
+        }
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+        assert_eq!(world.record("p").status, Status::Healthy);
+        assert_eq!(world.transitions(0), "");
+    }
+}

@@ -28,10 +28,7 @@ async fn stdio_client(
 
 async fn http_client(
     era: Era,
-    rest: impl Fn(&mcp_transport::Outbound) -> Result<Reply, mcp_transport::TransportError>
-    + Send
-    + Sync
-    + 'static,
+    rest: impl Fn(&mcp_transport::Outbound) -> Result<Reply, TransportError> + Send + Sync + 'static,
 ) -> (Client, Wire) {
     let server = Server::new(TransportKind::Http, http(era, rest));
     let client = server.connect(&ConnectOptions::default()).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::{join_all, poll_immediate};
 use mcp_client::{CallError, Client, ConnectOptions, Outgoing, connect};
-use mcp_protocol::{EraPolicy, Message, Method, Request};
+use mcp_protocol::{Era, EraPolicy, Message, Method, Request};
 use mcp_transport::{Connector, Delivery, Endpoint, Outbound, Transport, TransportError, TransportErrorKind};
 use mcp_transport_http::HttpConnector;
 use tokio::sync::Notify;
@@ -37,7 +37,7 @@ fn initialized(seen: &Recorded) -> String {
 
 async fn client_of(peer: &Peer) -> Client {
     let connector = HttpConnector::new(limited(1)).unwrap();
-    let handshake = EraPolicy::Only(mcp_protocol::Era::Handshake);
+    let handshake = EraPolicy::Only(Era::Handshake);
     let options = ConnectOptions { policy: handshake, ..ConnectOptions::default() };
     connect(&connector, &Endpoint::Http(peer.endpoint()), &options).await.unwrap()
 }

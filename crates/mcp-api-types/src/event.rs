@@ -118,6 +118,21 @@ pub enum RegistryEventKind {
     ReconnectScheduled,
 }
 
+impl RegistryEventKind {
+    /// The word for it in JSON and in queries.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ServerRegistered => "server_registered",
+            Self::ServerUnregistered => "server_unregistered",
+            Self::StateChanged => "state_changed",
+            Self::ServerUnavailable => "server_unavailable",
+            Self::ToolsRefreshed => "tools_refreshed",
+            Self::ReconnectScheduled => "reconnect_scheduled",
+        }
+    }
+}
+
 /// The `detail` of a [`RegistryEvent`]; its keys tell the variants apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -251,6 +266,7 @@ mod tests {
         ] {
             let event: RegistryEvent = serde_json::from_str(text).unwrap();
             assert_eq!(serde_json::to_string(&event).unwrap(), text);
+            assert!(text.starts_with(&format!(r#"{{"type":"{}","#, event.kind.as_str())), "{text}");
         }
     }
 

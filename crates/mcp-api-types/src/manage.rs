@@ -28,7 +28,8 @@ pub struct MarkServer {
     /// What the operator says of it.
     #[serde(rename = "as")]
     pub mark: Mark,
-    /// Why, shown as the server's last error; a server that is marked healthy has none.
+    /// Why, shown as the server's last error: at most 1024 bytes, none if empty, and none with
+    /// [`Mark::Healthy`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use mcp_api_types::{
     ConnectionEvent, ConnectionEventQuery, InvocationEvent, InvocationEventQuery, ItemList, RegistryEvent,
+    RegistryEventKind,
 };
 use mcp_registry::{ConnectionFilter, InvocationFilter, RegistryFilter};
 use serde::Deserialize;
@@ -20,7 +21,7 @@ use crate::state::ApiState;
 pub(crate) struct RegistryEventQuery {
     server: Option<String>,
     #[serde(rename = "type")]
-    kind: Option<String>,
+    kind: Option<RegistryEventKind>,
     limit: Option<NonZeroU64>,
 }
 
@@ -65,7 +66,7 @@ pub(crate) async fn registry(
 ) -> Json<ItemList<RegistryEvent>> {
     let filter = RegistryFilter {
         server: query.server.as_deref(),
-        kind: query.kind.as_deref(),
+        kind: query.kind.map(RegistryEventKind::as_str),
         limit: newest(query.limit),
     };
     let events = state.manager().journal().registry_events(&filter);

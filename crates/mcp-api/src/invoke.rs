@@ -7,20 +7,23 @@ use axum::extract::State;
 use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
-use mcp_api_types::{CallOnServer, InvocationFailure, InvokeResource, InvokeTool, ValidationError};
+use mcp_api_types::{CallOnServer, InvocationFailure, InvokeResource, InvokeTool, Location, ValidationError};
 use mcp_manager::{DirectedCall, Invocation, RoutedCall, UserContext};
 use mcp_protocol::{Method, RawJson};
-use mcp_registry::{CorrelationId, InvocationError, Selection};
+use mcp_registry::{CorrelationId, InvocationError, Selection, ServerName};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::convert;
 use crate::error::ApiError;
-use crate::extract::{Body, ToolPath};
+use crate::extract::{Body, ToolPath, bounded};
 use crate::state::ApiState;
 
 /// Most names in a preference.
 const MAX_PREFERRED: usize = 1024;
+
+/// Longest name of a tool in bytes: it is kept with the story of its call.
+const MAX_TOOL: usize = 1024;
 
 /// `POST /invoke/tool`
 pub(crate) async fn tool(
@@ -46,6 +49,7 @@ pub(crate) async fn on_server(
     ToolPath { server, tool }: ToolPath,
     Body(request): Body<CallOnServer>,
 ) -> Result<Response, ApiError> {
+    bounded(["path".into(), "tool".into()], &tool, MAX_TOOL).map_err(ApiError::Invalid)?;
     let call = DirectedCall {
         arguments: encode(&request.parameters).map_err(ApiError::Invalid)?,
         idempotent: request.idempotent,
@@ -66,6 +70,7 @@ pub fn tool_call(request: InvokeTool) -> Result<RoutedCall, ValidationError> {
         name: &'a str,
         arguments: &'a RawValue,
     }
+    bounded(["body".into(), "tool_name".into()], &request.tool_name, MAX_TOOL)?;
     let params = encode(&Params { name: &request.tool_name, arguments: &request.arguments })?;
     let selection = Selection {
         preferred: request.preferred_servers.unwrap_or_default(),
@@ -99,6 +104,13 @@ fn routed_call(method: Method, params: RawJson, selection: Selection) -> Result<
     if selection.preferred.len() > MAX_PREFERRED {
         let reason = format!("at most {MAX_PREFERRED} servers can be preferred");
         return Err(ValidationError::one(["body", "preferred_servers"], reason, "too_long"));
+    }
+    for (at, name) in (0..).zip(&selection.preferred) {
+        let loc = ["body".into(), "preferred_servers".into(), Location::Position(at)];
+        bounded(loc, name, ServerName::MAX_LEN)?;
+    }
+    if let Some(group) = &selection.group {
+        bounded(["body".into(), "group".into()], group, ServerName::MAX_LEN)?;
     }
     Ok(RoutedCall { selection, ..RoutedCall::new(method, params) })
 }

@@ -8,12 +8,15 @@ use mcp_api_types::{
 
 use crate::convert;
 use crate::error::ApiError;
-use crate::extract::{Body, ServerPath};
+use crate::extract::{Body, ServerPath, bounded};
 use crate::servers::one;
 use crate::state::ApiState;
 
 /// Longest reason of a mark in bytes: it is kept with every event it causes.
 const MAX_REASON: usize = 1024;
+
+/// The error of a server that is marked without a reason. Source: contract §1.4.
+const NO_REASON: &str = "health check failed";
 
 /// `GET /servers/{name}/capabilities`: what it last said of itself; null before its first handshake.
 pub(crate) async fn capabilities(
@@ -44,16 +47,19 @@ pub(crate) async fn mark(
     ServerPath(name): ServerPath,
     Body(MarkServer { mark, reason }): Body<MarkServer>,
 ) -> Result<Json<Server>, ApiError> {
-    if reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
-        let msg = format!("must not be longer than {MAX_REASON} bytes");
-        return Err(ApiError::Invalid(ValidationError::one(["body", "reason"], msg, "too_long")));
+    let (manager, reason) = (state.manager(), reason.filter(|reason| !reason.is_empty()));
+    if let Some(reason) = &reason {
+        bounded(["body".into(), "reason".into()], reason, MAX_REASON).map_err(ApiError::Invalid)?;
     }
-    let (manager, reason) = (state.manager(), reason.as_deref());
-    let record = match mark {
-        Mark::Healthy => manager.mark_healthy(&name),
-        Mark::Degraded => manager.mark_degraded(&name, reason.unwrap_or("marked degraded by an operator")),
-        Mark::Unavailable => {
-            manager.mark_unavailable(&name, reason.unwrap_or("marked unavailable by an operator"))
+    let record = match (mark, reason) {
+        (Mark::Healthy, None) => manager.mark_healthy(&name),
+        (Mark::Healthy, Some(_)) => {
+            let msg = "must be left out: it is shown as an error, which a healthy server does not have";
+            return Err(ApiError::Invalid(ValidationError::one(["body", "reason"], msg, "value_error")));
+        }
+        (Mark::Degraded, reason) => manager.mark_degraded(&name, reason.as_deref().unwrap_or(NO_REASON)),
+        (Mark::Unavailable, reason) => {
+            manager.mark_unavailable(&name, reason.as_deref().unwrap_or(NO_REASON))
         }
     };
     one(&state, record?)

@@ -1,13 +1,16 @@
 //! Which path leads to which handler.
 
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use mcp_api_types::{BASE_PATH, ErrorDetail};
 
 use crate::auth::require_key;
+use crate::error::ApiError;
+use crate::extract::no_parameters;
 use crate::state::ApiState;
 use crate::{events, explain, health, invoke, manage, reload, servers, sessions, tools};
 
@@ -23,8 +26,8 @@ pub fn router(state: ApiState) -> Router {
     let register = |router: Router<ApiState>, (path, route): (&str, _)| {
         router.route(&format!("{BASE_PATH}{path}"), route)
     };
-    let admin =
-        admin_routes().into_iter().fold(Router::new(), register).layer(DefaultBodyLimit::max(MAX_BODY / 4));
+    let plain = admin_routes().into_iter().fold(Router::new(), register).layer(from_fn(without_parameters));
+    let admin = asking_routes().into_iter().fold(plain, register).layer(DefaultBodyLimit::max(MAX_BODY / 4));
     let calls = [
         ("/invoke/tool", post(invoke::tool)),
         ("/invoke/resource", post(invoke::resource)),
@@ -48,19 +51,13 @@ pub fn router(state: ApiState) -> Router {
     api.merge(public).with_state(state)
 }
 
-/// Registry, events and sessions. A literal segment in the place of `{name}` belongs in
-/// [`mcp_config::RESERVED_NAMES`].
+/// Registry, events and sessions, without parameters in the query. A literal segment in the place of `{name}`
+/// belongs in [`mcp_config::RESERVED_NAMES`].
 fn admin_routes() -> Vec<(&'static str, MethodRouter<ApiState>)> {
     vec![
         ("/servers", get(servers::list).post(servers::register)),
-        ("/servers/health-check", post(servers::check_all)),
-        ("/servers/initialize", post(servers::initialize_all)),
-        ("/servers/connect", post(servers::connect_all)),
         ("/servers/refresh-tools", post(tools::refresh_all)),
         ("/servers/{name}", get(servers::get).put(servers::update).delete(servers::delete)),
-        ("/servers/{name}/health-check", post(servers::check)),
-        ("/servers/{name}/initialize", post(servers::initialize)),
-        ("/servers/{name}/connect", post(servers::connect)),
         ("/servers/{name}/capabilities", get(manage::capabilities)),
         ("/servers/{name}/health", get(manage::health)),
         ("/servers/{name}/mark", post(manage::mark)),
@@ -73,13 +70,30 @@ fn admin_routes() -> Vec<(&'static str, MethodRouter<ApiState>)> {
         ("/server-tools", get(tools::all)),
         ("/health", get(manage::health_of_all)),
         ("/stats", get(manage::stats)),
-        ("/events", get(events::connection)),
-        ("/invocation-events", get(events::invocation)),
         ("/invocations/{request_id}", get(explain::explain)),
-        ("/registry-events", get(events::registry)),
-        ("/adapter-sessions", get(sessions::list)),
         ("/reload", post(reload::reload)),
     ]
+}
+
+/// The others, which take parameters and know them.
+fn asking_routes() -> Vec<(&'static str, MethodRouter<ApiState>)> {
+    vec![
+        ("/servers/health-check", post(servers::check_all)),
+        ("/servers/initialize", post(servers::initialize_all)),
+        ("/servers/connect", post(servers::connect_all)),
+        ("/servers/{name}/health-check", post(servers::check)),
+        ("/servers/{name}/initialize", post(servers::initialize)),
+        ("/servers/{name}/connect", post(servers::connect)),
+        ("/events", get(events::connection)),
+        ("/invocation-events", get(events::invocation)),
+        ("/registry-events", get(events::registry)),
+        ("/adapter-sessions", get(sessions::list)),
+    ]
+}
+
+async fn without_parameters(request: Request, next: Next) -> Result<Response, ApiError> {
+    no_parameters(request.uri())?;
+    Ok(next.run(request).await)
 }
 
 async fn not_found() -> (StatusCode, Json<ErrorDetail>) {
@@ -100,9 +114,9 @@ mod tests {
 
     #[test]
     fn no_server_can_be_named_like_a_path() {
-        let routes = admin_routes();
-        let literal: BTreeSet<&str> = routes
-            .iter()
+        let literal: BTreeSet<&str> = admin_routes()
+            .into_iter()
+            .chain(asking_routes())
             .filter_map(|(path, _)| path.strip_prefix("/servers/")?.split('/').next())
             .filter(|segment| !segment.starts_with('{'))
             .collect();

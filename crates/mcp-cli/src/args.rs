@@ -300,7 +300,7 @@ pub struct MarkArgs {
     /// What it is
     #[arg(value_name = "AS")]
     pub mark: MarkAs,
-    /// Why, shown as its last error
+    /// Why, shown as its last error; not with healthy
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
 }
@@ -407,8 +407,8 @@ const CALL_EXAMPLES: &str = r#"Examples:
   mcp-gateway call echo message=hi --server-url http://127.0.0.1:3001/mcp
 
 --server is a preference: another server answers if those cannot. With --only it is a restriction.
---on names the one server to call. Where a repeat may help and cannot do harm it is tried again there:
-policy.call_attempts times in all (3), or max_retries times beyond the first if the server has that key.
+--on names the one server to call. It is tried again where that may help and cannot do harm:
+policy.call_attempts times in all (3), or the server's max_retries times beyond the first.
 
 The text of the result goes to stdout; which server answered, and what was tried before, to stderr.
 Exit codes: 0 ok, 1 the call failed or the tool reported an error, 2 usage, 3 gateway not reachable,

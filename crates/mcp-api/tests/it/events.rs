@@ -42,9 +42,24 @@ async fn g6_bad_limits_and_freshness_are_422() {
     let bad = ["0", "-1", "x", "1.5", ""];
     let limits =
         streams.iter().flat_map(|stream| bad.map(|limit| (format!("{stream}?limit={limit}"), "limit")));
-    for (path, key) in limits.chain([("adapter-sessions?freshness=new".into(), "freshness")]) {
+    let known_types = "must be one of `server_registered`, `server_unregistered`, `state_changed`, \
+                       `server_unavailable`, `tools_refreshed`, `reconnect_scheduled`";
+    for (path, key, msg) in limits.map(|(path, key)| (path, key, "must be an integer of at least 1")).chain([
+        (
+            "adapter-sessions?freshness=new".into(),
+            "freshness",
+            "must be one of `unknown`, `active_recent`, `stale`",
+        ),
+        ("adapter-sessions?active_only=yes".into(), "active_only", "must be true or false"),
+        ("registry-events?type=nope".into(), "type", known_types),
+    ]) {
         let (status, body) = world.get(&format!("/api/v1/mcp/{path}")).await;
-        assert_eq!((status, &body["detail"][0]["loc"]), (422, &json!(["query", key])), "{path} {body}");
+        let issue = &body["detail"][0];
+        assert_eq!(
+            (status, &issue["loc"], &issue["msg"]),
+            (422, &json!(["query", key]), &json!(msg)),
+            "{path} {body}"
+        );
     }
 }
 

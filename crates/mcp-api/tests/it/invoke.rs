@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{PB, World, attempts};
 
 const TOOL: &str = "/api/v1/mcp/invoke/tool";
+const MARK: &str = "/api/v1/mcp/servers/a/mark";
 const RESOURCE: &str = "/api/v1/mcp/invoke/resource";
 const CALL: &str =
     r#"{"tool_name":"search","arguments":{"q":12345678901234567890},"preferred_servers":["primary"]}"#;
@@ -183,27 +184,81 @@ async fn i6_the_failure_body_is_that_of_the_contract() {
 async fn bad_bodies_are_located() {
     let world = World::new(&["a"], |_| {});
     let deep = format!(r#"{{"tool_name":"x","arguments":{{"a":{}1{}}}}}"#, "[".repeat(200), "]".repeat(200));
-    for (body, loc, kind) in [
-        ("{}", json!(["body", "tool_name"]), "missing"),
-        (r#"{"tool_name":7}"#, json!(["body", "tool_name"]), "value_error"),
-        (r#"{"tool_name":"x","arguments":[]}"#, json!(["body", "arguments"]), "value_error"),
-        (
-            r#"{"tool_name":"x","preferred_servers":["a",1]}"#,
-            json!(["body", "preferred_servers", 1]),
-            "value_error",
-        ),
-        (r#"{"tool_name":"x","timeout_ms":0}"#, json!(["body", "timeout_ms"]), "value_error"),
-        ("{", json!(["body"]), "json_invalid"),
-        (&deep, json!(["body"]), "json_invalid"),
-    ] {
+    for (body, loc, kind) in
+        [("{", json!(["body"]), "json_invalid"), (&deep, json!(["body"]), "json_invalid")]
+    {
         let (status, answer) = world.post(TOOL, body).await;
         assert_eq!(status, 422, "{body}");
         assert_eq!(answer["detail"][0]["loc"], loc, "{answer}");
         assert_eq!(answer["detail"][0]["type"], kind, "{answer}");
     }
-    let (status, answer) = world.post(TOOL, r#"{"tool_name":"x","colour":1}"#).await;
-    assert_eq!(status, 422);
-    assert!(answer["detail"][0]["msg"].as_str().unwrap().contains("colour"));
+    let whole = "must be an integer of at least 1";
+    for (rest, loc, msg) in [
+        (r#""preferred_servers":["a",1]"#, json!(["body", "preferred_servers", 1]), "must be a string"),
+        (r#""preferred_servers":"a""#, json!(["body", "preferred_servers"]), "must be a list"),
+        (r#""preferred_only":"yes""#, json!(["body", "preferred_only"]), "must be true or false"),
+        (r#""arguments":[]"#, json!(["body", "arguments"]), "must be a JSON object"),
+        (r#""timeout_ms":0"#, json!(["body", "timeout_ms"]), whole),
+        (r#""timeout_ms":-1"#, json!(["body", "timeout_ms"]), whole),
+        (r#""timeout_ms":1.5"#, json!(["body", "timeout_ms"]), whole),
+        (r#""timeout_ms":"1""#, json!(["body", "timeout_ms"]), whole),
+        (r#""tool_name":"y""#, json!(["body", "tool_name"]), "is given twice"),
+    ] {
+        let (status, answer) = world.post(TOOL, &format!(r#"{{"tool_name":"x",{rest}}}"#)).await;
+        let detail = json!([{"loc": loc, "msg": msg, "type": "value_error"}]);
+        assert_eq!((status, answer), (422, json!({"detail": detail})), "{rest}");
+    }
+    for (path, body, loc, msg, kind) in [
+        (TOOL, "{}", json!(["body", "tool_name"]), "is missing", "missing"),
+        (TOOL, r#"["x"]"#, json!(["body"]), "must be a JSON object", "value_error"),
+        (MARK, r#"{"as":7}"#, json!(["body", "as"]), "must be a string", "value_error"),
+        (
+            MARK,
+            r#"{"as":"canary"}"#,
+            json!(["body", "as"]),
+            "must be one of `healthy`, `degraded`, `unavailable`",
+            "value_error",
+        ),
+        (MARK, r#"{"like":1}"#, json!(["body", "like"]), "is unknown; use `as` or `reason`", "value_error"),
+    ] {
+        let (status, answer) = world.post(path, body).await;
+        let detail = json!([{"loc": loc, "msg": msg, "type": kind}]);
+        assert_eq!((status, answer), (422, json!({"detail": detail})), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_request_is_bounded() {
+    let world = World::new(&["a"], |_| {});
+    let long = "canary".repeat(3 << 20 >> 3);
+    for (path, body, loc, most) in [
+        (TOOL, json!({"tool_name": long}), json!(["body", "tool_name"]), 1024),
+        (TOOL, json!({"tool_name": "x".repeat(1025)}), json!(["body", "tool_name"]), 1024),
+        (TOOL, json!({"tool_name": "x", "group": long}), json!(["body", "group"]), 64),
+        (RESOURCE, json!({"uri": "x", "group": "x".repeat(65)}), json!(["body", "group"]), 64),
+        (
+            TOOL,
+            json!({"tool_name": "x", "preferred_servers": ["a", long]}),
+            json!(["body", "preferred_servers", 1]),
+            64,
+        ),
+        (
+            &*format!("/api/v1/mcp/servers/a/tools/{}/call", "x".repeat(1025)),
+            json!({}),
+            json!(["path", "tool"]),
+            1024,
+        ),
+    ] {
+        let (status, answer) = world.post(path, &body.to_string()).await;
+        let msg = format!("must be at most {most} bytes long");
+        let detail = json!([{"loc": loc, "msg": msg, "type": "too_long"}]);
+        assert_eq!((status, answer), (422, json!({"detail": detail})));
+    }
+    assert_eq!(world.cluster.calls(), []);
+    let longest = json!({"tool_name": "x".repeat(1024), "group": "g".repeat(64), "preferred_servers": ["b".repeat(64)]});
+    assert_eq!(world.post(TOOL, &longest.to_string()).await.0, 503, "nobody is of that group");
+    let tool = "x".repeat(1024);
+    assert_eq!(world.post(&format!("/api/v1/mcp/servers/a/tools/{tool}/call"), "{}").await.0, 200);
 }
 
 #[tokio::test]

@@ -84,10 +84,10 @@ async fn i8_a_mark_is_a_check_result() {
     let path = format!("{SERVERS}/a/mark");
     for (body, expected) in [
         (r#"{"as":"degraded","reason":"slow disk"}"#, json!(["degraded", "slow disk", 1])),
-        (r#"{"as":"unavailable"}"#, json!(["unreachable", "marked unavailable by an operator", 3])),
+        (r#"{"as":"unavailable"}"#, json!(["unreachable", "health check failed", 3])),
         (r#"{"as":"healthy"}"#, json!(["healthy", null, 0])),
-        (r#"{"as":"degraded"}"#, json!(["degraded", "marked degraded by an operator", 1])),
-        (r#"{"as":"healthy","reason":"disk replaced"}"#, json!(["healthy", null, 0])),
+        (r#"{"as":"degraded","reason":""}"#, json!(["degraded", "health check failed", 1])),
+        (r#"{"as":"healthy","reason":""}"#, json!(["healthy", null, 0])),
     ] {
         let (status, server) = world.post(&path, body).await;
         assert_eq!(status, 200, "{body}");
@@ -99,22 +99,14 @@ async fn i8_a_mark_is_a_check_result() {
     }
     let (_, events) = world.get("/api/v1/mcp/events").await;
     let reasons: Vec<_> = events["items"].as_array().unwrap().iter().map(|event| &event["reason"]).collect();
-    assert_eq!(
-        reasons,
-        [
-            "slow disk",
-            "marked unavailable by an operator",
-            "healthy",
-            "marked degraded by an operator",
-            "healthy"
-        ]
-    );
+    assert_eq!(reasons, ["slow disk", "health check failed", "healthy", "health check failed", "healthy"]);
 
     let long = format!(r#"{{"as":"degraded","reason":"{}"}}"#, "x".repeat(1025));
     for (body, loc) in [
         (r#"{"as":"unreachable"}"#, json!(["body", "as"])),
         (r#"{"reason":"x"}"#, json!(["body", "as"])),
         (&*long, json!(["body", "reason"])),
+        (r#"{"as":"healthy","reason":"disk replaced"}"#, json!(["body", "reason"])),
     ] {
         let (status, answer) = world.post(&path, body).await;
         assert_eq!((status, &answer["detail"][0]["loc"]), (422, &loc), "{answer}");
@@ -379,7 +371,7 @@ async fn i7_a_wrong_user_context_is_not_repeated() {
     let (status, _, answer) =
         post(&world, "/api/v1/mcp/invoke/tool", r#"{"tool_name":"x","timeout_ms":"canary"}"#).await;
     assert_eq!(status, 422);
-    assert_eq!(answer["detail"][0]["msg"], "expected a nonzero u64");
+    assert_eq!(answer["detail"][0]["msg"], "must be an integer of at least 1");
 }
 
 #[tokio::test]
@@ -389,9 +381,11 @@ async fn i3_unknown_names_are_404_for_management_too() {
         ("GET", "capabilities", ""),
         ("GET", "health", ""),
         ("POST", "mark", r#"{"as":"healthy"}"#),
+        ("POST", "mark", "not read"),
         ("POST", "disconnect", ""),
         ("POST", "reconnect", ""),
         ("POST", "health-check?force=true", ""),
+        ("POST", "health-check?force=not-read", ""),
         ("PUT", "", r#"{"url":"https://x.example"}"#),
     ] {
         let path = format!("{SERVERS}/x/{path}");
@@ -592,6 +586,10 @@ async fn a_story_of_a_directed_call_is_about_one_server() {
     assert_eq!(status, 503);
     let told = story(&world, &id.unwrap()).await;
     assert_eq!(rows(&told, "candidates", &["server", "verdict"]), [json!(["a", "disabled"])]);
+    assert_eq!(
+        at(&told, &["outcome", "code", "message"]),
+        [&json!("failed"), &json!("no_candidates"), &json!("the server \"a\" is disabled")]
+    );
 }
 
 #[tokio::test]

@@ -173,6 +173,32 @@ async fn unknown_and_repeated_parameters_are_422_with_their_place() {
 }
 
 #[tokio::test]
+async fn a_query_where_none_is_read_is_422() {
+    let world = World::new(&["a"], |_| {});
+    for (method, path, body) in [
+        ("GET", "servers", ""),
+        ("GET", "servers/a", ""),
+        ("DELETE", "servers/a", ""),
+        ("PUT", "servers/a", r#"{"url":"https://x.example"}"#),
+        ("POST", "servers/a/mark", r#"{"as":"degraded"}"#),
+        ("POST", "servers/a/refresh-tools", ""),
+        ("GET", "stats", ""),
+        ("POST", "reload", ""),
+        ("POST", "invoke/tool", r#"{"tool_name":"x"}"#),
+        ("POST", "invoke/resource", r#"{"uri":"x"}"#),
+        ("POST", "servers/a/tools/x/call", "{}"),
+    ] {
+        let (status, answer) =
+            world.ask(method, &format!("/api/v1/mcp/{path}?timeout%5Fms=secret"), body).await;
+        let detail = json!([{"loc": ["query", "timeout_ms"], "type": "value_error",
+                             "msg": "is unknown; this path takes no parameters"}]);
+        assert_eq!((status, answer), (422, json!({"detail": detail})), "{method} {path}");
+    }
+    assert_eq!(world.cluster.calls(), [], "none was carried out");
+    assert_eq!(world.get("/api/v1/mcp/servers?").await.0, 200, "nothing is asked by it");
+}
+
+#[tokio::test]
 async fn readiness_follows_start_and_shutdown() {
     let world = World::new(&[], |_| {});
     assert_eq!(world.get("/healthz").await, (200, json!({"status": "ok"})));

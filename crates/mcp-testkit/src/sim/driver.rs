@@ -48,6 +48,13 @@ pub fn replay(seed: u64) -> (Result<Run, Broken>, Vec<String>) {
 /// Tokio's clock as the manager's.
 struct TokioClock(Instant);
 
+impl TokioClock {
+    /// What it shows at an instant.
+    fn at(&self, instant: Instant) -> Timestamp {
+        ManualClock::START + instant.duration_since(self.0)
+    }
+}
+
 impl Clock for TokioClock {
     fn now(&self) -> Timestamp {
         ManualClock::START + self.0.elapsed()
@@ -71,7 +78,15 @@ struct Registration {
     /// The tools the server has.
     offers: Vec<&'static str>,
     /// Whether the operator named tools.
-    configured: bool,
+    named: bool,
+    /// Whether it lists them.
+    lists: bool,
+    /// Whether it is asked for them after each handshake.
+    discovers: bool,
+    /// Whether it hangs in every call.
+    hangs: bool,
+    /// The longest an answer may take.
+    request_timeout: Duration,
     /// Whether tokens of users are passed on in routed calls.
     forwards: bool,
 }
@@ -218,7 +233,7 @@ impl World {
             self.join(tasks.drain(..)).await;
             chaos.abort();
             self.network.calm();
-            callers::recover(&self, &manager).await;
+            callers::recover(&self, &manager, &dice).await;
         }
         watch.abort();
         chaos.abort();

@@ -27,6 +27,9 @@ pub(crate) const TOOLS: [(&str, &str); 3] = [
     ("eraser", r#"{"readOnlyHint":false,"idempotentHint":false,"destructiveHint":true}"#),
 ];
 
+/// No handshake takes longer.
+const LONGEST_HANDSHAKE: Duration = Duration::from_secs(60);
+
 /// Longer than any limit of the manager.
 const NEVER: Duration = Duration::from_secs(3600);
 
@@ -43,6 +46,8 @@ pub(crate) struct Arrival {
     pub(crate) authorization: Option<String>,
     /// Whether the server did the work.
     pub(crate) executed: bool,
+    /// Whether the server said that it does not know the session.
+    pub(crate) forgotten: bool,
 }
 
 /// All servers. Clones share them.
@@ -57,9 +62,10 @@ struct State {
     open: usize,
     arrivals: Vec<Arrival>,
     broken: Vec<(&'static str, String)>,
-    /// Sessions of one registration that may be opened at the same time: one for all. A user's place is
-    /// given up while its handshake goes on when the server is disconnected, so each user has two.
-    seats: usize,
+    /// How many have sessions of their own.
+    users: usize,
+    /// When an operator ended sessions: a user's place is given up while its handshake goes on.
+    endings: Vec<Instant>,
     calm: bool,
 }
 
@@ -72,6 +78,10 @@ pub(crate) struct Facts {
     pub(crate) health_path: bool,
     /// Its tools.
     pub(crate) tools: Vec<&'static str>,
+    /// Whether it lists them.
+    pub(crate) lists_tools: bool,
+    /// Whether it hangs in every call.
+    pub(crate) hangs: bool,
 }
 
 /// One address and the server behind it.
@@ -86,8 +96,15 @@ struct Host {
     /// Which tools it has.
     tools: Vec<&'static (&'static str, &'static str)>,
     lists_tools: bool,
+    /// Whether it takes its time to list them.
+    lists_slowly: bool,
     health_path: bool,
     refuses_second_handshake: bool,
+    quirk: Option<Quirk>,
+    /// When lists were asked for.
+    listings: Vec<Instant>,
+    /// When it was asked how it is: by probes and handshakes.
+    probes: Vec<Instant>,
     /// Registrations that name this address.
     registrations: usize,
     /// Connections that are being opened or shaking hands, with how many requests.
@@ -99,6 +116,15 @@ enum Eras {
     Handshake,
     Stateless,
     Both,
+}
+
+/// What is wrong with a server that is well otherwise, in all weathers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quirk {
+    /// It knows no session when it is called.
+    Forgets,
+    /// It answers no call.
+    Hangs,
 }
 
 /// What a server is like for a while.
@@ -166,7 +192,8 @@ impl Network {
             open: 0,
             arrivals: Vec::new(),
             broken: Vec::new(),
-            seats: 1 + 2 * users,
+            users,
+            endings: Vec::new(),
             calm: false,
         })))
     }
@@ -182,21 +209,46 @@ impl Network {
             era,
             health_path: host.health_path,
             tools: host.tools.iter().map(|(name, _)| *name).collect(),
+            lists_tools: host.lists_tools,
+            hangs: host.quirk == Some(Quirk::Hangs),
         }
     }
 
-    /// The server at an address dies, taking its connections along, and stays away for a while.
-    pub(crate) fn crash(&self, name: &str, away: Duration) {
+    /// The server at an address dies, taking its connections along, and stays away for a while, which an
+    /// earlier crash may have made longer. Says whether it did: one with a quirk never does.
+    pub(crate) fn crash(&self, name: &str, away: Duration) -> bool {
         let mut state = self.state();
         let State { hosts, connections, calm, .. } = &mut *state;
-        let Some(host) = hosts.get_mut(name).filter(|_| !*calm) else { return };
+        let Some(host) = hosts.get_mut(name).filter(|host| !*calm && host.quirk.is_none()) else {
+            return false;
+        };
         host.life += 1;
+        let back = Instant::now() + away;
+        host.until = if host.weather == Weather::Refusing { host.until.max(back) } else { back };
         host.weather = Weather::Refusing;
-        host.until = Instant::now() + away;
         host.crash.notify_waiters();
         for connection in connections.iter().filter(|connection| connection.open && connection.host == name) {
             connection.mail.end(End::Exit);
         }
+        true
+    }
+
+    /// An operator is about to end sessions, or may.
+    pub(crate) fn sessions_end(&self) {
+        let mut state = self.state();
+        let now = Instant::now();
+        state.endings.retain(|&at| at + LONGEST_HANDSHAKE > now);
+        state.endings.push(now);
+    }
+
+    /// When the server at an address was asked for its tools.
+    pub(crate) fn listings(&self, name: &str) -> Vec<Instant> {
+        self.state().hosts.get(name).map(|host| host.listings.clone()).unwrap_or_default()
+    }
+
+    /// When the server at an address was asked how it is.
+    pub(crate) fn probes(&self, name: &str) -> Vec<Instant> {
+        self.state().hosts.get(name).map(|host| host.probes.clone()).unwrap_or_default()
     }
 
     /// From now on everything works.
@@ -226,6 +278,11 @@ impl Network {
 
 impl Host {
     fn new(dice: Dice) -> Self {
+        let quirk = match dice.below(100) {
+            0..4 => Some(Quirk::Forgets),
+            4..8 => Some(Quirk::Hangs),
+            _ => None,
+        };
         Self {
             eras: *dice.pick(&[Eras::Handshake, Eras::Handshake, Eras::Stateless, Eras::Both]),
             weather: Weather::Clear,
@@ -234,8 +291,12 @@ impl Host {
             crash: Arc::new(Notify::new()),
             tools: TOOLS.iter().filter(|_| dice.chance(85)).collect(),
             lists_tools: dice.chance(80),
+            lists_slowly: dice.chance(40),
             health_path: dice.chance(60),
             refuses_second_handshake: dice.chance(20),
+            quirk,
+            listings: Vec::new(),
+            probes: Vec::new(),
             registrations: 0,
             shaking: BTreeMap::new(),
             dice,
@@ -243,7 +304,7 @@ impl Host {
     }
 
     fn weather(&mut self, now: Instant, calm: bool) -> Weather {
-        if calm {
+        if calm || self.quirk.is_some() {
             return Weather::Clear;
         }
         while self.until <= now {
@@ -270,7 +331,7 @@ impl Host {
         let travel = Duration::from_millis(dice.below(3));
         let soon = Duration::from_millis(dice.below(30));
         let faulty = match weather {
-            _ if calm => false,
+            _ if calm || self.quirk.is_some() => false,
             Weather::Clear => dice.chance(3),
             Weather::Flaky => dice.chance(50),
             _ => true,
@@ -336,10 +397,14 @@ struct Shaking {
 impl Shaking {
     fn new(network: &Network, host: &str, connection: usize) -> Self {
         let mut state = network.state();
-        let State { hosts, broken, seats, .. } = &mut *state;
+        let State { hosts, broken, users, endings, .. } = &mut *state;
         if let Some(server) = hosts.get_mut(host) {
             *server.shaking.entry(connection).or_default() += 1;
-            let (under_way, allowed) = (server.shaking.len(), server.registrations * *seats);
+            let now = Instant::now();
+            let ended = endings.iter().filter(|&&at| at + LONGEST_HANDSHAKE > now).count();
+            // One for all, and one for each user.
+            let allowed = server.registrations * (1 + *users * (1 + ended));
+            let under_way = server.shaking.len();
             if under_way > allowed {
                 let what = format!("{under_way} connections to {host} are shaking hands at the same time");
                 broken.push(("single_flight", what));
@@ -426,6 +491,7 @@ impl Connector for Network {
                 let mut state = self.state();
                 let calm = state.calm;
                 let host = state.hosts.get_mut(&address(endpoint))?;
+                host.probes.push(Instant::now());
                 let (travel, fate) = host.fate(TransportKind::Http, calm);
                 (travel, fate, host.health_path)
             };
@@ -530,6 +596,9 @@ impl Line {
         let Plan { fate, texts, crash } = self.arrive(request, &out, fate)?;
         match self.kind {
             TransportKind::Stdio => {
+                if handshake {
+                    self.perish(&fate);
+                }
                 self.post(fate, texts)?;
                 Ok(Reply::Inbox)
             }
@@ -540,7 +609,7 @@ impl Line {
     /// The message is there: notes it, and says what the server does.
     fn arrive(&self, request: &Request, out: &Outbound, fate: Fate) -> Result<Plan, TransportError> {
         let mut state = self.network.state();
-        let State { hosts, connections, arrivals, broken, .. } = &mut *state;
+        let State { hosts, connections, arrivals, broken, calm, .. } = &mut *state;
         let connection = &mut connections[self.id];
         let Some(host) = hosts.get_mut(&self.host) else { return Err(closed(Delivery::Unknown)) };
         if self.kind == TransportKind::Stdio && host.life != connection.life {
@@ -554,7 +623,7 @@ impl Line {
             found.map(|header| header.value.to_string())
         };
         let authorization = header("Authorization");
-        let mut note = |executed: bool| {
+        let mut note = |executed: bool, forgotten: bool| {
             if let Some(nonce) = &nonce {
                 arrivals.push(Arrival {
                     host: self.host.clone(),
@@ -562,6 +631,7 @@ impl Line {
                     request_id: header("X-Request-Id"),
                     authorization: authorization.clone(),
                     executed,
+                    forgotten,
                 });
             }
         };
@@ -580,6 +650,12 @@ impl Line {
             }
             _ => None,
         };
+        let quirk = host.quirk.filter(|_| !*calm && nonce.is_some());
+        match request.method {
+            Method::Initialize | Method::ServerDiscover | Method::Ping => host.probes.push(Instant::now()),
+            Method::ToolsList => host.listings.push(Instant::now()),
+            _ => {}
+        }
         let opening = matches!(request.method, Method::Initialize | Method::ServerDiscover);
         if !opening {
             let shaken = if stateless { connection.discovered } else { connection.session.is_some() };
@@ -592,8 +668,9 @@ impl Line {
                 let what = format!("a call of {authorization:?} on the session of {:?}", connection.user);
                 broken.push(("S18 principals", what));
             }
-            if !stateless && self.kind == TransportKind::Http && connection.session != Some(host.life) {
-                note(false);
+            let unknown = connection.session != Some(host.life) || quirk == Some(Quirk::Forgets);
+            if !stateless && self.kind == TransportKind::Http && unknown {
+                note(false, true);
                 return Err(TransportError::new(TransportErrorKind::SessionExpired, Delivery::Rejected));
             }
         }
@@ -601,10 +678,20 @@ impl Line {
             (Some(code), Fate::Answer(Body::Good | Body::Talkative, wait)) => {
                 Fate::Answer(Body::Rpc(code), wait)
             }
+            (None, _) if quirk == Some(Quirk::Hangs) => Fate::Silence,
+            // A server knows what it is able to do.
+            (None, Fate::Answer(Body::Rpc(-32601), wait)) if request.method == Method::ToolsList => {
+                Fate::Answer(Body::Rpc(-32603), wait)
+            }
+            (None, Fate::Answer(body, wait))
+                if request.method == Method::ToolsList && host.lists_slowly && !*calm =>
+            {
+                Fate::Answer(body, wait + Duration::from_millis(host.dice.below(4_000)))
+            }
             (_, fate) => fate,
         };
         let executed = refusal.is_none() && host.executes(&fate);
-        note(executed);
+        note(executed, false);
         if executed || matches!(fate, Fate::Answer(Body::Good | Body::Talkative, _)) {
             match request.method {
                 Method::Initialize => {
@@ -622,13 +709,28 @@ impl Line {
         Ok(Plan { fate, texts, crash })
     }
 
+    /// At times the process ends about when it answers a handshake: a little before, or when we believe that
+    /// all is well.
+    fn perish(&self, fate: &Fate) {
+        let state = self.network.state();
+        let Some(host) = state.hosts.get(&self.host) else { return };
+        if let Fate::Answer(_, wait) = fate
+            && !state.calm
+            && host.quirk.is_none()
+            && host.dice.chance(10)
+        {
+            let around = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_mul(2);
+            self.mail.put(Instant::now() + Duration::from_millis(host.dice.below(around + 5)), Letter::Exit);
+        }
+    }
+
     /// Puts the answer into the inbox.
     fn post(&self, fate: Fate, texts: Vec<Vec<u8>>) -> Result<(), TransportError> {
         match fate {
             Fate::Answer(_, wait) => {
                 let at = Instant::now() + wait;
                 for text in texts {
-                    self.mail.put(at, text);
+                    self.mail.put(at, Letter::Text(text));
                 }
             }
             Fate::Break(_) => self.mail.end(End::Exit),
@@ -816,9 +918,16 @@ struct Mail {
 
 #[derive(Default)]
 struct Letters {
-    letters: BTreeMap<(Instant, u64), Vec<u8>>,
+    letters: BTreeMap<(Instant, u64), Letter>,
     count: u64,
     end: Option<End>,
+}
+
+/// What is on its way.
+enum Letter {
+    Text(Vec<u8>),
+    /// Word that the process ended.
+    Exit,
 }
 
 /// Why nothing more comes.
@@ -835,11 +944,11 @@ impl Mail {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, at: Instant, text: Vec<u8>) {
+    fn put(&self, at: Instant, letter: Letter) {
         let mut letters = self.letters();
         letters.count += 1;
         let key = (at, letters.count);
-        letters.letters.insert(key, text);
+        letters.letters.insert(key, letter);
         drop(letters);
         self.rang.notify_waiters();
     }
@@ -863,11 +972,15 @@ impl Mail {
                     }
                     None => {}
                 }
-                match letters.letters.first_key_value() {
-                    Some((&(at, _), _)) if at <= Instant::now() => {
-                        return letters.letters.pop_first().map(|(_, text)| read(text));
-                    }
-                    Some((&(at, _), _)) => at,
+                match letters.letters.first_entry() {
+                    Some(first) if first.key().0 > Instant::now() => first.key().0,
+                    Some(first) => match first.remove() {
+                        Letter::Text(text) => return Some(read(text)),
+                        Letter::Exit => {
+                            letters.end = Some(End::Closed);
+                            return Some(Err(exited(Delivery::Unknown)));
+                        }
+                    },
                     None => Instant::now() + NEVER,
                 }
             };

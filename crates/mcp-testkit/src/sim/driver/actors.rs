@@ -6,18 +6,24 @@ use std::time::Duration;
 use mcp_manager::Manager;
 use mcp_protocol::EraPolicy;
 use mcp_registry::{
-    Clock, ConnectionFilter, ConnectionState, Definition, InvocationFilter, ProbeKind, RegistryFilter,
-    ServerName, ServerRecord, Status, Subscription,
+    Clock, ConnectionFilter, ConnectionState, Definition, InvocationFilter, ProbeKind, RegistryChange,
+    RegistryFilter, ServerName, ServerRecord, Status, Subscription,
 };
 use mcp_transport::{Endpoint, HttpEndpoint, StdioEndpoint};
 use tokio::time::{sleep, timeout};
 
-use super::{End, Pace, Registration, World};
+use super::{End, Pace, Registration, SMALL_RING, World};
 use crate::Dice;
 use crate::sim::network::TOOLS;
 
 /// In every configured header and variable, and nowhere else.
 pub(super) const CANARY: &str = "canary-7f3a";
+
+/// The longest a server may be given for an answer.
+const LONGEST_REQUEST: Duration = Duration::from_secs(120);
+
+/// What is said of servers that are not registered, and of no others.
+pub(super) const NOT_FOUND: &str = "server not found";
 
 /// What the clock's granularity and the order of tasks may add to a limit.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
@@ -35,7 +41,7 @@ pub(super) fn pause(world: &World, dice: &Dice) -> Duration {
 /// Registers a server under a name, or replaces the one that is there; most often at a new address.
 pub(super) fn register(world: &World, manager: &Manager, dice: &Dice, name: &str) {
     let Some((definition, registration)) = define(world, dice, name) else { return };
-    world.line(|| format!("register {name} at {}", registration.host));
+    world.line(|| format!("register {registration:?}"));
     // Noted in the same step: nothing else runs in between.
     world.record().registrations.push(registration);
     if let Err(full) = manager.register(definition) {
@@ -69,7 +75,11 @@ fn define(world: &World, dice: &Dice, name: &str) -> Option<(Definition, Registr
     definition.group = dice.chance(50).then(|| format!("g{}", dice.below(2)).parse().ok()).flatten();
     definition.priority = *dice.pick(&[50, 50, 10, 90]);
     definition.protocol = if dice.chance(80) { EraPolicy::Auto } else { EraPolicy::Only(facts.era) };
-    definition.request_timeout = Duration::from_secs(*dice.pick(&[1, 5, 30]));
+    // Some servers may take longer than a call may.
+    definition.request_timeout = *dice.pick(&[1, 5, 30].map(Duration::from_secs));
+    if dice.chance(15) {
+        definition.request_timeout = LONGEST_REQUEST;
+    }
     definition.probe =
         *dice.pick(&[ProbeKind::Auto, ProbeKind::HttpGet, ProbeKind::McpPing, ProbeKind::McpDiscover]);
     if definition.probe == ProbeKind::HttpGet && (host.ends_with("-stdio") || !facts.health_path) {
@@ -89,7 +99,11 @@ fn define(world: &World, dice: &Dice, name: &str) -> Option<(Definition, Registr
         group: definition.group.as_ref().map(ToString::to_string),
         trusted: definition.trust_annotations,
         offers: facts.tools,
-        configured: definition.tools.is_some(),
+        named: definition.tools.is_some(),
+        lists: facts.lists_tools,
+        discovers: definition.discover_tools,
+        hangs: facts.hangs,
+        request_timeout: definition.request_timeout,
         forwards: definition.forward_user_token,
     };
     Some((definition, registration))
@@ -105,6 +119,10 @@ pub(super) async fn operate(world: Arc<World>, manager: Manager, dice: Dice) {
         }
         world.step();
         let name = dice.pick(&world.names).clone();
+        if dice.chance(4) {
+            reconnect_and_leave(&world, &manager, &dice, &name).await;
+            continue;
+        }
         let began = world.clock.now();
         let what = one_operation(&world, &manager, &dice, &name).await;
         let took = world.clock.now().since(began);
@@ -112,8 +130,7 @@ pub(super) async fn operate(world: Arc<World>, manager: Manager, dice: Dice) {
         let policy = &world.policy;
         let opening = policy.handshake_timeout * 2;
         // A flight of somebody else, then one of our own; probes before; a list after.
-        let limit =
-            opening * 2 + policy.probe_timeout + policy.ping_timeout + Duration::from_secs(30) + GRACE;
+        let limit = opening * 2 + policy.probe_timeout + policy.ping_timeout + LONGEST_REQUEST + GRACE;
         if took > limit {
             world.broken(
                 "G5 bounded time",
@@ -124,6 +141,7 @@ pub(super) async fn operate(world: Arc<World>, manager: Manager, dice: Dice) {
 }
 
 async fn one_operation(world: &World, manager: &Manager, dice: &Dice, name: &str) -> &'static str {
+    world.network.sessions_end();
     match dice.below(22) {
         0 | 1 => {
             register(world, manager, dice, name);
@@ -210,6 +228,75 @@ async fn one_operation(world: &World, manager: &Manager, dice: &Dice, name: &str
     }
 }
 
+/// Somebody who wants a server that is away connected anew, and goes before that is done: if no attempt
+/// succeeds the server is out of service, and the attempts go on (contract §2.6).
+async fn reconnect_and_leave(world: &World, manager: &Manager, dice: &Dice, name: &str) {
+    let Ok(before) = manager.server(name) else { return };
+    let policy = &world.policy;
+    // Each attempt may have to wait for somebody else's handshake and make one of its own.
+    let attempts: Duration = (1..=policy.connect_attempts)
+        .map(|attempt| policy.handshake_timeout * 4 + policy.connect_wait(attempt, 1.0))
+        .sum();
+    let patience = Duration::from_millis(dice.below(*dice.pick(&[1, 100, 3_000])));
+    let host = {
+        let record = world.record();
+        let found = record.registrations.iter().rfind(|registration| registration.name == name);
+        found.map(|registration| registration.host.clone())
+    };
+    let Some(host) = host.filter(|_| before.definition.enabled) else { return };
+    if !world.network.crash(&host, patience + attempts + GRACE * 2) {
+        return;
+    }
+    world.network.sessions_end();
+    let began = world.clock.now();
+    let left = timeout(patience, manager.reconnect(name)).await.is_err();
+    world.line(|| format!("reconnect {name}, left {left} after {patience:?}"));
+    sleep(attempts + GRACE).await;
+    let still = manager.server(name).is_ok_and(|record| record.key() == before.key());
+    if !manager.is_accepting() || !still || policy.max_registry_events == SMALL_RING {
+        return;
+    }
+    let filter = RegistryFilter { server: Some(name), ..RegistryFilter::default() };
+    let mut changes = manager.journal().registry_events(&filter);
+    changes.retain(|event| event.timestamp >= began);
+    let any = |found: fn(&RegistryChange) -> bool| changes.iter().any(|event| found(&event.change));
+    // A handshake may have succeeded just before the end.
+    let connected =
+        any(|change| matches!(change, RegistryChange::StateChanged { to: ConnectionState::Connected, .. }));
+    let down = any(|change| matches!(change, RegistryChange::Unavailable { .. }));
+    let goes_on = any(|change| matches!(change, RegistryChange::ReconnectScheduled { .. }));
+    let settled = connected || (down && goes_on);
+    if !settled {
+        let what = format!("{name} is away for {attempts:?}: out of service {down}, tried again {goes_on}");
+        world.broken("contract 2.6", what);
+    }
+}
+
+/// An operator in the middle of somebody's call.
+pub(super) async fn meddle(world: &World, manager: &Manager, dice: Dice, name: &str) {
+    sleep(Duration::from_millis(dice.below(*dice.pick(&[5, 50, 1_000])))).await;
+    if world.is_broken() || !manager.is_accepting() {
+        return;
+    }
+    world.line(|| format!("somebody meddles with {name}"));
+    world.network.sessions_end();
+    match dice.below(8) {
+        0..3 => {
+            let _ = manager.invalidate(name).await;
+        }
+        3 => {
+            let _ = manager.refresh(name).await;
+        }
+        4 | 5 => {
+            let _ = manager.disconnect(name).await;
+        }
+        6 => {
+            let _ = manager.reconnect(name).await;
+        }
+        _ => register(world, manager, &dice, name),
+    }
+}
+
 /// A changed configuration: some servers replaced or as they were, some gone.
 fn apply(world: &World, manager: &Manager, dice: &Dice) {
     let named: Vec<&String> = world.names.iter().filter(|_| dice.chance(50)).collect();
@@ -249,7 +336,7 @@ pub(super) async fn disturb(world: Arc<World>, dice: Dice) {
         };
         let away = Duration::from_millis(dice.below(*dice.pick(&[100, 10_000])));
         world.line(|| format!("{host} crashes"));
-        world.network.crash(&host, away);
+        let _ = world.network.crash(&host, away);
     }
 }
 
@@ -314,6 +401,9 @@ fn consistent(world: &World, record: &ServerRecord) {
             world.broken("record", format!("{rule}: {record:?}"));
         }
     }
+    if record.last_error.as_deref().is_some_and(|text| text.contains(NOT_FOUND)) {
+        world.broken("record", format!("it is there, but: {record:?}"));
+    }
     if world.monitored && record.definition.enabled {
         let policy = &world.policy;
         let slowest = policy.health_interval
@@ -330,7 +420,7 @@ fn consistent(world: &World, record: &ServerRecord) {
 }
 
 /// A record that says `initialized` has a live session, or will be told otherwise at once.
-async fn live_sessions(world: &World, manager: &Manager) {
+pub(super) async fn live_sessions(world: &World, manager: &Manager) {
     let suspects = |manager: &Manager| -> Vec<_> {
         let table = manager.table();
         let without = |record: &&Arc<ServerRecord>| {
@@ -356,15 +446,15 @@ async fn live_sessions(world: &World, manager: &Manager) {
 /// I6: nothing grows beyond what there is work for.
 fn gauges(world: &World, manager: &Manager) {
     // Looking into large rings takes long, and they do not fill up.
-    if world.policy.max_invocation_events == super::SMALL_RING {
+    if world.policy.max_invocation_events == SMALL_RING {
         let journal = manager.journal();
         let kept = [
             journal.connection_events(&ConnectionFilter::default()).len(),
             journal.invocation_events(&InvocationFilter::default()).len(),
             journal.registry_events(&RegistryFilter::default()).len(),
         ];
-        if let Some(kept) = kept.into_iter().find(|&kept| kept > super::SMALL_RING) {
-            world.broken("I6 gauges", format!("a ring of {} holds {kept} events", super::SMALL_RING));
+        if let Some(kept) = kept.into_iter().find(|&kept| kept > SMALL_RING) {
+            world.broken("I6 gauges", format!("a ring of {} holds {kept} events", SMALL_RING));
         }
     }
     let calls = world.record().ops.iter().filter(|op| matches!(op.end, End::Open)).count();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{Either, join_all, select};
+use futures::future::{Either, join, join_all, join3, select};
 use mcp_manager::{DirectedCall, DirectedError, Invocation, Manager, RoutedCall, UserContext};
 use mcp_protocol::{Limits, Method, RawJson};
 use mcp_registry::{
@@ -12,7 +12,7 @@ use mcp_registry::{
 use mcp_transport::Delivery;
 use tokio::time::sleep;
 
-use super::actors::{CANARY, GRACE, pause};
+use super::actors::{self, CANARY, GRACE, pause};
 use super::{End, Op, World};
 use crate::sim::network::{TOOLS, read_answer};
 use crate::{Dice, Outcome, Promise};
@@ -77,7 +77,14 @@ async fn one_call(world: &World, manager: &Manager, dice: Dice) {
         Call::Routed(call)
     };
     let leaves = dice.chance(8).then(|| Duration::from_millis(dice.below(*dice.pick(&[4, 100, 5_000]))));
-    perform(world, manager, nonce, call, token, leaves).await;
+    let meddled = dice.chance(if token.is_some() { 20 } else { 3 });
+    let called = perform(world, manager, nonce, call, token, leaves);
+    if meddled {
+        let name = dice.pick(&world.names);
+        join(called, actors::meddle(world, manager, dice.fork(), name)).await;
+    } else {
+        called.await;
+    }
 }
 
 fn json(text: String) -> RawJson {
@@ -97,7 +104,7 @@ async fn perform(
     call: Call,
     token: Option<String>,
     leaves: Option<Duration>,
-) {
+) -> End {
     let op = op_of(world, &nonce, &call, token);
     let repeatable = op.method == Method::ResourcesRead || op.idempotent != Some(false);
     let executions = match (repeatable, world.policy.ambiguous_failover) {
@@ -167,7 +174,8 @@ async fn perform(
     }
     let mut record = world.record();
     let op = &mut record.ops[at];
-    (op.end, op.ended) = (end, Some(now));
+    (op.end, op.ended) = (end.clone(), Some(now));
+    end
 }
 
 fn op_of(world: &World, nonce: &str, call: &Call, token: Option<String>) -> Op {
@@ -250,30 +258,52 @@ fn well_formed(attempts: &[Attempt], answered: bool, directed: bool) -> Result<(
 }
 
 /// With all servers well again, every call succeeds after a while.
-pub(super) async fn recover(world: &World, manager: &Manager) {
+pub(super) async fn recover(world: &World, manager: &Manager, dice: &Dice) {
     let policy = &world.policy;
     // Windows open, starts are allowed again, hanging exchanges reach their limits.
     sleep(Duration::from_secs(70) + policy.max_backoff + policy.handshake_timeout).await;
+    actors::live_sessions(world, manager).await;
     let table = manager.table();
     for record in table.servers().iter().filter(|record| record.definition.enabled) {
         if world.is_broken() {
             return;
         }
-        let end = read_from(world, manager, record.name()).await;
-        if !matches!(end, Some(End::Answered { .. })) {
-            world.broken("G10 recovery", format!("{} is well, but: {end:?}", record.name()));
+        let server = record.name();
+        answered(world, server, &read_from(world, manager, server, None).await);
+        // Where calls on an ended session are waited for, nobody notices that it is ended.
+        if !policy.shutdown_drain_timeout.is_zero() && dice.chance(50) {
+            let user = || world.users.first().filter(|_| dice.chance(80)).cloned();
+            let operator = async {
+                for _ in 0..1 + dice.below(2) {
+                    sleep(Duration::from_millis(dice.below(60))).await;
+                    world.network.sessions_end();
+                    let _ = manager.invalidate(server.as_str()).await;
+                }
+            };
+            let _ = manager.invalidate(server.as_str()).await;
+            let one = read_from(world, manager, server, user());
+            let other = read_from(world, manager, server, user());
+            let (one, other, ()) = join3(one, other, operator).await;
+            answered(world, server, &one);
+            answered(world, server, &other);
         }
     }
 }
 
+fn answered(world: &World, server: &ServerName, end: &End) {
+    if !matches!(end, End::Answered { .. }) {
+        world.broken("G10 recovery", format!("{server} is well, but: {end:?}"));
+    }
+}
+
 /// A read from one server, and how it ended.
-async fn read_from(world: &World, manager: &Manager, server: &ServerName) -> Option<End> {
+async fn read_from(world: &World, manager: &Manager, server: &ServerName, token: Option<String>) -> End {
     let nonce = format!("n{}", world.step());
     let mut call = read(&nonce);
     call.selection.preferred = vec![server.to_string()];
     call.selection.preferred_only = true;
-    perform(world, manager, nonce, Call::Routed(call), None, None).await;
-    world.record().ops.last().map(|op| op.end.clone())
+    call.user.token = token.clone().map(Into::into);
+    perform(world, manager, nonce, Call::Routed(call), token, None).await
 }
 
 /// After a shutdown calls are refused at once.

@@ -11,12 +11,15 @@ use mcp_registry::{
 };
 use mcp_transport::Delivery;
 
-use super::actors::CANARY;
+use super::actors::{CANARY, GRACE, NOT_FOUND};
 use super::{End, Op, Registration, World};
-use crate::sim::network::{Arrival, TOOLS};
+use crate::sim::network::Arrival;
 
 /// A broken rule: its name and what happened.
 type Finding = (&'static str, String);
+
+/// How a call fails whose session the server does not know.
+const FORGOTTEN: &str = "the server ended the session";
 
 /// Everything there is to look at.
 struct Evidence<'a> {
@@ -89,6 +92,8 @@ pub(super) fn after(world: &World, manager: &Manager, closing: Timestamp) {
     let findings = [
         evidence.phases(),
         evidence.calls(closing),
+        evidence.known_servers(),
+        evidence.hangs(closing),
         evidence.stories(manager),
         evidence.arrivals(),
         evidence.statuses(manager),
@@ -215,6 +220,11 @@ fn spans(registry: &[RegistryEvent], registered: &[Registration]) -> BTreeMap<St
     spans
 }
 
+/// Whether a stage ended with it.
+fn ends(event: &&InvocationEvent) -> bool {
+    !matches!(event.phase, Phase::InitializeStart | Phase::InvokeStart)
+}
+
 impl Evidence<'_> {
     /// The registration in force at a moment.
     fn span(&self, name: &str, seq: u64) -> Option<&Span> {
@@ -306,6 +316,7 @@ impl Evidence<'_> {
                     .iter()
                     .any(|arrival| arrival.executed && self.registrations[&arrival.host].name == server)
             };
+            self.forgotten(op, attempts, &arrived)?;
             if let End::Answered { server, host, .. } = &op.end {
                 let by =
                     arrived.iter().find(|arrival| arrival.executed && Some(&arrival.host) == host.as_ref());
@@ -348,6 +359,72 @@ impl Evidence<'_> {
         Ok(())
     }
 
+    /// A server that is there is never said not to be.
+    fn known_servers(&self) -> Result<(), Finding> {
+        for (id, events) in &self.invocations {
+            let began = events[0].timestamp;
+            let lacking = events.iter().filter(|event| {
+                event.failure.as_ref().is_some_and(|failure| failure.text.contains(NOT_FOUND))
+            });
+            for event in lacking {
+                let gone = self.registry.iter().any(|change| {
+                    change.server == event.server
+                        && change.timestamp >= began
+                        && change.seq < event.seq
+                        && matches!(change.change, RegistryChange::Registered | RegistryChange::Unregistered)
+                });
+                if !gone {
+                    return Err(("published route", format!("{id}: {} was there: {event:?}", event.server)));
+                }
+            }
+        }
+        match self.connections.iter().find(|event| event.reason.contains(NOT_FOUND)) {
+            Some(event) => Err(("published route", format!("it is there: {event:?}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// A server that hangs is looked at, also if it may hang for longer than calls may: after three in a row
+    /// that had all their time for it.
+    fn hangs(&self, closing: Timestamp) -> Result<(), Finding> {
+        let deadline = self.world.policy.max_call_deadline;
+        let hung = |registration: &Registration| {
+            let mut calls: Vec<(Timestamp, Timestamp)> = Vec::new();
+            for op in &self.ops {
+                let End::Failed { code: FailureCode::DeadlineExceeded, attempts, .. } = &op.end else {
+                    continue;
+                };
+                let [ready, invoked] = &attempts[..] else { continue };
+                let here = invoked.server.as_str() == registration.name && ready.failure.is_none();
+                let patient = op.ended.is_some_and(|ended| ended < closing);
+                let at =
+                    self.arrivals.iter().any(|one| one.nonce == op.nonce && one.host == registration.host);
+                if here && patient && at {
+                    calls.extend(op.ended.map(|ended| (op.began, ended)));
+                }
+            }
+            calls.sort_by_key(|&(_, ended)| ended);
+            calls
+        };
+        let hanging = self.registrations.values().filter(|one| one.hangs && one.request_timeout >= deadline);
+        for registration in hanging {
+            let looks = self.world.network.probes(&registration.host);
+            let looks: Vec<_> = looks.into_iter().map(|at| self.world.clock.at(at)).collect();
+            for calls in hung(registration).windows(3) {
+                let (from, to) = (calls[0].0, calls[2].1 + GRACE);
+                let told = self.connections.iter().any(|event| {
+                    event.server.as_str() == registration.name && (from..=to).contains(&event.timestamp)
+                });
+                let looked = looks.iter().any(|at| (from..=to).contains(at));
+                if !told && !looked && to < closing {
+                    let what = format!("{} hung in three calls from {from} to {to}", registration.name);
+                    return Err(("hanging server", what));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What is told of an invocation is what happened (contract §5).
     fn stories(&self, manager: &Manager) -> Result<(), Finding> {
         // The memory of stories is shorter than that of steps.
@@ -381,18 +458,35 @@ impl Evidence<'_> {
         Ok(())
     }
 
+    /// A session the server does not know is replaced once in an attempt (contract §7.5).
+    fn forgotten(&self, op: &Op, attempts: &[Attempt], arrived: &[&Arrival]) -> Result<(), Finding> {
+        for arrival in arrived.iter().filter(|arrival| arrival.forgotten) {
+            let name = &self.registrations[&arrival.host].name;
+            let here = |attempt: &&Attempt| attempt.stage == Stage::Invoke && attempt.server.as_str() == name;
+            let tried = attempts.iter().filter(here).count();
+            let forgot = |other: &&&Arrival| other.forgotten && other.host == arrival.host;
+            let forgotten = arrived.iter().filter(forgot).count();
+            if forgotten > 2 * tried {
+                let what = format!("{}: {tried} attempts on {name}: {arrived:?}", op.nonce);
+                return Err(("contract 7.5", what));
+            }
+        }
+        Ok(())
+    }
+
     /// I3: after a failure that may have had effects nothing more is tried unless §2.5 allows it.
     fn repeats(&self, op: &Op, attempts: &[Attempt], code: Option<FailureCode>) -> Result<(), Finding> {
         for (at, attempt) in attempts.iter().enumerate() {
             let transient = attempt.failure.as_ref().is_some_and(|failure| failure.category.ends_session());
             let insisted = op.directed && attempt.stage == Stage::Invoke && at + 1 < attempts.len();
-            if insisted && !transient {
+            let forgotten = attempt.failure.as_ref().is_some_and(|failure| failure.text.contains(FORGOTTEN));
+            if insisted && (!transient || forgotten) {
                 return Err(("contract 2.4", format!("{} was tried again after {attempt:?}", op.nonce)));
             }
             if attempt.delivery != Some(Delivery::Unknown) {
                 continue;
             }
-            let Some(allowed) = self.may_repeat(op, attempt) else { continue };
+            let Some(allowed) = self.may_repeat(op, at, attempt) else { continue };
             let went_on = at + 1 < attempts.len();
             if went_on && !allowed {
                 return Err((
@@ -419,7 +513,7 @@ impl Evidence<'_> {
     }
 
     /// The table of contract §2.5; `None` where it depends on hints and it is not known what was known.
-    fn may_repeat(&self, op: &Op, attempt: &Attempt) -> Option<bool> {
+    fn may_repeat(&self, op: &Op, at: usize, attempt: &Attempt) -> Option<bool> {
         #[derive(PartialEq)]
         enum Safety {
             Safe,
@@ -436,26 +530,16 @@ impl Evidence<'_> {
                 };
                 let start = events.iter().find(starts)?.seq;
                 let span = self.span(attempt.server.as_str(), start)?;
+                let registration = &span.registration;
                 let tool = op.selection.tool.as_deref()?;
-                // Whether their list came through cannot be told of named ones.
-                if span.registration.configured {
-                    return None;
-                }
-                let listed = self.registry.iter().rev().find_map(|event| match event.change {
-                    RegistryChange::ToolsRefreshed { count }
-                        if event.server == attempt.server && (span.from..start).contains(&event.seq) =>
-                    {
-                        Some(count)
-                    }
-                    _ => None,
-                });
-                let known = listed.is_some_and(|count| count > 0);
+                let failed = events.iter().filter(ends).nth(at)?;
                 // What a list lacks nobody knows anything about.
-                let offered = known && span.registration.offers.contains(&tool);
-                let hints = TOOLS.iter().find(|(name, _)| offered && *name == tool).map(|(name, _)| *name);
-                match hints {
-                    Some("reader") if span.registration.trusted => Safety::Safe,
-                    Some("eraser") => Safety::Unsafe,
+                let known = registration.lists
+                    && registration.offers.contains(&tool)
+                    && self.listed(op, failed, span)?;
+                match tool {
+                    "reader" if known && registration.trusted => Safety::Safe,
+                    "eraser" if known => Safety::Unsafe,
                     _ => Safety::Unknown,
                 }
             }
@@ -467,10 +551,38 @@ impl Evidence<'_> {
         })
     }
 
+    /// Whether the server's list of tools was known when it was decided whether to repeat a call that had
+    /// failed: a list under way at the failure is waited for as long as a probe is. `None`: it came later, and
+    /// nobody can tell from outside whether somebody waited.
+    fn listed(&self, op: &Op, failed: &InvocationEvent, span: &Span) -> Option<bool> {
+        let policy = &self.world.policy;
+        let lists = |event: &&RegistryEvent| {
+            matches!(event.change, RegistryChange::ToolsRefreshed { .. })
+                && event.server == failed.server
+                && (span.from..span.to).contains(&event.seq)
+        };
+        let Some(list) = self.registry.iter().find(lists) else { return Some(false) };
+        let patience =
+            policy.probe_timeout.min((op.began + policy.max_call_deadline).since(failed.timestamp));
+        let until = failed.timestamp + patience;
+        // Of a tool that the operator named, and of a registration that ended, less may be known than was listed.
+        let ended = self.registry.iter().find(|event| event.seq == span.to);
+        let forgotten = ended.is_some_and(|event| event.timestamp <= until) && list.timestamp >= op.began;
+        if forgotten || span.registration.named && list.seq > failed.seq {
+            return None;
+        }
+        if list.seq < failed.seq || list.timestamp > until {
+            return Some(list.seq < failed.seq);
+        }
+        let asked = self.world.network.listings(&span.registration.host);
+        let mut asked =
+            asked.into_iter().map(|at| self.world.clock.at(at)).filter(|&at| at <= list.timestamp);
+        let under_way = asked.next_back().is_some_and(|at| at < failed.timestamp);
+        (span.registration.discovers && under_way && list.timestamp < until).then_some(true)
+    }
+
     /// The trace the caller got is the one in the events.
     fn told_alike(&self, op: &Op, id: &str, attempts: &[Attempt]) -> Result<(), Finding> {
-        let ends =
-            |event: &&InvocationEvent| !matches!(event.phase, Phase::InitializeStart | Phase::InvokeStart);
         let events = self.invocations.get(id).map_or(&[][..], |events| events);
         let told: Vec<_> = events
             .iter()

@@ -1,9 +1,12 @@
 //! The live side of one registration: its session, if there is one.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use mcp_registry::{Definition, ServerKey, StartLimit};
+use arc_swap::ArcSwapOption;
+
+use mcp_registry::{Definition, ServerKey, StartLimit, ToolHints};
 
 use crate::flight::Flight;
 use crate::handshake::{Outcome, Unready};
@@ -21,6 +24,8 @@ pub(crate) struct Link {
     pub(crate) reconnections: Flight<()>,
     /// Lists of its tools that are being read.
     pub(crate) listings: Flight<()>,
+    /// What its tools said of themselves in the last list; outlives the registration for calls under way.
+    pub(crate) hints: ArcSwapOption<BTreeMap<Box<str>, ToolHints>>,
     /// Starts of its process, if it is one.
     pub(crate) starts: Mutex<StartLimit>,
     /// Sessions of users who have one of their own.
@@ -55,6 +60,7 @@ impl Link {
             handshakes: Flight::new(),
             reconnections: Flight::new(),
             listings: Flight::new(),
+            hints: ArcSwapOption::empty(),
             starts: Mutex::default(),
             seats: Seats::default(),
             session: Slot::new(),

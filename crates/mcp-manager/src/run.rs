@@ -427,16 +427,21 @@ impl<'a> Run<'a> {
     /// What is known by now of repeating the call. A list of tools that is just being read is waited for: it
     /// may say that a repeat does harm.
     pub(crate) async fn safety(&self, target: &Target, failed: &Failed) -> CallSafety {
-        let Target { link, record, .. } = target;
-        let current = || self.inner.current(&link.key).unwrap_or_else(|| record.clone());
-        if failed.failure.delivery == Delivery::Unknown && current().tools.is_none() {
+        let link = &target.link;
+        let tool = self.choice.selection.tool.as_deref();
+        let hints = || Some(*link.hints.load().as_ref()?.get(tool?)?);
+        if failed.failure.delivery == Delivery::Unknown && hints().is_none() {
             let left = self.deadline.since(self.inner.now());
             // If it takes longer nothing is known of the tool.
             let _ =
                 tokio::time::timeout(left.min(self.inner.policy.probe_timeout), link.listings.settle()).await;
         }
-        let tool = self.choice.selection.tool.as_deref();
-        CallSafety::of(&self.request.method, self.request.idempotent, tool, &current())
+        CallSafety::of(
+            &self.request.method,
+            self.request.idempotent,
+            hints(),
+            link.definition.trust_annotations,
+        )
     }
 
     /// Records a failure. A connection that broke is recorded once, however many calls it took with it,

@@ -31,7 +31,13 @@ impl Manager {
     pub async fn refresh_tools(&self, name: &str) -> Result<Arc<ServerRecord>, UnknownServer> {
         let link = self.link(name)?;
         if self.0.ready(&link, Need::Any, Cause::Itself).await.is_ok() {
-            self.0.list_tools(&link).await;
+            // Not the list that is being read, which may be from before whatever is to be seen.
+            link.listings.settle().await;
+            let work = || {
+                let (inner, link) = (self.0.clone(), link.clone());
+                async move { inner.list_tools(&link).await }
+            };
+            let _ = link.listings.run(work).await;
         }
         self.server(name)
     }
@@ -73,7 +79,9 @@ impl Inner {
         let listing = session.client().list(Method::ToolsList, link.definition.request_timeout);
         match self.counted(listing).await {
             Ok(items) => {
-                let tools = items.into_iter().filter_map(known_tool).collect();
+                let tools: KnownTools = items.into_iter().filter_map(known_tool).collect();
+                let hints = tools.iter().map(|(name, tool)| (name.clone(), tool.hints)).collect();
+                link.hints.store(Some(Arc::new(hints)));
                 self.record(|registry, now| registry.tools_listed(now, &link.key, tools));
             }
             // A server without tools need not know the method.

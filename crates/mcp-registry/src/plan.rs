@@ -10,7 +10,7 @@ use crate::category::{ErrorCategory, Failure};
 use crate::event::CorrelationId;
 use crate::name::ServerName;
 use crate::policy::{Policy, RpcErrorPolicy};
-use crate::record::ServerRecord;
+use crate::record::ToolHints;
 use crate::routing::{Choice, Selection};
 
 /// The part of an attempt that an entry of the trace is about.
@@ -136,23 +136,23 @@ pub enum CallSafety {
 }
 
 impl CallSafety {
-    /// What is known of a call on a server: the caller's word beats the tool's hints, and hints permit
-    /// something only where the operator trusts them; untrusted ones can only forbid (W44).
+    /// What is known of a call: the caller's word (`idempotent`) beats the tool's `hints`, and those permit
+    /// something only where the operator trusts the server's annotations (`trusted`); untrusted ones can only
+    /// forbid (W44). `hints` is `None` if the tool is not known.
     #[must_use]
-    pub fn of(method: &Method, idempotent: Option<bool>, tool: Option<&str>, server: &ServerRecord) -> Self {
+    pub fn of(method: &Method, idempotent: Option<bool>, hints: Option<ToolHints>, trusted: bool) -> Self {
         match (method.retry_safety(), idempotent) {
             (RetrySafety::Safe, _) | (_, Some(true)) => return Self::Safe,
             (_, Some(false)) | (RetrySafety::Unsafe, None) => return Self::Unsafe,
             (RetrySafety::ByTool, None) => {}
         }
-        let known = server.tools.as_ref().zip(tool).and_then(|(tools, tool)| tools.get(tool));
-        let Some(hints) = known.map(|tool| tool.hints) else { return Self::Unknown };
+        let Some(hints) = hints else { return Self::Unknown };
         let harmless = hints.read_only == Some(true) || hints.idempotent == Some(true);
         let harmful = hints.read_only == Some(false)
             && hints.idempotent == Some(false)
             && hints.destructive == Some(true);
         match (harmless, harmful) {
-            (true, _) if server.definition.trust_annotations => Self::Safe,
+            (true, _) if trusted => Self::Safe,
             (_, true) => Self::Unsafe,
             _ => Self::Unknown,
         }

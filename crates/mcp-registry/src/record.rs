@@ -321,6 +321,12 @@ impl ServerRecord {
         self.next_retry_at.is_none_or(|at| now >= at)
     }
 
+    /// What a known tool says of its effects; `None` for one that is not known.
+    #[must_use]
+    pub fn tool_hints(&self, tool: &str) -> Option<ToolHints> {
+        Some(self.tools.as_ref()?.get(tool)?.hints)
+    }
+
     /// Whether the known tool set lacks the tool. An unknown set lacks nothing.
     #[must_use]
     pub fn lacks_tool(&self, tool: &str) -> bool {

@@ -21,7 +21,9 @@ fn safety(
         let known = [("tool".into(), KnownTool { listed: None, hints })].into();
         core.registry.tools_listed(core.now, &core.key("a"), known);
     }
-    CallSafety::of(&Method::ToolsCall, idempotent, tool, &core.record("a"))
+    let record = core.record("a");
+    let hints = tool.and_then(|tool| record.tool_hints(tool));
+    CallSafety::of(&Method::ToolsCall, idempotent, hints, record.definition.trust_annotations)
 }
 
 #[test]
@@ -66,8 +68,7 @@ fn nothing_is_known_of_an_unknown_tool() {
 
 #[test]
 fn reading_is_safe_whatever_the_caller_says_and_an_unknown_method_only_by_its_word() {
-    let core = Core::new(&["a"], |_| {});
-    let of = |method: &str, idempotent| CallSafety::of(&method.into(), idempotent, None, &core.record("a"));
+    let of = |method: &str, idempotent| CallSafety::of(&method.into(), idempotent, None, true);
     for method in ["resources/read", "tools/list", "server/discover", "ping", "initialize"] {
         for idempotent in [None, YES, NO] {
             assert_eq!(of(method, idempotent), CallSafety::Safe, "{method} {idempotent:?}");

@@ -77,8 +77,6 @@ struct Registration {
     trusted: bool,
     /// The tools the server has.
     offers: Vec<&'static str>,
-    /// Whether the operator named tools.
-    named: bool,
     /// Whether it lists them.
     lists: bool,
     /// Whether it is asked for them after each handshake.

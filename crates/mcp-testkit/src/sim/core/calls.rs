@@ -240,7 +240,8 @@ impl World {
         under.attempts.push(Attempt { failure, delivery, ..attempt });
         let Call { method, idempotent, selection } = &under.call;
         let tool = selection.tool.as_deref();
-        let safety = CallSafety::of(method, *idempotent, tool, record);
+        let hints = tool.and_then(|tool| record.tool_hints(tool));
+        let safety = CallSafety::of(method, *idempotent, hints, record.definition.trust_annotations);
         if let Some(server) = self.model.current(&key).filter(|_| self.unchanged(record)) {
             let expected = Model::safety(server, method, *idempotent, tool);
             same(FAILOVER, "the safety of a repeat", &safety, &expected)?;

@@ -99,7 +99,6 @@ fn define(world: &World, dice: &Dice, name: &str) -> Option<(Definition, Registr
         group: definition.group.as_ref().map(ToString::to_string),
         trusted: definition.trust_annotations,
         offers: facts.tools,
-        named: definition.tools.is_some(),
         lists: facts.lists_tools,
         discovers: definition.discover_tools,
         hangs: facts.hangs,

@@ -565,12 +565,6 @@ impl Evidence<'_> {
         let patience =
             policy.probe_timeout.min((op.began + policy.max_call_deadline).since(failed.timestamp));
         let until = failed.timestamp + patience;
-        // Of a tool that the operator named, and of a registration that ended, less may be known than was listed.
-        let ended = self.registry.iter().find(|event| event.seq == span.to);
-        let forgotten = ended.is_some_and(|event| event.timestamp <= until) && list.timestamp >= op.began;
-        if forgotten || span.registration.named && list.seq > failed.seq {
-            return None;
-        }
         if list.seq < failed.seq || list.timestamp > until {
             return Some(list.seq < failed.seq);
         }

@@ -11,8 +11,9 @@ use crate::sync::{Mutex, MutexGuard, spawn};
 
 type Outcome<T> = Shared<BoxFuture<'static, Option<T>>>;
 
-/// At most one run at a time; whoever comes while one is under way gets its outcome.
-#[derive(Debug)]
+/// At most one run at a time; whoever comes while one is under way gets its outcome. Clones are the same
+/// flight.
+#[derive(Debug, Clone)]
 pub(crate) struct Flight<T: Clone> {
     current: Arc<Mutex<Option<Outcome<T>>>>,
 }
@@ -44,6 +45,11 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
             }
         };
         outcome.await
+    }
+
+    /// Whether there is a run under way.
+    pub(crate) fn is_under_way(&self) -> bool {
+        lock(&self.current).is_some()
     }
 
     /// Waits for the run under way, if there is one.

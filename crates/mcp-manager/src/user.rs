@@ -112,8 +112,8 @@ impl Seats {
             *used = uses;
             return Some((seat.clone(), Vec::new()));
         }
-        // A seat that somebody holds besides this list is in use: by a call, or by its own handshake.
-        let unused = |seat: &Arc<Seat>| Arc::strong_count(seat) == 1;
+        // A call that uses a seat holds it, besides this list.
+        let unused = |seat: &Arc<Seat>| Arc::strong_count(seat) == 1 && !seat.handshakes.is_under_way();
         let idle = |seat: &Seat| match (seat.session.get(), idle_since) {
             (None, _) => true,
             (Some(session), Some(since)) => session.last_activity() < since,
@@ -137,16 +137,23 @@ impl Seats {
         Some((seat, left))
     }
 
-    /// Takes all sessions away.
+    /// Takes all sessions away. A handshake under way goes on for nobody; whoever comes waits for its end
+    /// before the next one.
     pub(crate) fn clear(&self) -> Vec<Arc<Session>> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut taken.seats).into_values().filter_map(|(_, seat)| seat.session.retire()).collect()
+        let renew = |seat: &mut Arc<Seat>| {
+            let left = seat.session.retire();
+            *seat = Arc::new(Seat { handshakes: seat.handshakes.clone(), session: Slot::new() });
+            left
+        };
+        taken.seats.values_mut().filter_map(|(_, seat)| renew(seat)).collect()
     }
 
     /// Takes all sessions away, and lets nobody sit down any more.
     pub(crate) fn retire(&self) -> Vec<Arc<Session>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retired = true;
-        self.clear()
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.retired = true;
+        std::mem::take(&mut taken.seats).into_values().filter_map(|(_, seat)| seat.session.retire()).collect()
     }
 
     /// Takes a session away if it is one of these; says whether it was.

@@ -80,6 +80,7 @@ fn one_run_at_a_time_and_none_that_was_over_before() {
         };
         block_on(join_all([caller(), caller(), caller()]));
         assert!((2..=6).contains(&field.runs.load(SeqCst)));
+        assert!(!field.flight.is_under_way());
     });
 }
 

@@ -27,9 +27,6 @@ pub(crate) const TOOLS: [(&str, &str); 3] = [
     ("eraser", r#"{"readOnlyHint":false,"idempotentHint":false,"destructiveHint":true}"#),
 ];
 
-/// No handshake takes longer.
-const LONGEST_HANDSHAKE: Duration = Duration::from_secs(60);
-
 /// Longer than any limit of the manager.
 const NEVER: Duration = Duration::from_secs(3600);
 
@@ -64,8 +61,6 @@ struct State {
     broken: Vec<(&'static str, String)>,
     /// How many have sessions of their own.
     users: usize,
-    /// When an operator ended sessions: a user's place is given up while its handshake goes on.
-    endings: Vec<Instant>,
     calm: bool,
 }
 
@@ -193,7 +188,6 @@ impl Network {
             arrivals: Vec::new(),
             broken: Vec::new(),
             users,
-            endings: Vec::new(),
             calm: false,
         })))
     }
@@ -231,14 +225,6 @@ impl Network {
             connection.mail.end(End::Exit);
         }
         true
-    }
-
-    /// An operator is about to end sessions, or may.
-    pub(crate) fn sessions_end(&self) {
-        let mut state = self.state();
-        let now = Instant::now();
-        state.endings.retain(|&at| at + LONGEST_HANDSHAKE > now);
-        state.endings.push(now);
     }
 
     /// When the server at an address was asked for its tools.
@@ -397,13 +383,11 @@ struct Shaking {
 impl Shaking {
     fn new(network: &Network, host: &str, connection: usize) -> Self {
         let mut state = network.state();
-        let State { hosts, broken, users, endings, .. } = &mut *state;
+        let State { hosts, broken, users, .. } = &mut *state;
         if let Some(server) = hosts.get_mut(host) {
             *server.shaking.entry(connection).or_default() += 1;
-            let now = Instant::now();
-            let ended = endings.iter().filter(|&&at| at + LONGEST_HANDSHAKE > now).count();
             // One for all, and one for each user.
-            let allowed = server.registrations * (1 + *users * (1 + ended));
+            let allowed = server.registrations * (1 + *users);
             let under_way = server.shaking.len();
             if under_way > allowed {
                 let what = format!("{under_way} connections to {host} are shaking hands at the same time");

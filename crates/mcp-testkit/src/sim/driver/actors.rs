@@ -140,7 +140,6 @@ pub(super) async fn operate(world: Arc<World>, manager: Manager, dice: Dice) {
 }
 
 async fn one_operation(world: &World, manager: &Manager, dice: &Dice, name: &str) -> &'static str {
-    world.network.sessions_end();
     match dice.below(22) {
         0 | 1 => {
             register(world, manager, dice, name);
@@ -246,7 +245,6 @@ async fn reconnect_and_leave(world: &World, manager: &Manager, dice: &Dice, name
     if !world.network.crash(&host, patience + attempts + GRACE * 2) {
         return;
     }
-    world.network.sessions_end();
     let began = world.clock.now();
     let left = timeout(patience, manager.reconnect(name)).await.is_err();
     world.line(|| format!("reconnect {name}, left {left} after {patience:?}"));
@@ -278,7 +276,6 @@ pub(super) async fn meddle(world: &World, manager: &Manager, dice: Dice, name: &
         return;
     }
     world.line(|| format!("somebody meddles with {name}"));
-    world.network.sessions_end();
     match dice.below(8) {
         0..3 => {
             let _ = manager.invalidate(name).await;

@@ -276,7 +276,6 @@ pub(super) async fn recover(world: &World, manager: &Manager, dice: &Dice) {
             let operator = async {
                 for _ in 0..1 + dice.below(2) {
                     sleep(Duration::from_millis(dice.below(60))).await;
-                    world.network.sessions_end();
                     let _ = manager.invalidate(server.as_str()).await;
                 }
             };

@@ -561,10 +561,14 @@ impl Evidence<'_> {
                 && event.server == failed.server
                 && (span.from..span.to).contains(&event.seq)
         };
-        let Some(list) = self.registry.iter().find(lists) else { return Some(false) };
         let patience =
             policy.probe_timeout.min((op.began + policy.max_call_deadline).since(failed.timestamp));
         let until = failed.timestamp + patience;
+        let Some(list) = self.registry.iter().find(lists) else {
+            // A list that comes after the end of its registration is told to nobody but the calls under way.
+            let ended = self.registry.iter().find(|event| event.seq == span.to);
+            return ended.is_none_or(|event| event.timestamp > until).then_some(false);
+        };
         if list.seq < failed.seq || list.timestamp > until {
             return Some(list.seq < failed.seq);
         }

@@ -299,3 +299,10 @@ fn without_a_candidate_the_message_says_why() {
     core.now = core.now + secs(1);
     assert_eq!(nobody(&core, calling("tool")), waiting("c in 1.0s"));
 }
+
+#[test]
+fn a_disabled_server_is_named_to_whoever_calls_it() {
+    let error = plan(|_| {}).refused_as_disabled(&server("a"));
+    assert_eq!(error.message, r#"the server "a" is disabled"#);
+    assert_eq!((error.code, error.attempts.len(), &*error.request_id), (FailureCode::NoCandidates, 0, "id"));
+}

@@ -239,6 +239,17 @@ fn a_story_that_has_ended_keeps_nothing_of_the_servers_but_how_they_stood() {
 }
 
 #[test]
+fn a_directed_call_to_a_disabled_server_is_told_as_such() {
+    let mut core = Core::new(&["b"], |_| {});
+    core.add("a", |definition| definition.enabled = false);
+    let selection = Selection { preferred: names(&["a"]), preferred_only: true, ..Selection::default() };
+    begin(&core, "1", selection, true).end(START, Outcome::Failed(FailureCode::NoCandidates));
+    let expected = [("a", Skip::Disabled), ("b", Skip::NotPreferred)];
+    let expected = expected.map(|(name, skip)| (name.to_owned(), Part::Skipped(skip)));
+    assert_eq!(parts(&explain(&core, "1")), expected);
+}
+
+#[test]
 fn as_many_stories_as_steps_are_kept() {
     for (events, kept) in [(0, 1), (1, 1), (2, 2), (5, 5)] {
         let core = Core::new(&[], |policy| policy.max_invocation_events = events);

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
+
+use crate::auth::Auth;
 
 /// The transports a server can be reached through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,14 +18,17 @@ pub enum TransportKind {
     Stdio,
     /// Streamable HTTP, both eras.
     Http,
+    /// HTTP with two endpoints, of 2024-11-05: one event stream for all that the server says.
+    Sse,
 }
 
 impl fmt::Display for TransportKind {
-    /// `stdio` or `http`, the words of the configuration and the REST API.
+    /// `stdio`, `http` or `sse`, the words of the configuration and the REST API.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Stdio => "stdio",
             Self::Http => "http",
+            Self::Sse => "sse",
         })
     }
 }
@@ -35,6 +41,8 @@ pub enum Endpoint {
     Stdio(StdioEndpoint),
     /// A URL to post to.
     Http(HttpEndpoint),
+    /// A URL whose event stream names another one to post to.
+    Sse(SseEndpoint),
 }
 
 impl Endpoint {
@@ -44,15 +52,23 @@ impl Endpoint {
         match self {
             Self::Stdio(_) => TransportKind::Stdio,
             Self::Http(_) => TransportKind::Http,
+            Self::Sse(_) => TransportKind::Sse,
         }
     }
 
     /// The URL, for transports that have one.
     #[must_use]
     pub fn url(&self) -> Option<&Url> {
+        self.http().map(|http| &http.url)
+    }
+
+    /// How HTTP requests are made, for transports that make any.
+    #[must_use]
+    pub fn http(&self) -> Option<&HttpEndpoint> {
         match self {
             Self::Stdio(_) => None,
-            Self::Http(http) => Some(&http.url),
+            Self::Http(http) => Some(http),
+            Self::Sse(sse) => Some(&sse.http),
         }
     }
 }
@@ -89,23 +105,79 @@ impl StdioEndpoint {
     }
 }
 
-/// A Streamable HTTP endpoint.
+/// A URL that speaks MCP, and how requests to it are made. A Streamable HTTP endpoint is no more than that.
 #[derive(Debug, Clone)]
 pub struct HttpEndpoint {
     /// The MCP endpoint, used as given.
     pub url: Url,
-    /// Headers sent with every request, for example `Authorization`.
+    /// Headers sent with every request, for example `X-API-Key`.
     pub headers: Vec<(String, SecretString)>,
     /// Whether plain `http` to a host that is not loopback is accepted.
     pub allow_insecure_http: bool,
+    /// Where `Authorization` comes from, if not from `headers`.
+    pub auth: Option<Auth>,
+    /// Whom to trust, and who we are.
+    pub tls: TlsSettings,
+    /// The proxy all requests go through; `None`: none, whatever the environment says.
+    pub proxy: Option<Url>,
 }
 
 impl HttpEndpoint {
-    /// An endpoint without further headers.
+    /// An endpoint without further headers, reached directly, with the trust of the operating system.
     #[must_use]
     pub fn new(url: Url) -> Self {
-        Self { url, headers: Vec::new(), allow_insecure_http: false }
+        Self {
+            url,
+            headers: Vec::new(),
+            allow_insecure_http: false,
+            auth: None,
+            tls: TlsSettings::default(),
+            proxy: None,
+        }
     }
+}
+
+/// TLS of one server, beyond what the operating system trusts. Files are in PEM.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Certificates of authorities that are trusted besides those of the operating system.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate chain, for servers that ask for one; with `key_file`.
+    pub cert_file: Option<PathBuf>,
+    /// The private key of `cert_file`.
+    pub key_file: Option<PathBuf>,
+    /// Whether any certificate is accepted. Whoever is on the way can then read and change everything.
+    pub danger_skip_verify: bool,
+}
+
+/// An endpoint of the transport of 2024-11-05.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SseEndpoint {
+    /// The URL of the event stream, and how requests are made, to it and to the URL it names.
+    pub http: HttpEndpoint,
+    /// How often the server sends something at least, comments included. Silent for twice as long, the
+    /// stream counts as dead. `None`: it may be silent for ever.
+    pub heartbeat: Option<Duration>,
+    /// How the stream is opened.
+    pub open_method: OpenMethod,
+}
+
+impl SseEndpoint {
+    /// An endpoint opened with `GET` that may be silent for ever.
+    #[must_use]
+    pub fn new(http: HttpEndpoint) -> Self {
+        Self { http, heartbeat: None, open_method: OpenMethod::Get }
+    }
+}
+
+/// The HTTP method that opens an event stream. Source: contract §7.5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OpenMethod {
+    /// `GET`, as 2024-11-05 has it.
+    #[default]
+    Get,
+    /// `POST` without a body, for servers that deviate.
+    Post,
 }
 
 /// Equal if a server reached through one would be reached the same way through the other, secrets included.
@@ -126,12 +198,13 @@ impl Eq for StdioEndpoint {}
 /// Equal if a server reached through one would be reached the same way through the other, secrets included.
 impl PartialEq for HttpEndpoint {
     fn eq(&self, other: &Self) -> bool {
-        let Self { url, headers, allow_insecure_http } = self;
+        let Self { url, headers, allow_insecure_http, auth, tls, proxy } = self;
         let same = |((name, value), (other_name, other_value)): (
             &(String, SecretString),
             &(String, SecretString),
         )| { name == other_name && value.expose_secret() == other_value.expose_secret() };
-        (url, allow_insecure_http) == (&other.url, &other.allow_insecure_http)
+        (url, allow_insecure_http, auth, tls, proxy)
+            == (&other.url, &other.allow_insecure_http, &other.auth, &other.tls, &other.proxy)
             && headers.len() == other.headers.len()
             && headers.iter().zip(&other.headers).all(same)
     }

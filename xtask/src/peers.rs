@@ -72,7 +72,8 @@ pub(crate) fn install(checkout: &Checkout) -> Result<(), Problem> {
     let lists = checkout.root().join("tests/peers");
     let results = [
         node_servers(&lists, &checkout.peers().join("node")),
-        python_servers(&lists, &checkout.peers().join("python")),
+        python_servers(&lists.join("requirements.txt"), &checkout.peers().join("python")),
+        python_servers(&lists.join("requirements-mcp1.txt"), &checkout.peers().join("python-mcp1")),
     ];
     Problem::join(&results.into_iter().filter_map(Result::err).collect::<Vec<_>>())
 }
@@ -86,7 +87,7 @@ fn node_servers(lists: &Path, folder: &Path) -> Result<(), Problem> {
     let (package, lock) = (read(&lists.join("package.json"))?, read(&lists.join("package-lock.json"))?);
     let stamp = Stamp::new(folder, &[&node, &package, &lock]);
     if stamp.holds() {
-        println!("target/peers/node is up to date");
+        println!("{} is up to date", folder.display());
         return Ok(());
     }
     stamp.start_over()?;
@@ -98,15 +99,14 @@ fn node_servers(lists: &Path, folder: &Path) -> Result<(), Problem> {
     Ok(stamp.set()?)
 }
 
-fn python_servers(lists: &Path, folder: &Path) -> Result<(), Problem> {
+fn python_servers(requirements: &Path, folder: &Path) -> Result<(), Problem> {
     let python = tool::read(Command::new(names::PYTHON).arg("--version"))
         .map_err(|_| missing("install Python 3.10 or later (`apt-get install python3 python3-venv`)"))?;
-    let requirements = lists.join("requirements.txt");
-    let stamp = Stamp::new(folder, &[&python, &read(&requirements)?]);
+    let stamp = Stamp::new(folder, &[&python, &read(requirements)?]);
     let venv_python = folder.join(names::VENV_PYTHON);
     // The environment links to the interpreter it was made with, which may have gone since.
     if stamp.holds() && venv_python.exists() {
-        println!("target/peers/python is up to date");
+        println!("{} is up to date", folder.display());
         return Ok(());
     }
     // What `venv` needs; Debian keeps it in a package of its own.
@@ -116,7 +116,7 @@ fn python_servers(lists: &Path, folder: &Path) -> Result<(), Problem> {
     stamp.start_over()?;
     tool::run(Command::new(names::PYTHON).args(["-m", "venv"]).arg(folder))?;
     let options = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-    tool::run(Command::new(&venv_python).args(options).arg(&requirements))?;
+    tool::run(Command::new(&venv_python).args(options).arg(requirements))?;
     Ok(stamp.set()?)
 }
 

@@ -68,6 +68,10 @@ pub enum TransportErrorKind {
     /// The server no longer knows our session (404 with a session id). The message was not executed.
     #[error("the server ended the session")]
     SessionExpired,
+    /// Messages may have been lost on the inbox, which goes on: the stream they come on was interrupted and
+    /// could not be resumed where it broke. Nothing that was sent failed.
+    #[error("the server's messages were interrupted; some may be lost")]
+    Gap,
     /// What came back is no usable message: wrong content type, no JSON, too large.
     #[error("{0}")]
     Payload(Box<str>),

@@ -14,8 +14,9 @@ use crate::error::TransportError;
 
 /// Messages from the server, in the order they came.
 ///
-/// An `Err` whose kind is [`Payload`](crate::TransportErrorKind::Payload) concerns one unusable message
-/// and the stream goes on; any other error is the last item.
+/// An `Err` whose kind is [`Payload`](crate::TransportErrorKind::Payload) concerns one unusable message, one
+/// whose kind is [`Gap`](crate::TransportErrorKind::Gap) says that some may be missing; both times the stream
+/// goes on. Any other error is the last item.
 pub type Inbox = BoxStream<'static, Result<Incoming, TransportError>>;
 
 /// One message from the server with the bytes it came in.
@@ -115,6 +116,12 @@ pub trait Transport: Send + Sync + 'static {
     /// or it was taken before. The stream ends, with an error that says why, when the connection is lost,
     /// and without one after [`close`](Transport::close).
     fn take_inbox(&mut self) -> Option<Inbox>;
+
+    /// Whether requests are answered on the inbox, [`Reply::Inbox`]. By default they are. A transport that
+    /// always gives a [`Reply::Own`] says no, which saves its caller to expect answers in both places.
+    fn answers_on_inbox(&self) -> bool {
+        true
+    }
 
     /// Closes the connection in the orderly way of the transport. Idempotent; bounded in time.
     fn close(&self) -> BoxFuture<'_, ()>;

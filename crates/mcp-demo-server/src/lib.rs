@@ -21,6 +21,6 @@ mod stdio;
 mod tools;
 
 pub use self::core::{DemoServer, Effect, PeerId};
-pub use http::{HttpEnd, router, serve_http};
+pub use http::{HttpEnd, router, serve_http, serve_sse};
 pub use options::DemoOptions;
 pub use stdio::{StdioEnd, serve_stdio};

@@ -49,6 +49,7 @@ const DEMO_EXAMPLES: &str = "\
 Examples:
   mcp-gateway demo-server                                    over stdin and stdout
   mcp-gateway demo-server --transport http --listen 127.0.0.1:8401
+  mcp-gateway demo-server --transport sse                    over HTTP as it was in 2024-11-05
   mcp-gateway demo-server --protocol legacy                  only revisions up to 2025-11-25";
 
 #[derive(Debug, Args)]
@@ -80,7 +81,7 @@ pub(crate) struct DemoArgs {
     /// Which protocol eras it serves
     #[arg(long, value_enum, default_value_t = DemoProtocol::Auto)]
     pub(crate) protocol: DemoProtocol,
-    /// Address to listen on (http)
+    /// Address to listen on (http, sse)
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8400")]
     pub(crate) listen: SocketAddr,
     /// What it calls itself
@@ -89,15 +90,19 @@ pub(crate) struct DemoArgs {
     /// Whether the tool `crash` is offered, which ends the process
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) allow_crash: bool,
-    /// End when stdin closes, so that a child does not outlive its parent (http)
+    /// End when stdin closes, so that a child does not outlive its parent (http, sse)
     #[arg(long, hide = true)]
     pub(crate) until_stdin_closes: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DemoTransport {
+    /// Standard input and output
     Stdio,
+    /// Streamable HTTP, at /mcp
     Http,
+    /// HTTP with two endpoints, of 2024-11-05, at /sse; it has no modern era
+    Sse,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

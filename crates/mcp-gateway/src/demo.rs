@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use mcp_cli::Exit;
-use mcp_demo_server::{DemoOptions, HttpEnd, StdioEnd, serve_http, serve_stdio};
+use mcp_demo_server::{DemoOptions, HttpEnd, StdioEnd, serve_http, serve_sse, serve_stdio};
 use mcp_protocol::{Era, EraPolicy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -37,7 +37,11 @@ pub(crate) async fn run(args: DemoArgs) -> Result<ExitCode, Failed> {
                 StdioEnd::Crash { status } => ExitCode::from(status),
             })
         }
-        DemoTransport::Http => over_http(options, &args, signals).await,
+        DemoTransport::Sse if args.protocol == DemoProtocol::Modern => {
+            let text = "the sse transport has no modern era; leave `--protocol modern` out, or use http";
+            Err(Failed::new(Exit::Usage, text.to_owned()))
+        }
+        DemoTransport::Http | DemoTransport::Sse => over_http(options, &args, signals).await,
     }
 }
 
@@ -50,7 +54,8 @@ async fn over_http(options: DemoOptions, args: &DemoArgs, mut signals: Signals) 
     let listener = TcpListener::bind(args.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     // The one line on stdout: whoever started this on port 0 reads the address there.
-    let line = format!("http://{address}/mcp\n");
+    let is_sse = args.transport == DemoTransport::Sse;
+    let line = format!("http://{address}/{}\n", if is_sse { "sse" } else { "mcp" });
     let _ = tokio::io::stdout().write_all(line.as_bytes()).await;
     let _ = tokio::io::stdout().flush().await;
     let until_stdin_closes = args.until_stdin_closes;
@@ -60,7 +65,12 @@ async fn over_http(options: DemoOptions, args: &DemoArgs, mut signals: Signals) 
             () = stdin_closed(), if until_stdin_closes => {}
         }
     };
-    Ok(match serve_http(options, listener, shutdown).await {
+    let end = if is_sse {
+        serve_sse(options, listener, shutdown).await
+    } else {
+        serve_http(options, listener, shutdown).await
+    };
+    Ok(match end {
         HttpEnd::Crash { status } => ExitCode::from(status),
         _ => ExitCode::SUCCESS,
     })

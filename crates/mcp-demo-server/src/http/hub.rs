@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use mcp_protocol::{Message, Method, ProtocolVersion, RequestId};
+use mcp_protocol::{Failure, Message, Method, ProtocolVersion, RequestId};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -35,6 +36,8 @@ struct State {
     /// Where the messages of a request in flight go.
     exchanges: HashMap<(PeerId, RequestId), mpsc::Sender<Message>>,
     mailboxes: HashMap<PeerId, Arc<Mailbox>>,
+    /// Where everything goes that is said to a client of the two-endpoint transport.
+    streams: HashMap<PeerId, mpsc::Sender<Message>>,
 }
 
 /// The receiving end of one or more requests of one POST.
@@ -53,6 +56,7 @@ impl Hub {
             sessions: Sessions::default(),
             exchanges: HashMap::new(),
             mailboxes: HashMap::new(),
+            streams: HashMap::new(),
         };
         let changed = Arc::new(Notify::new());
         let hub = Arc::new(Self {
@@ -125,6 +129,50 @@ impl Hub {
         self.lock().mailboxes.get(&peer)?.read()
     }
 
+    /// A client of the two-endpoint transport, known until its stream is dropped.
+    pub(crate) fn open_stream(self: &Arc<Self>) -> Result<SessionStream, Full> {
+        let (sender, messages) = mpsc::channel(QUEUE);
+        let mut state = self.lock();
+        let now = self.started.elapsed();
+        state.expire(now);
+        let peer = state.core.open_peer();
+        match state.sessions.open(now, peer) {
+            Ok(id) => {
+                state.streams.insert(peer, sender);
+                Ok(SessionStream { hub: Arc::clone(self), id, messages })
+            }
+            Err(Full) => {
+                state.core.close_peer(peer);
+                Err(Full)
+            }
+        }
+    }
+
+    /// The client whose stream has this session id, and the revision agreed with it, if any is yet.
+    pub(crate) fn stream_peer(&self, id: &str) -> Option<(PeerId, Option<ProtocolVersion>)> {
+        let mut state = self.lock();
+        let peer = state.sessions.find(self.started.elapsed(), id)?;
+        Some((peer, state.core.session_version(peer)))
+    }
+
+    /// Gives messages of a client of the two-endpoint transport to the core; what comes back goes on its
+    /// stream. What was no message is answered there as well.
+    pub(crate) fn receive_on_stream(&self, peer: PeerId, entries: Vec<Result<Message, Failure>>) {
+        let mut state = self.lock();
+        let now = self.started.elapsed();
+        for entry in entries {
+            match entry {
+                Ok(message) => {
+                    let effects = state.core.receive(now, peer, message);
+                    self.deliver(&mut state, effects);
+                }
+                Err(failure) => state.say(peer, Message::Failure(failure)),
+            }
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
     /// Gives messages of one POST to the core. What comes back for its requests arrives in the exchange.
     pub(crate) fn receive(&self, peer: PeerId, messages: Vec<Message>) -> Exchange {
         let (sender, receiver) = mpsc::channel(QUEUE);
@@ -166,6 +214,7 @@ impl Hub {
         for mailbox in state.mailboxes.values() {
             mailbox.close();
         }
+        state.streams.clear();
     }
 
     /// Does what is due and says when to come back.
@@ -181,6 +230,9 @@ impl Hub {
             match effect {
                 Effect::Crash { status } => {
                     self.crashed.send_replace(Some(status));
+                }
+                Effect::Send { peer, message, .. } if state.streams.contains_key(&peer) => {
+                    state.say(peer, message);
                 }
                 Effect::Send { peer, within: Some(id), message } => state.send(peer, id, message),
                 Effect::Send { peer, within: None, message } => {
@@ -205,7 +257,7 @@ impl Drop for Hub {
 
 impl State {
     fn send(&mut self, peer: PeerId, id: RequestId, message: Message) {
-        let is_answer = matches!(message, Message::Response(_) | Message::Failure(_));
+        let is_answer = is_answer(&message);
         let key = (peer, id);
         let Some(exchange) = self.exchanges.get(&key) else { return };
         if is_answer || exchange.capacity() > KEPT_FOR_ANSWERS {
@@ -217,8 +269,22 @@ impl State {
         }
     }
 
+    /// Puts a message on the stream of a client. One that lets its answers lie loses its stream, and with it
+    /// the session: it would wait for what it cannot get any more.
+    fn say(&mut self, peer: PeerId, message: Message) {
+        let Some(stream) = self.streams.get(&peer) else { return };
+        let is_answer = is_answer(&message);
+        if (is_answer || stream.capacity() > KEPT_FOR_ANSWERS)
+            && let Err(TrySendError::Full(_)) = stream.try_send(message)
+        {
+            tracing::debug!("a client does not read its stream, it ends");
+            self.streams.remove(&peer);
+        }
+    }
+
     fn forget(&mut self, peer: PeerId) {
         self.core.close_peer(peer);
+        self.streams.remove(&peer);
         self.exchanges.retain(|(of, _), _| *of != peer);
         if let Some(mailbox) = self.mailboxes.remove(&peer) {
             mailbox.close();
@@ -226,9 +292,10 @@ impl State {
     }
 
     fn expire(&mut self, now: Duration) {
-        let (mailboxes, exchanges) = (&self.mailboxes, &self.exchanges);
+        let (mailboxes, exchanges, streams) = (&self.mailboxes, &self.exchanges, &self.streams);
         let busy = |peer| {
-            mailboxes.get(&peer).is_some_and(|mailbox| mailbox.is_read())
+            streams.contains_key(&peer)
+                || mailboxes.get(&peer).is_some_and(|mailbox| mailbox.is_read())
                 || exchanges.keys().any(|(of, _)| *of == peer)
         };
         for peer in self.sessions.expire(now, busy) {
@@ -256,6 +323,25 @@ impl Drop for StatelessPeer {
     }
 }
 
+/// The stream of one client of the two-endpoint transport. Dropping it ends the session and its calls.
+#[derive(Debug)]
+pub(crate) struct SessionStream {
+    hub: Arc<Hub>,
+    /// What the client names in its POSTs.
+    pub(crate) id: String,
+    pub(crate) messages: mpsc::Receiver<Message>,
+}
+
+impl Drop for SessionStream {
+    fn drop(&mut self) {
+        self.hub.end_session(&self.id);
+    }
+}
+
+pub(crate) fn is_answer(message: &Message) -> bool {
+    matches!(message, Message::Response(_) | Message::Failure(_))
+}
+
 fn cancelled_id(message: &Message) -> Option<RequestId> {
     match message {
         Message::Notification(notification) if notification.method == Method::Cancelled => {
@@ -275,5 +361,34 @@ async fn keep_deadlines(hub: Weak<Hub>, changed: Arc<Notify>) {
             () = sleep_until(due) => {}
             () = changed.notified() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mcp_protocol::Request;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_nobody_reads_is_bounded_and_ends() {
+        let hub = Hub::start(DemoOptions::default());
+        let mut stream = hub.open_stream().unwrap();
+        let (peer, version) = hub.stream_peer(&stream.id).unwrap();
+        assert_eq!(version, None);
+        for id in 0..=QUEUE {
+            let id = RequestId::Integer(i64::try_from(id).unwrap());
+            let ping = Request { id, method: Method::Ping, params: None };
+            hub.receive_on_stream(peer, vec![Ok(Message::Request(ping))]);
+        }
+        let mut read = 0;
+        while let Some(message) = stream.messages.recv().await {
+            assert!(is_answer(&message));
+            read += 1;
+        }
+        assert_eq!(read, QUEUE, "it ends after what was queued");
+        let id = stream.id.clone();
+        drop(stream);
+        assert!(hub.stream_peer(&id).is_none());
     }
 }

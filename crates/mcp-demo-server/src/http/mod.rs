@@ -1,4 +1,4 @@
-//! The server over Streamable HTTP, both eras on one endpoint.
+//! The server over HTTP: Streamable HTTP with both eras on one endpoint, and the transport before it.
 
 mod hub;
 mod mailbox;
@@ -6,6 +6,7 @@ mod mirror;
 mod post;
 mod reply;
 mod sessions;
+mod sse;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use bytes::Bytes;
 use http_body_util::LengthLimitError;
 use mcp_protocol::Era;
 use mcp_protocol::header::{PROTOCOL_VERSION, SESSION_ID};
@@ -74,7 +76,25 @@ pub async fn serve_http(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> HttpEnd {
-    let (router, hub) = routes(options);
+    attend(routes(options), listener, shutdown).await
+}
+
+/// Serves the two-endpoint transport of 2024-11-05 on `listener`, with its stream at `/sse`, until `shutdown`
+/// resolves or the tool `crash` is called. It has the revisions with a handshake only, whatever
+/// [`DemoOptions::protocol`] says.
+pub async fn serve_sse(
+    options: DemoOptions,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> HttpEnd {
+    attend(sse::routes(options), listener, shutdown).await
+}
+
+async fn attend(
+    (router, hub): (Router, Arc<Hub>),
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> HttpEnd {
     let mut crashed = hub.crashed();
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = serve(listener, router, ServeLimits::default(), async move {
@@ -116,20 +136,29 @@ async fn handle(State(endpoint): State<Endpoint>, request: Request) -> Response 
 }
 
 async fn receive(endpoint: &Endpoint, headers: &HeaderMap, body: Body) -> Response {
-    if media_type(headers.get(header::CONTENT_TYPE)).as_deref() != Some("application/json") {
-        return refuse_transport(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type must be application/json");
-    }
     if !(accepts(headers, "application/json") && accepts(headers, "text/event-stream")) {
         let text = "accept must allow application/json and text/event-stream";
         return refuse_transport(StatusCode::NOT_ACCEPTABLE, text);
     }
-    match to_bytes(body, MAX_BODY).await {
+    match json_body(headers, body).await {
         Ok(body) => post::post(endpoint, headers, &body).await,
-        Err(error) if error.source().is_some_and(|cause| cause.is::<LengthLimitError>()) => {
-            refuse_transport(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
-        }
-        Err(_) => refuse_transport(StatusCode::BAD_REQUEST, "the body did not come to its end"),
+        Err(refusal) => refusal,
     }
+}
+
+/// The whole body, if it is JSON by its media type and not too large.
+async fn json_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Response> {
+    if media_type(headers.get(header::CONTENT_TYPE)).as_deref() != Some("application/json") {
+        let text = "content-type must be application/json";
+        return Err(refuse_transport(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+    }
+    to_bytes(body, MAX_BODY).await.map_err(|error| {
+        if error.source().is_some_and(|cause| cause.is::<LengthLimitError>()) {
+            refuse_transport(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
+        } else {
+            refuse_transport(StatusCode::BAD_REQUEST, "the body did not come to its end")
+        }
+    })
 }
 
 /// The stream of a session.

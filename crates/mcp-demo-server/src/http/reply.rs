@@ -12,7 +12,7 @@ use futures::stream::{self, Stream, StreamExt};
 use mcp_protocol::{Era, ErrorCode, Failure, Message, RpcError};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::hub::{Exchange, StatelessPeer};
+use super::hub::{Exchange, SessionStream, StatelessPeer, is_answer};
 use super::mailbox::MailReader;
 
 /// After this long without a word the response begins as a stream, and a stream gets a comment.
@@ -52,7 +52,7 @@ impl Reply {
 
     /// Counts answers; says whether this is one.
     fn note(&mut self, message: &Message) -> bool {
-        let is_answer = matches!(message, Message::Response(_) | Message::Failure(_));
+        let is_answer = is_answer(message);
         self.exchange.open -= usize::from(is_answer);
         is_answer
     }
@@ -97,6 +97,19 @@ pub(crate) fn mail_stream(mail: MailReader) -> Response {
             Ok(Some(message)) => Some((event(&message), mail)),
             Ok(None) => None,
             Err(_) => Some((Bytes::from_static(COMMENT), mail)),
+        }
+    });
+    event_stream(first.chain(rest))
+}
+
+/// The stream of a client of the two-endpoint transport: first where it posts to, then all it is told.
+pub(crate) fn session_stream(session: SessionStream, endpoint: &str) -> Response {
+    let first = stream::iter([Bytes::from(format!("event: endpoint\ndata: {endpoint}\n\n"))]);
+    let rest = stream::unfold(session, |mut session| async move {
+        match timeout(KEEP_ALIVE, session.messages.recv()).await {
+            Ok(Some(message)) => Some((event(&message), session)),
+            Ok(None) => None,
+            Err(_) => Some((Bytes::from_static(COMMENT), session)),
         }
     });
     event_stream(first.chain(rest))

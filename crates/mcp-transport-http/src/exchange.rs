@@ -5,16 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use mcp_http_client::{Body, HttpOptions, failure, retry_after};
 use mcp_protocol::{Era, Message, Method, RequestId};
 use mcp_transport::{Delivery, Incoming, Outbound, Reply, TransportError, TransportErrorKind};
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 
-use crate::body::Body;
-use crate::failure;
 use crate::messages::Messages;
-use crate::options::HttpOptions;
-use crate::retry_after::retry_after;
 use crate::session::{self, Session};
 use crate::transport::Connection;
 
@@ -90,7 +87,7 @@ impl Exchange {
         match media_type(response.headers()).as_deref() {
             Some("application/json") => {
                 let limit = self.options().limits.max_bytes;
-                let frame = response.read(limit, self.origin()).await?;
+                let frame = response.read(limit).await?;
                 Messages::from_body(self, frame).map(Reply::Own)
             }
             Some("text/event-stream") => Ok(Reply::Own(Messages::from_events(self, response))),
@@ -143,7 +140,7 @@ impl Exchange {
             return Err(TransportError::new(kind, delivery));
         }
         let limit = self.options().max_error_bytes;
-        let read = response.read(limit, self.origin());
+        let read = response.read(limit);
         let body = tokio::time::timeout(ERROR_BODY_TIME, read).await;
         match body.ok().and_then(Result::ok).and_then(|frame| self.failure_in(frame)) {
             Some(failure) => Ok(Reply::Own(stream::iter([Ok(failure)]).boxed())),

@@ -4,13 +4,11 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use mcp_http_client::{Body, EventDecoder, failure};
 use mcp_protocol::{Message, ParseError, Payload};
 use mcp_transport::{Inbox, Incoming, TransportError};
 
-use crate::body::Body;
 use crate::exchange::Exchange;
-use crate::failure;
-use crate::sse::EventDecoder;
 
 /// Messages that belong to one request, in the order they came.
 pub(crate) struct Messages {
@@ -71,7 +69,8 @@ impl Messages {
         let Some((response, decoder)) = self.events.as_mut() else { return Err((early(), true)) };
         loop {
             match decoder.next() {
-                Some(Ok(data)) => return Ok(data),
+                Some(Ok(event)) if event.is_message() => return Ok(event.data),
+                Some(Ok(_)) => continue,
                 Some(Err(error)) if error.is_fatal() => {
                     return Err((failure::closed(error.to_string()), true));
                 }
@@ -81,7 +80,7 @@ impl Messages {
             match response.chunk().await {
                 Ok(Some(chunk)) => decoder.feed(chunk),
                 Ok(None) => return Err((early(), true)),
-                Err(error) => return Err((failure::reading(&error, origin), true)),
+                Err(error) => return Err((error, true)),
             }
         }
     }

@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use mcp_http_client::SESSION_ID;
 use mcp_protocol::{Era, ProtocolVersion};
 use reqwest::header::{HeaderMap, HeaderValue};
-
-use crate::headers::SESSION_ID;
 
 /// A longer id is ignored: it would be sent back with every message.
 const LONGEST_ID: usize = 4096;

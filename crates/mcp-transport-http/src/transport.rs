@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use mcp_http_client::{Headers, HttpClient, HttpOptions, Lane, PROTOCOL_VERSION, SESSION_ID};
 use mcp_transport::{Delivery, Inbox, Outbound, Reply, Transport, TransportError, TransportErrorKind};
 use reqwest::header::HeaderValue;
+use reqwest::{Method, Request};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use url::Url;
 
-use crate::client::{HttpClient, Lane};
 use crate::exchange::{Exchange, is_initialize};
-use crate::headers::{Headers, PROTOCOL_VERSION, SESSION_ID};
-use crate::options::HttpOptions;
 use crate::session::{Session, SessionSlot};
 
 /// Longest time spent on telling the server that a session has ended.
@@ -36,8 +35,6 @@ pub(crate) struct Connection {
     client: HttpClient,
     options: Arc<HttpOptions>,
     url: Url,
-    /// Scheme, host and port: what may be shown of the URL.
-    origin: String,
     headers: Headers,
     session: SessionSlot,
     /// Sessions being ended in the background, each within [`FAREWELL_TIME`].
@@ -46,10 +43,9 @@ pub(crate) struct Connection {
 
 impl HttpTransport {
     pub(crate) fn new(client: HttpClient, options: Arc<HttpOptions>, url: Url, headers: Headers) -> Self {
-        let origin = url.origin().ascii_serialization();
         let session = SessionSlot::default();
         let farewells = Mutex::default();
-        let connection = Connection { client, options, url, origin, headers, session, farewells };
+        let connection = Connection { client, options, url, headers, session, farewells };
         Self { connection: Arc::new(connection) }
     }
 }
@@ -64,13 +60,17 @@ impl Transport for HttpTransport {
         None
     }
 
+    fn answers_on_inbox(&self) -> bool {
+        false
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         self.connection.close().boxed()
     }
 
     fn details(&self) -> Vec<(&'static str, String)> {
         let session = if self.connection.session.is_open() { "yes" } else { "no" };
-        vec![("origin", self.connection.origin.clone()), ("session", session.to_owned())]
+        vec![("origin", self.connection.origin().to_owned()), ("session", session.to_owned())]
     }
 }
 
@@ -80,7 +80,7 @@ impl Connection {
     }
 
     pub(crate) fn origin(&self) -> &str {
-        &self.origin
+        self.client.origin()
     }
 
     /// Uses the session a successful `initialize` opened, or none, instead of the one before.
@@ -117,9 +117,10 @@ impl Connection {
             headers.insert(SESSION_ID, session.id().clone());
         }
         let exchange = Exchange::new(self.clone(), &out, session);
-        let body = out.message.encode();
-        let request = |http: &reqwest::Client| http.post(self.url.clone()).headers(headers).body(body);
-        exchange.read(place.send(request, &self.origin).await?).await
+        let mut request = Request::new(Method::POST, self.url.clone());
+        *request.headers_mut() = headers;
+        *request.body_mut() = Some(out.message.encode().into());
+        exchange.read(place.send(request).await?).await
     }
 
     async fn close(&self) {
@@ -138,12 +139,12 @@ impl Connection {
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
         }
         headers.insert(SESSION_ID, session.id().clone());
-        let (client, url, origin) = (self.client.clone(), self.url.clone(), self.origin.clone());
+        let mut request = Request::new(Method::DELETE, self.url.clone());
+        *request.headers_mut() = headers;
+        let client = self.client.clone();
         async move {
-            let sending = async {
-                let place = client.place(Lane::Control, None).await?;
-                place.send(|http| http.delete(url).headers(headers), &origin).await
-            };
+            let origin = client.origin();
+            let sending = async { client.place(Lane::Control, None).await?.send(request).await };
             match tokio::time::timeout(FAREWELL_TIME, sending).await {
                 Ok(Ok(answer)) => tracing::debug!(origin, status = answer.status().as_u16(), "session ended"),
                 Ok(Err(error)) => tracing::debug!(origin, %error, "session not ended"),
@@ -161,7 +162,7 @@ impl Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
-            .field("origin", &self.origin)
+            .field("origin", &self.origin())
             .field("headers", &self.headers)
             .field("session", &self.session)
             .finish_non_exhaustive()

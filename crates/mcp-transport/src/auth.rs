@@ -13,7 +13,7 @@ use url::Url;
 #[non_exhaustive]
 pub enum Auth {
     /// Tokens that the HTTP transports fetch themselves.
-    ClientCredentials(ClientCredentials),
+    ClientCredentials(Box<ClientCredentials>),
     /// Tokens of somebody else, such as an authorization-code flow with a user in it.
     Provider(Arc<dyn TokenProvider>),
 }

@@ -8,7 +8,9 @@ use futures::StreamExt;
 use futures::future::poll_immediate;
 use futures::stream::FuturesUnordered;
 use mcp_protocol::{Message, Method, Notification, ProtocolVersion, RawJson, Request, Response};
-use mcp_transport::{Connector, Delivery, Endpoint, Outbound, Reply, Transport, TransportErrorKind};
+use mcp_transport::{
+    Connector, Delivery, Endpoint, HttpEndpoint, Outbound, Reply, Transport, TransportErrorKind,
+};
 use mcp_transport_http::{ClientPool, HttpClient, HttpConnector, HttpOptions};
 use tokio::sync::{Barrier, Notify};
 use url::Url;
@@ -23,7 +25,7 @@ fn url(text: &str) -> Url {
 }
 
 fn get(pool: &ClientPool, text: &str) -> HttpClient {
-    pool.get(&url(text)).unwrap()
+    pool.get(&HttpEndpoint::new(url(text))).unwrap()
 }
 
 pub(crate) fn limited(pool_max_connections: usize) -> HttpOptions {

@@ -4,15 +4,23 @@ const LIMIT: usize = 64;
 
 type Decoded = Vec<Result<String, EventError>>;
 
-/// Feeds the chunks; stops after an error nothing can follow.
+/// The data of the messages in the chunks, and the errors.
 fn decode<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Decoded {
+    let text = |event: Event| String::from_utf8(event.data.into()).unwrap();
+    let mut events = events(chunks);
+    events.retain(|event| event.as_ref().map_or(true, Event::is_message));
+    events.into_iter().map(|event| event.map(text)).collect()
+}
+
+/// Feeds the chunks; stops after an error nothing can follow.
+fn events<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Result<Event, EventError>> {
     let mut decoder = EventDecoder::new(LIMIT);
     let mut decoded = Vec::new();
     for chunk in chunks {
         decoder.feed(Bytes::copy_from_slice(chunk));
         while let Some(item) = decoder.next() {
             let fatal = item.as_ref().is_err_and(EventError::is_fatal);
-            decoded.push(item.map(|data| String::from_utf8(data.into()).unwrap()));
+            decoded.push(item);
             if fatal {
                 return decoded;
             }
@@ -107,4 +115,34 @@ fn what_never_ends_is_reported_once_and_cut_off() {
 fn keep_alives_go_on_for_ever() {
     let stream = std::iter::repeat_n(&b": keep-alive\n\n"[..], 1000).chain([&b"data: a\n\n"[..]]);
     assert_eq!(decode(stream), ok(&["a"]));
+}
+
+#[test]
+fn types_ids_and_waits_are_told() {
+    let event = |name: &str, data: &'static str, id: Option<&str>, retry: Option<u64>| {
+        let retry = retry.map(Duration::from_millis);
+        Event { name: name.into(), data: data.into(), id: id.map(Into::into), retry }
+    };
+    let table: &[(&[u8], Option<Event>)] = &[
+        (b"data: a\n\n", Some(event("message", "a", None, None))),
+        (b"event: endpoint\ndata: /m?s=1\n\n", Some(event("endpoint", "/m?s=1", None, None))),
+        (b"event\ndata: a\n\n", Some(event("message", "a", None, None))),
+        (b"id: 7\ndata: a\ndata:\n\n", Some(event("message", "a\n", Some("7"), None))),
+        (b"id: 1\nretry: 10\ndata:\n\n", Some(event("message", "", Some("1"), Some(10)))),
+        (b"id: 1\ndata\n\n", Some(event("message", "", Some("1"), None))),
+        (b"id: 1\n\n", Some(event("message", "", Some("1"), None))),
+        (b"retry: 0\n\n", Some(event("message", "", None, Some(0)))),
+        (b"retry: 18446744073709551616\n\n", None),
+        (b"retry: -1\ndata: a\n\n", Some(event("message", "a", None, None))),
+        (b"id\n\n", Some(event("message", "", Some(""), None))),
+        (b"id: 1\nid:\ndata: a\n\n", Some(event("message", "a", Some(""), None))),
+        (b"id: a\0b\ndata: a\n\n", Some(event("message", "a", None, None))),
+        ("id: \u{e9}\n\n".as_bytes(), Some(event("message", "", Some("\u{e9}"), None))),
+        (b"event: x\n\n", None),
+        (b": nothing\nx: y\n\n", None),
+    ];
+    for (bytes, expected) in table {
+        let expected: Vec<_> = expected.iter().cloned().map(Ok).collect();
+        assert_eq!(events([*bytes]), expected, "{}", String::from_utf8_lossy(bytes));
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mcp_protocol::Limits;
 
-/// Settings of an [`HttpConnector`](crate::HttpConnector) and its [`ClientPool`](crate::ClientPool).
+/// Settings of a [`ClientPool`](crate::ClientPool) and the transports that use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpOptions {
     /// The `User-Agent` header. Default: `mcp-gateway/` and the version of this crate.

@@ -1,31 +1,33 @@
-//! One HTTP client for each server URL.
+//! One HTTP client for each server.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mcp_transport::{Delivery, TransportError, TransportErrorKind};
+use mcp_transport::{HttpEndpoint, TransportError};
 use reqwest::redirect;
 use tokio::time::Instant;
 use url::Url;
 
 use crate::client::HttpClient;
+use crate::endpoint;
+use crate::failure::unusable;
 use crate::options::HttpOptions;
 use crate::tls;
 
-/// HTTP clients by server URL, each with connections of its own. Clones share them.
+/// HTTP clients by server, each with connections of its own. Clones share them.
 ///
 /// A client that nobody holds is dropped once [`pool_idle_timeout`](HttpOptions::pool_idle_timeout) has
 /// passed, when its idle connections are closed in any case. Source: contract §8.1.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use mcp_transport_http::{ClientPool, HttpOptions};
+/// use mcp_http_client::{ClientPool, HttpOptions};
+/// use mcp_transport::HttpEndpoint;
 ///
 /// let pool = ClientPool::new(HttpOptions::default())?;
-/// let client = pool.get(&"http://127.0.0.1:3000".parse()?)?;
-/// assert_eq!(client, pool.get(&"HTTP://127.0.0.1:3000/".parse()?)?);
+/// let client = pool.get(&HttpEndpoint::new("http://127.0.0.1:3000".parse()?))?;
+/// assert_eq!(client, pool.get(&HttpEndpoint::new("HTTP://127.0.0.1:3000/".parse()?))?);
 /// pool.close_all();
 /// assert!(client.is_closed() && pool.is_empty());
 /// # Ok(())
@@ -39,16 +41,18 @@ struct Shared {
     tls: rustls::ClientConfig,
     /// Why no server can be verified, if so.
     no_tls: Option<Box<str>>,
-    clients: Mutex<HashMap<Url, Entry>>,
+    clients: Mutex<Vec<Entry>>,
 }
 
 struct Entry {
+    /// What the client was made for: see [`shape`].
+    endpoint: HttpEndpoint,
     client: HttpClient,
     /// When somebody was last seen to hold the client.
     used: Instant,
 }
 
-/// Why a [`ClientPool`] or an [`HttpConnector`](crate::HttpConnector) could not be built.
+/// Why a [`ClientPool`] could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectorError {
@@ -77,42 +81,45 @@ impl ClientPool {
         })))
     }
 
-    /// The client of a URL: the one there is, or a new one. Of concurrent first calls one makes it.
+    /// The client of an endpoint: the one there is, or a new one. Of concurrent first calls one makes it.
     ///
-    /// URLs are the same if they are so when parsed, whatever their fragment: the case of the scheme and
-    /// host, a default port or a missing `/` of a bare host make no difference; the query does.
+    /// Endpoints have the same client if their URLs are the same when parsed, whatever their fragment, and so
+    /// are the authorization, the TLS settings and the proxy. Of the URL the case of the scheme and host, a
+    /// default port or a missing `/` of a bare host make no difference; the query does.
     ///
     /// # Errors
-    /// [`TransportErrorKind::Endpoint`] if the client cannot be made, and for `https` on a machine without
-    /// trusted certificates.
-    pub fn get(&self, url: &Url) -> Result<HttpClient, TransportError> {
-        let unusable =
-            |text: String| TransportError::new(TransportErrorKind::Endpoint(text.into()), Delivery::NotSent);
-        if let Some(reason) = self.0.no_tls.as_ref().filter(|_| url.scheme() == "https") {
+    /// [`Endpoint`](mcp_transport::TransportErrorKind::Endpoint) if the URL may not be used (credentials in it,
+    /// plain http, another scheme), if the client cannot be made, and for `https` on a machine without trusted
+    /// certificates.
+    pub fn get(&self, endpoint: &HttpEndpoint) -> Result<HttpClient, TransportError> {
+        endpoint::check(endpoint)?;
+        if let Some(reason) = self.0.no_tls.as_ref().filter(|_| endpoint.url.scheme() == "https") {
             return Err(unusable(format!(
                 "https needs trusted certificates (package ca-certificates): {reason}"
             )));
         }
-        let key = key(url);
+        let endpoint = shape(endpoint);
         let now = Instant::now();
         let mut clients = self.lock();
         self.drop_unused(&mut clients, now);
-        if let Some(entry) = clients.get_mut(&key) {
+        if let Some(entry) = clients.iter_mut().find(|entry| entry.endpoint == endpoint) {
             entry.used = now;
             return Ok(entry.client.clone());
         }
         let http = build(&self.0.options, self.0.tls.clone())
-            .map_err(|_| unusable("the HTTP client cannot be set up".to_owned()))?;
-        let client = HttpClient::new(http, self.0.options.pool_max_connections);
-        clients.insert(key, Entry { client: client.clone(), used: now });
+            .map_err(|_| unusable("the HTTP client cannot be set up"))?;
+        let origin = endpoint.url.origin().ascii_serialization();
+        let client = HttpClient::new(http, origin, self.0.options.pool_max_connections);
+        clients.push(Entry { endpoint, client: client.clone(), used: now });
         Ok(client)
     }
 
-    /// Closes the client of a URL, if there is one: nothing is sent on it any more, its idle connections
+    /// Closes the clients of a URL, if there are any: nothing is sent on them any more, their idle connections
     /// are closed, and exchanges under way go on to their end. The next [`get`](Self::get) makes a new one.
     pub fn close(&self, url: &Url) {
-        let entry = self.lock().remove(&key(url));
-        if let Some(entry) = entry {
+        let url = without_fragment(url);
+        let closed: Vec<_> = self.lock().extract_if(.., |entry| entry.endpoint.url == url).collect();
+        for entry in closed {
             entry.client.close();
         }
     }
@@ -120,7 +127,7 @@ impl ClientPool {
     /// Closes all clients, as [`close`](Self::close) does.
     pub fn close_all(&self) {
         let clients = std::mem::take(&mut *self.lock());
-        for entry in clients.into_values() {
+        for entry in clients {
             entry.client.close();
         }
     }
@@ -137,13 +144,15 @@ impl ClientPool {
         self.lock().is_empty()
     }
 
-    pub(crate) fn options(&self) -> &Arc<HttpOptions> {
+    /// The settings its clients have.
+    #[must_use]
+    pub fn options(&self) -> &Arc<HttpOptions> {
         &self.0.options
     }
 
-    fn drop_unused(&self, clients: &mut HashMap<Url, Entry>, now: Instant) {
+    fn drop_unused(&self, clients: &mut Vec<Entry>, now: Instant) {
         // A client that only the map has cannot come into use while the map is locked.
-        clients.retain(|_, entry| {
+        clients.retain_mut(|entry| {
             if !entry.client.is_unused() {
                 entry.used = now;
             }
@@ -152,7 +161,7 @@ impl ClientPool {
     }
 
     /// No code panics while it holds the lock.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Url, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.0.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -168,10 +177,18 @@ impl fmt::Debug for ClientPool {
     }
 }
 
-fn key(url: &Url) -> Url {
-    let mut key = url.clone();
-    key.set_fragment(None);
-    key
+/// What shapes a client, and nothing else: headers are given with each request.
+fn shape(endpoint: &HttpEndpoint) -> HttpEndpoint {
+    let HttpEndpoint { url, headers: _, allow_insecure_http: _, auth, tls, proxy } = endpoint;
+    let mut shape = HttpEndpoint::new(without_fragment(url));
+    (shape.auth, shape.tls, shape.proxy) = (auth.clone(), tls.clone(), proxy.clone());
+    shape
+}
+
+fn without_fragment(url: &Url) -> Url {
+    let mut url = url.clone();
+    url.set_fragment(None);
+    url
 }
 
 fn build(options: &HttpOptions, tls: rustls::ClientConfig) -> reqwest::Result<reqwest::Client> {
@@ -207,4 +224,15 @@ fn detect_dead_peers(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder 
     #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
     let builder = builder.tcp_user_timeout(Duration::from_secs(20));
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_the_client_refuses_are_an_error() {
+        let options = HttpOptions { user_agent: "a\r\nb".into(), ..HttpOptions::default() };
+        assert!(matches!(ClientPool::new(options), Err(ConnectorError::Client(_))));
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mcp_protocol::{Message, Method};
 use mcp_transport::{Delivery, TransportError, TransportErrorKind};
-use reqwest::RequestBuilder;
+use reqwest::Request;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -26,6 +26,8 @@ const NOTICE: Duration = Duration::from_millis(5);
 pub struct HttpClient(Arc<Inner>);
 
 struct Inner {
+    /// Scheme, host and port: what may be shown of the URL.
+    origin: String,
     /// `None` once closed: its idle connections are closed with it.
     http: RwLock<Option<reqwest::Client>>,
     calls: Arc<Semaphore>,
@@ -34,7 +36,7 @@ struct Inner {
 
 /// What an exchange waits behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lane {
+pub enum Lane {
     /// Requests that may take as long as they like. They share the connections of the pool's limit.
     Call,
     /// What is over soon: handshakes, probes, everything without an answer, the end of a session. It must
@@ -43,7 +45,9 @@ pub(crate) enum Lane {
 }
 
 impl Lane {
-    pub(crate) fn of(message: &Message) -> Self {
+    /// The lane of an MCP message.
+    #[must_use]
+    pub fn of(message: &Message) -> Self {
         match message {
             Message::Request(request) => match request.method {
                 Method::Initialize | Method::Ping | Method::ServerDiscover => Self::Control,
@@ -55,9 +59,10 @@ impl Lane {
 }
 
 impl HttpClient {
-    pub(crate) fn new(http: reqwest::Client, max_connections: usize) -> Self {
+    pub(crate) fn new(http: reqwest::Client, origin: String, max_connections: usize) -> Self {
         let calls = max_connections.clamp(1, Semaphore::MAX_PERMITS);
         Self(Arc::new(Inner {
+            origin,
             http: RwLock::new(Some(http)),
             calls: Arc::new(Semaphore::new(calls)),
             control: Arc::new(Semaphore::new(CONTROL_EXCHANGES)),
@@ -71,6 +76,12 @@ impl HttpClient {
         self.0.calls.is_closed()
     }
 
+    /// Scheme, host and port of the server: what may be shown of its URL.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.0.origin
+    }
+
     pub(crate) fn close(&self) {
         self.0.http.write().unwrap_or_else(PoisonError::into_inner).take();
         self.0.calls.close();
@@ -82,9 +93,13 @@ impl HttpClient {
         Arc::strong_count(&self.0) == 1
     }
 
-    /// Waits for a place among the exchanges under way, first come first served, until [`NOTICE`] before
-    /// the given time. Dropping the future gives up the place in the queue.
-    pub(crate) async fn place(
+    /// Waits for a place among the exchanges under way, first come first served, until 5 ms before the given
+    /// time. Dropping the future gives up the place in the queue.
+    ///
+    /// # Errors
+    /// [`TransportErrorKind::Busy`] if none was free in time, [`TransportErrorKind::Closed`] if the client was
+    /// closed.
+    pub async fn place(
         &self,
         lane: Lane,
         until: Option<std::time::Instant>,
@@ -107,7 +122,7 @@ impl HttpClient {
         };
         let permit = permit.map_err(|_| closed())?;
         let http = self.0.http.read().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Place { http: http.ok_or_else(closed)?, permit })
+        Ok(Place { http: http.ok_or_else(closed)?, client: self.clone(), permit })
     }
 }
 
@@ -137,22 +152,24 @@ impl fmt::Debug for HttpClient {
 }
 
 /// A place among the exchanges under way. Whoever has it may send one request.
-pub(crate) struct Place {
+#[derive(Debug)]
+pub struct Place {
     http: reqwest::Client,
+    client: HttpClient,
     permit: OwnedSemaphorePermit,
 }
 
 impl Place {
     /// Sends the request and waits for the head of the answer. The place stays taken until the body is
     /// read or dropped.
-    pub(crate) async fn send(
-        self,
-        request: impl FnOnce(&reqwest::Client) -> RequestBuilder,
-        origin: &str,
-    ) -> Result<Body, TransportError> {
-        match request(&self.http).send().await {
-            Ok(response) => Ok(Body::new(response, self.permit)),
-            Err(error) => Err(failure::sending(&error, origin)),
+    ///
+    /// # Errors
+    /// [`TransportErrorKind::Connect`] if there is no connection, [`TransportErrorKind::Closed`] if it broke,
+    /// [`TransportErrorKind::Endpoint`] if the request cannot be made. An answer of any status is none.
+    pub async fn send(self, request: Request) -> Result<Body, TransportError> {
+        match self.http.execute(request).await {
+            Ok(response) => Ok(Body::new(response, self.client, self.permit)),
+            Err(error) => Err(failure::sending(&error, self.client.origin())),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Event streams, cut into events of bounded size.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use eventsource_stream::EventStream;
@@ -8,7 +9,7 @@ use futures::{FutureExt, StreamExt, stream};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Turns the chunks of a body into the data of its `message` events.
+/// Turns the chunks of a body into events.
 ///
 /// It finds the lines and the blank lines between events itself and leaves only the fields of one
 /// complete, bounded, valid UTF-8 event to `eventsource-stream`: that crate keeps whatever comes without
@@ -16,7 +17,7 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 /// on a byte order mark.
 /// Source: contract §7.5 ("SSE parser"), wire reference §4.6.
 #[derive(Debug)]
-pub(crate) struct EventDecoder {
+pub struct EventDecoder {
     limit: usize,
     /// What was fed and not looked at yet.
     chunk: Bytes,
@@ -36,15 +37,36 @@ pub(crate) struct EventDecoder {
     first: bool,
 }
 
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its type: `message` unless the server named another.
+    pub name: String,
+    /// Its data, lines joined by LF; empty if it has none, as the priming event of 2025-11-25.
+    pub data: Bytes,
+    /// Where the stream can be resumed after this event, if the server said. An empty id takes back the ones
+    /// before.
+    pub id: Option<String>,
+    /// How long to wait before a reconnect, if the server said. Not bounded.
+    pub retry: Option<Duration>,
+}
+
 /// Why an event is unusable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum EventError {
+#[non_exhaustive]
+pub enum EventError {
     /// Larger than allowed; its remainder is skipped.
     #[error("an event exceeds the limit of {limit} bytes")]
-    TooLarge { limit: usize },
+    TooLarge {
+        /// The limit.
+        limit: usize,
+    },
     /// The event that was too large does not end.
     #[error("an event does not end within twice the limit of {limit} bytes")]
-    Endless { limit: usize },
+    Endless {
+        /// The limit.
+        limit: usize,
+    },
     /// The event's text is not UTF-8.
     #[error("an event is not valid UTF-8")]
     NotUtf8,
@@ -55,14 +77,16 @@ pub(crate) enum EventError {
 
 impl EventError {
     /// Whether no event can follow.
-    pub(crate) fn is_fatal(&self) -> bool {
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Endless { .. })
     }
 }
 
 impl EventDecoder {
     /// A decoder for a stream whose events have at most `limit` bytes.
-    pub(crate) fn new(limit: usize) -> Self {
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
         Self {
             limit,
             chunk: Bytes::new(),
@@ -77,13 +101,17 @@ impl EventDecoder {
     }
 
     /// Adds what was received. Call it when [`next`](Self::next) has returned `None`.
-    pub(crate) fn feed(&mut self, chunk: Bytes) {
+    pub fn feed(&mut self, chunk: Bytes) {
         debug_assert!(self.chunk.is_empty(), "the chunk before is used up");
         self.chunk = chunk;
     }
 
-    /// The data of the next event; `None` when more input is needed.
-    pub(crate) fn next(&mut self) -> Option<Result<Bytes, EventError>> {
+    /// The next event; `None` when more input is needed.
+    ///
+    /// # Errors
+    /// [`EventError`] for one event; unless it [is fatal](EventError::is_fatal), the next one is fine.
+    #[expect(clippy::should_implement_trait, reason = "it is no iterator: `None` is not the end")]
+    pub fn next(&mut self) -> Option<Result<Event, EventError>> {
         while !self.chunk.is_empty() {
             if std::mem::take(&mut self.after_cr) && self.chunk[0] == b'\n' {
                 self.chunk.advance(1);
@@ -127,7 +155,7 @@ impl EventDecoder {
         None
     }
 
-    fn end_line(&mut self) -> Option<Result<Bytes, EventError>> {
+    fn end_line(&mut self) -> Option<Result<Event, EventError>> {
         if std::mem::take(&mut self.line_bytes) == 0 {
             return self.end_event();
         }
@@ -144,7 +172,7 @@ impl EventDecoder {
         None
     }
 
-    fn end_event(&mut self) -> Option<Result<Bytes, EventError>> {
+    fn end_event(&mut self) -> Option<Result<Event, EventError>> {
         self.event_bytes = 0;
         self.line_start = 0;
         self.oversized = false;
@@ -156,25 +184,34 @@ impl EventDecoder {
             return None;
         }
         match std::str::from_utf8(&event) {
-            Ok(event) => message_data(event).transpose(),
+            Ok(event) => Event::parse(event).transpose(),
             Err(_) => Some(Err(EventError::NotUtf8)),
         }
     }
 }
 
-/// The data of an event given as its lines; `None` if it is no message or has no data, as the priming
-/// event of 2025-11-25.
-fn message_data(event: &str) -> Result<Option<Bytes>, EventError> {
-    // One line a chunk, as the parser copies all that is left of its buffer for every line. The empty line
-    // in front keeps it from looking for a byte order mark, the last one ends the event.
-    let lines = ["\n"].into_iter().chain(event.split_inclusive('\n')).chain(["\n"]);
-    let mut events = EventStream::new(stream::iter(lines.map(Ok::<_, Infallible>)));
-    match events.next().now_or_never().flatten() {
-        Some(Ok(event)) if event.event == "message" && !event.data.is_empty() => {
-            Ok(Some(Bytes::from(event.data)))
-        }
-        Some(Ok(_)) | None => Ok(None),
-        Some(Err(_)) => Err(EventError::Syntax),
+impl Event {
+    /// Whether its data is a message: the type is `message`, said or not, and there is data.
+    #[must_use]
+    pub fn is_message(&self) -> bool {
+        self.name == "message" && !self.data.is_empty()
+    }
+
+    /// Reads an event given as its lines; `None` if nothing in it has a meaning.
+    fn parse(event: &str) -> Result<Option<Self>, EventError> {
+        // One line a chunk, as the parser copies all that is left of its buffer for every line. The empty line
+        // in front keeps it from looking for a byte order mark, the last one ends the event. The data line
+        // before that is there because an event without data would be kept from us, and its id with it.
+        let lines = ["\n"].into_iter().chain(event.split_inclusive('\n')).chain(["data\n", "\n"]);
+        let mut events = EventStream::new(stream::iter(lines.map(Ok::<_, Infallible>)));
+        let Some(Ok(parsed)) = events.next().now_or_never().flatten() else { return Err(EventError::Syntax) };
+        let mut data = Bytes::from(parsed.data);
+        data.truncate(data.len().saturating_sub(1));
+        let reset = || event.lines().any(|line| matches!(line, "id" | "id:" | "id: "));
+        let id = (!parsed.id.is_empty() || reset()).then_some(parsed.id);
+        let found = Self { name: parsed.event, data, id, retry: parsed.retry };
+        let means_nothing = found.data.is_empty() && found.id.is_none() && found.retry.is_none();
+        Ok((!means_nothing).then_some(found))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the HTTP client reports, as transport errors without URLs or secrets.
+//! Failures as transport errors, without URLs or secrets.
 
 use std::error::Error;
 
@@ -9,7 +9,7 @@ pub(crate) fn sending(error: &reqwest::Error, origin: &str) -> TransportError {
     let cause = cause(error);
     if error.is_builder() {
         let text = format!("the request to {origin} cannot be built: {cause}");
-        return TransportError::new(TransportErrorKind::Endpoint(text.into()), Delivery::NotSent);
+        return unusable(text);
     }
     if error.is_connect() {
         let text = format!("cannot connect to {origin}: {cause}");
@@ -24,13 +24,21 @@ pub(crate) fn reading(error: &reqwest::Error, origin: &str) -> TransportError {
 }
 
 /// The connection is gone and the server may have executed the message.
-pub(crate) fn closed(text: String) -> TransportError {
+#[must_use]
+pub fn closed(text: impl Into<Box<str>>) -> TransportError {
     TransportError::new(TransportErrorKind::Closed(text.into()), Delivery::Unknown)
 }
 
 /// The server took the message and answered with something unusable.
-pub(crate) fn payload(text: String) -> TransportError {
+#[must_use]
+pub fn payload(text: impl Into<Box<str>>) -> TransportError {
     TransportError::new(TransportErrorKind::Payload(text.into()), Delivery::Unknown)
+}
+
+/// The endpoint cannot be used as configured; nothing was sent.
+#[must_use]
+pub fn unusable(text: impl Into<Box<str>>) -> TransportError {
+    TransportError::new(TransportErrorKind::Endpoint(text.into()), Delivery::NotSent)
 }
 
 /// The innermost cause: the layers around it only say that they failed, and `reqwest`'s names the URL.

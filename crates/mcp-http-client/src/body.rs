@@ -1,5 +1,6 @@
 //! Reading bodies of unknown size.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -9,6 +10,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::client::HttpClient;
 use crate::failure;
 
 /// What is left of a body after the answer: more bytes or time than this, and the connection is closed.
@@ -17,39 +19,50 @@ const REST_TIME: Duration = Duration::from_secs(1);
 
 /// An answer whose head has arrived, and the place of its exchange among those under way, which is free
 /// again when the body is gone.
-pub(crate) struct Body {
+pub struct Body {
     response: Response,
+    client: HttpClient,
     /// After the response: the connection is given back, or closed, first.
     _permit: OwnedSemaphorePermit,
 }
 
 impl Body {
-    pub(crate) fn new(response: Response, permit: OwnedSemaphorePermit) -> Self {
-        Self { response, _permit: permit }
+    pub(crate) fn new(response: Response, client: HttpClient, permit: OwnedSemaphorePermit) -> Self {
+        Self { response, client, _permit: permit }
     }
 
-    pub(crate) fn status(&self) -> StatusCode {
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
         self.response.status()
     }
 
-    pub(crate) fn headers(&self) -> &HeaderMap {
+    /// The headers of the answer.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
         self.response.headers()
     }
 
     /// The next piece; `None` after the last.
-    pub(crate) async fn chunk(&mut self) -> reqwest::Result<Option<Bytes>> {
-        self.response.chunk().await
+    ///
+    /// # Errors
+    /// [`Closed`](mcp_transport::TransportErrorKind::Closed) if the connection broke.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, TransportError> {
+        self.response.chunk().await.map_err(|error| failure::reading(&error, self.client.origin()))
     }
 
     /// Reads all of it, at most `limit` bytes.
-    pub(crate) async fn read(mut self, limit: usize, origin: &str) -> Result<Bytes, TransportError> {
+    ///
+    /// # Errors
+    /// [`Payload`](mcp_transport::TransportErrorKind::Payload) if it is larger,
+    /// [`Closed`](mcp_transport::TransportErrorKind::Closed) if the connection broke.
+    pub async fn read(mut self, limit: usize) -> Result<Bytes, TransportError> {
         let too_large = || failure::payload(format!("the answer exceeds the limit of {limit} bytes"));
         let announced = self.response.content_length().unwrap_or(0);
         if announced > limit as u64 {
             return Err(too_large());
         }
-        let mut next = async || self.chunk().await.map_err(|error| failure::reading(&error, origin));
-        let Some(first) = next().await? else { return Ok(Bytes::new()) };
+        let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
         // The usual small answer arrives in one chunk and is not copied.
         if first.len() as u64 == announced {
             return Ok(first);
@@ -59,7 +72,7 @@ impl Body {
             if body.len() > limit {
                 return Err(too_large());
             }
-            match next().await? {
+            match self.chunk().await? {
                 Some(chunk) => body.extend_from_slice(&chunk),
                 None => return Ok(body.freeze()),
             }
@@ -70,7 +83,7 @@ impl Body {
     ///
     /// A connection can be used again only after its body was read to the end, which most servers send
     /// right after the answer. So a small, prompt rest is read; otherwise the connection is closed.
-    pub(crate) fn release(self) {
+    pub fn release(self) {
         let mut rest = Box::pin(self.drain());
         if rest.as_mut().now_or_never().is_none() {
             tokio::spawn(tokio::time::timeout(REST_TIME, rest));
@@ -85,5 +98,11 @@ impl Body {
                 return;
             }
         }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("status", &self.status()).finish_non_exhaustive()
     }
 }

@@ -1,48 +1,58 @@
 //! Headers from outside: checked, secrets marked, the transport's own ones kept.
 
-use mcp_transport::{Delivery, Header, TransportError, TransportErrorKind};
+use mcp_protocol::header;
+use mcp_transport::{Header, TransportError};
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
     HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::failure::unusable;
+
 /// `Mcp-Session-Id`, spelled `MCP-Session-Id` from 2025-11-25 on; header names have no case.
-pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+pub const SESSION_ID: HeaderName = HeaderName::from_static(header::SESSION_ID);
 /// `MCP-Protocol-Version`.
-pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static(header::PROTOCOL_VERSION);
+/// `Last-Event-ID`: where an event stream is to go on.
+pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static(header::LAST_EVENT_ID);
 
 /// They frame the message; a wrong one would let one request smuggle another.
 const FRAMING: [HeaderName; 7] = [CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 /// The transport alone knows their values.
-const OWN: [HeaderName; 5] = [ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, PROTOCOL_VERSION, SESSION_ID];
+const OWN: [HeaderName; 6] =
+    [ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID];
 
 /// The headers of an endpoint and those of every `POST`.
 #[derive(Debug, Clone)]
-pub(crate) struct Headers {
+pub struct Headers {
     configured: HeaderMap,
 }
 
-/// Checks the headers of an endpoint. Their values are secrets and marked as such.
-///
-/// Names the transport sets itself are left out with a warning: they are common in files written for
-/// other clients and would only repeat, or break, what is sent anyway.
-pub(crate) fn configured(headers: &[(String, SecretString)]) -> Result<Headers, TransportError> {
-    let mut configured = HeaderMap::new();
-    for (name, value) in headers {
-        let parsed = parse_name(name)?;
-        if OWN.contains(&parsed) {
-            tracing::warn!(header = %parsed, "configured header ignored, the transport sets it itself");
-            continue;
-        }
-        configured.append(parsed, parse_value(name, value.expose_secret(), true)?);
-    }
-    Ok(Headers { configured })
-}
-
 impl Headers {
+    /// Checks the headers of an endpoint. Their values are secrets and marked as such.
+    ///
+    /// Names the transport sets itself are left out with a warning: they are common in files written for
+    /// other clients and would only repeat, or break, what is sent anyway.
+    ///
+    /// # Errors
+    /// [`Endpoint`](mcp_transport::TransportErrorKind::Endpoint) names the header that cannot be sent.
+    pub fn new(configured: &[(String, SecretString)]) -> Result<Self, TransportError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in configured {
+            let parsed = parse_name(name)?;
+            if OWN.contains(&parsed) {
+                tracing::warn!(header = %parsed, "configured header ignored, the transport sets it itself");
+                continue;
+            }
+            headers.append(parsed, parse_value(name, value.expose_secret(), true)?);
+        }
+        Ok(Self { configured: headers })
+    }
+
     /// What every request carries.
-    pub(crate) fn base(&self) -> HeaderMap {
+    #[must_use]
+    pub fn base(&self) -> HeaderMap {
         let mut headers = self.configured.clone();
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers
@@ -50,7 +60,10 @@ impl Headers {
 
     /// What every `POST` of a message carries, with the message's own headers in place of configured
     /// ones of the same name.
-    pub(crate) fn for_message(&self, own: &[Header]) -> Result<HeaderMap, TransportError> {
+    ///
+    /// # Errors
+    /// [`Endpoint`](mcp_transport::TransportErrorKind::Endpoint) names the header that cannot be sent.
+    pub fn for_message(&self, own: &[Header]) -> Result<HeaderMap, TransportError> {
         let mut headers = self.base();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
@@ -89,18 +102,16 @@ fn parse_value(name: &str, value: &str, sensitive: bool) -> Result<HeaderValue, 
     Ok(parsed)
 }
 
-fn unusable(text: String) -> TransportError {
-    TransportError::new(TransportErrorKind::Endpoint(text.into()), Delivery::NotSent)
-}
-
 #[cfg(test)]
 mod tests {
+    use mcp_transport::{Delivery, TransportErrorKind};
+
     use super::*;
 
     fn from_pairs(pairs: &[(&str, &str)]) -> Result<Headers, TransportError> {
         let pairs: Vec<_> =
             pairs.iter().map(|&(name, value)| (name.to_owned(), SecretString::from(value))).collect();
-        configured(&pairs)
+        Headers::new(&pairs)
     }
 
     #[test]

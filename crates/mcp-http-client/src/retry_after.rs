@@ -11,7 +11,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// A date is compared with the answer's own `Date`, so that only the server's clock counts; without one
 /// it says nothing. Source: RFC 9110 §10.2.3.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         text.parse().map_or(LONGEST, Duration::from_secs)

@@ -131,7 +131,7 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Keys of `policy` that nothing reads yet.
-const IDLE_POLICY_KEYS: &[&str] = &["error_rate_threshold", "latency_threshold", "sse_heartbeat"];
+const IDLE_POLICY_KEYS: &[&str] = &["sse_heartbeat"];
 
 /// Reads the sections of a document and collects what is wrong.
 #[derive(Default)]

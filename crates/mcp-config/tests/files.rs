@@ -218,7 +218,7 @@ fn every_key_of_the_policy_takes_effect() {
 fn json_takes_the_same_keys() {
     let text = r#"{
         "gateway": {"api_keys": ["8f3c1e0a9d7b46528f1e2d3c4b5a6978"], "listen": "0.0.0.0:0"},
-        "policy": {"max_initialization_age": null, "latency_threshold": null},
+        "policy": {"max_initialization_age": null, "sse_heartbeat": null},
         "servers": {"z": {"command": "x"}, "a": {"url": "http://[::1]:9"}}
     }"#;
     let config = Config::parse(text, Format::Json, "f", &nothing).unwrap();
@@ -227,15 +227,15 @@ fn json_takes_the_same_keys() {
     let names: Vec<_> = config.servers.iter().map(|server| server.name.as_str()).collect();
     assert_eq!(names, ["z", "a"], "the order of the file");
     let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["f:3:52: `policy.latency_threshold`: has no effect in this version"]);
+    assert_eq!(warnings, ["f:3:52: `policy.sse_heartbeat`: has no effect in this version"]);
 }
 
 #[test]
 fn keys_that_nothing_reads_yet_are_warned_about() {
-    let text = "[policy]\ncall_attempts = 2\nlatency_threshold = 5\n\n[servers.a]\ncommand = \"x\"\nmax_retries = 1\n";
+    let text = "[policy]\ncall_attempts = 2\nsse_heartbeat = 5\n\n[servers.a]\ncommand = \"x\"\nmax_retries = 1\n";
     let config = Config::parse(text, Format::Toml, "f", &nothing).unwrap();
     let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["f:3:1: `policy.latency_threshold`: has no effect in this version"]);
+    assert_eq!(warnings, ["f:3:1: `policy.sse_heartbeat`: has no effect in this version"]);
 }
 
 #[test]

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use mcp_registry::{
-    Due, ErrorCategory, Failure, HealthView, ProbeKind, ServerName, ServerRecord, Status, Timestamp,
+    Answered, Due, ErrorCategory, Failure, HealthView, ProbeKind, ServerName, ServerRecord, Status, Timestamp,
 };
 use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::failure;
 use crate::handshake::{Cause, Need};
@@ -23,7 +24,9 @@ const CONCURRENT_CHECKS: usize = 16;
 enum Probed {
     /// The server answered.
     Healthy,
-    /// Nothing is to be recorded: the probe was a handshake, which recorded its own outcome, or it never left.
+    /// It answered the handshake that took the place of the probe.
+    Opened,
+    /// Nothing is to be recorded: the outcome was recorded already, or the probe never left.
     Recorded,
     /// It did not answer as it should.
     Failed(Failure),
@@ -82,6 +85,15 @@ impl Manager {
     #[must_use]
     pub fn is_server_healthy(&self, name: &str) -> bool {
         self.table().get(name).is_some_and(|record| record.health_view() == HealthView::Healthy)
+    }
+
+    /// The share of a server's latest 20 calls and probes that failed through its own fault, 0 to 1; `None`
+    /// while there were fewer. Source: contract §7.6.
+    ///
+    /// # Errors
+    /// [`UnknownServer`].
+    pub fn error_rate(&self, name: &str) -> Result<Option<f64>, UnknownServer> {
+        Ok(self.link(name)?.outcomes.error_rate())
     }
 
     /// The names of the servers whose latest check went well, sorted.
@@ -161,7 +173,7 @@ impl Manager {
     /// Outside of a tokio runtime.
     pub fn start_monitor(&self) {
         if self.0.claim_monitor() {
-            tokio::spawn(monitor(Arc::downgrade(&self.0), self.0.changed.clone()));
+            tokio::spawn(monitor(Arc::downgrade(&self.0), self.0.changed.clone(), self.0.closing.clone()));
         }
     }
 }
@@ -172,13 +184,23 @@ impl Inner {
         let probed = self.probe(link).await;
         // A clock too coarse to tell is no reason to say that it took no time.
         let latency = self.now().since(started).max(Duration::from_micros(1));
-        match probed {
-            Probed::Healthy => self.record(|registry, now| registry.probe_succeeded(now, &link.key, latency)),
-            Probed::Recorded => {}
-            Probed::Failed(failure) => {
-                tracing::warn!(server = %link.key.name, error = %failure.text, "health check failed");
-                self.record(|registry, now| registry.record_failure(now, &link.key, failure, None, false));
+        let failure = match probed {
+            Probed::Recorded => return,
+            Probed::Healthy | Probed::Opened => {
+                link.outcomes.note(false);
+                let (opened, error_rate) = (matches!(probed, Probed::Opened), link.outcomes.error_rate());
+                let answered = Answered { latency, opened, error_rate };
+                self.record(|registry, now| registry.probe_answered(now, &link.key, answered))
             }
+            Probed::Failed(failure) => {
+                link.outcomes.note(true);
+                let recorded = failure.clone();
+                self.record(|registry, now| registry.record_failure(now, &link.key, recorded, None, false));
+                Some(failure)
+            }
+        };
+        if let Some(failure) = failure {
+            tracing::warn!(server = %link.key.name, error = %failure.text, "health check failed");
         }
     }
 
@@ -227,6 +249,8 @@ impl Inner {
             return Probed::Failed(recorded);
         }
         if session.take_blame() {
+            link.outcomes.note(true);
+            tracing::warn!(server = %link.key.name, error = %recorded.text, "health check failed");
             self.fail_session(link, &session, recorded, None);
         }
         Probed::Recorded
@@ -237,7 +261,7 @@ impl Inner {
     async fn probe_by_handshake(self: &Arc<Self>, link: &Arc<Link>) -> Probed {
         let ready = self.ready(link, Need::Any, Cause::Itself);
         match tokio::time::timeout(self.policy.probe_timeout, ready).await {
-            Ok(Ok(())) => Probed::Healthy,
+            Ok(Ok(())) => Probed::Opened,
             Ok(Err(_)) | Err(_) => Probed::Recorded,
         }
     }
@@ -252,22 +276,25 @@ impl Inner {
     pub(crate) fn suspect(self: &Arc<Self>, link: &Arc<Link>) {
         if let Some(checking) = link.begin_check() {
             let (inner, link) = (self.clone(), link.clone());
-            tokio::spawn(async move {
+            self.in_background(async move {
                 inner.check(&link).await;
                 drop(checking);
             });
         }
     }
+
+    /// Runs work that ends with the manager, wherever it is then.
+    fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let closing = self.closing.clone();
+        tokio::spawn(async move { closing.run_until_cancelled_owned(work).await });
+    }
 }
 
 /// Waits for deadlines and hands out what is due. Holds no strong reference while waiting.
-async fn monitor(manager: Weak<Inner>, changed: Arc<Notify>) {
+async fn monitor(manager: Weak<Inner>, changed: Arc<Notify>, closing: CancellationToken) {
     let slots = Arc::new(Semaphore::new(CONCURRENT_CHECKS));
     loop {
-        let Some(inner) = manager.upgrade() else { return };
-        if inner.closing.is_cancelled() {
-            return;
-        }
+        let Some(inner) = manager.upgrade().filter(|_| !closing.is_cancelled()) else { return };
         for work in inner.record(|registry, now| registry.due(now)) {
             let (Due::Check(key) | Due::Reconnect(key)) = &work;
             let link = Manager(inner.clone()).link(key.name.as_str()).ok().filter(|link| link.key == *key);
@@ -275,7 +302,7 @@ async fn monitor(manager: Weak<Inner>, changed: Arc<Notify>) {
             // A server whose last check still runs is not checked again: the tasks are as many as servers.
             match (link.begin_check(), &work) {
                 (Some(checking), _) => {
-                    tokio::spawn(perform(manager.clone(), link, work, checking, slots.clone()));
+                    inner.in_background(perform(manager.clone(), link, work, checking, slots.clone()));
                 }
                 (None, Due::Reconnect(_)) => inner.reconnect_later(&link),
                 (None, Due::Check(_)) => {}
@@ -285,6 +312,7 @@ async fn monitor(manager: Weak<Inner>, changed: Arc<Notify>) {
         drop(inner);
         tokio::select! {
             biased;
+            () = closing.cancelled() => return,
             () = changed.notified() => {}
             () = async { sleep.unwrap_or_else(|| Box::pin(pending())).await } => {}
         }

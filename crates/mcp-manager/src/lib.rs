@@ -14,6 +14,7 @@ mod handshake;
 mod health;
 mod link;
 mod manager;
+mod outcomes;
 mod reconnect;
 mod run;
 mod session;

@@ -10,6 +10,7 @@ use mcp_registry::{Definition, ServerKey, StartLimit, ToolHints};
 
 use crate::flight::Flight;
 use crate::handshake::{Outcome, Unready};
+use crate::outcomes::Outcomes;
 use crate::session::Session;
 use crate::slot::Slot;
 use crate::user::Seats;
@@ -26,6 +27,8 @@ pub(crate) struct Link {
     pub(crate) listings: Flight<()>,
     /// What its tools said of themselves in the last list; outlives the registration for calls under way.
     pub(crate) hints: ArcSwapOption<BTreeMap<Box<str>, ToolHints>>,
+    /// How the latest calls and probes ended.
+    pub(crate) outcomes: Outcomes,
     /// Starts of its process, if it is one.
     pub(crate) starts: Mutex<StartLimit>,
     /// Sessions of users who have one of their own.
@@ -61,6 +64,7 @@ impl Link {
             reconnections: Flight::new(),
             listings: Flight::new(),
             hints: ArcSwapOption::empty(),
+            outcomes: Outcomes::default(),
             starts: Mutex::default(),
             seats: Seats::default(),
             session: Slot::new(),

@@ -407,10 +407,8 @@ impl<'a> Run<'a> {
     /// Records what a failed attempt says of the server, if anything.
     pub(crate) fn settle(&self, target: &Target, failed: Failed, verdict: Verdict) {
         match failed.fault {
-            Fault::Server(session) if verdict.blame_server => {
-                self.blame(target, &session, failed.failure.failure);
-            }
-            Fault::Deadline { session, fair: true } if verdict.blame_server => {
+            Fault::Server(session) | Fault::Deadline { session, fair: true } if verdict.blame_server => {
+                target.link.outcomes.note(true);
                 self.blame(target, &session, failed.failure.failure);
             }
             Fault::Unready(unready) if unready.take_unrecorded() => {
@@ -420,7 +418,9 @@ impl<'a> Run<'a> {
                 });
             }
             Fault::Patience | Fault::Deadline { .. } => self.inner.suspect(&target.link),
-            Fault::Server(_) | Fault::Unready(_) | Fault::Nobody => {}
+            // It answered, if only to say what is wrong with the request.
+            Fault::Server(_) => target.link.outcomes.note(false),
+            Fault::Unready(_) | Fault::Nobody => {}
         }
     }
 
@@ -460,6 +460,7 @@ impl<'a> Run<'a> {
     /// Records a success, without any lock if the server was healthy already, and puts the answer into shape.
     pub(crate) fn served(&self, target: &Target, answer: Answer, plan: Plan) -> Invocation {
         let key = &target.link.key;
+        target.link.outcomes.note(false);
         let now = self.inner.now();
         let settled = self.inner.current(key).is_none_or(|record| record.touch_if_settled(now));
         if !settled {

@@ -34,6 +34,24 @@ impl ProbeKind {
     }
 }
 
+/// How many requests a server may be sent at most: a token bucket. Source: contract §7.5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Requests that become due in each period; at least 1.
+    pub requests: u32,
+    /// The period; not zero.
+    pub per: Duration,
+    /// Most requests at once after a quiet time; at least 1.
+    pub burst: u32,
+}
+
+impl Default for RateLimit {
+    /// 10 a second, 20 at once.
+    fn default() -> Self {
+        Self { requests: 10, per: Duration::from_secs(1), burst: 20 }
+    }
+}
+
 /// One server as configured. Source: contract §7.4.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -56,6 +74,8 @@ pub struct Definition {
     pub protocol: EraPolicy,
     /// Limit of one request.
     pub request_timeout: Duration,
+    /// Limit of the requests sent to it; `None`: none.
+    pub rate_limit: Option<RateLimit>,
     /// Attempts of a directed call beyond the first; `None`: the policy's.
     pub max_retries: Option<u32>,
     /// First wait of a directed call; `None`: the policy's.
@@ -88,6 +108,7 @@ impl Definition {
             critical: false,
             protocol: EraPolicy::Auto,
             request_timeout: Duration::from_secs(30),
+            rate_limit: None,
             max_retries: None,
             retry_delay: None,
             health_path: "/health".into(),

@@ -18,7 +18,7 @@ mod story;
 
 pub use category::{ErrorCategory, Failure};
 pub use clock::{Clock, SystemClock, Timer, Timestamp};
-pub use definition::{Definition, ProbeKind};
+pub use definition::{Definition, ProbeKind, RateLimit};
 pub use event::{
     ConnectionEvent, ConnectionFilter, CorrelationId, Event, InvocationEvent, InvocationFilter, Phase,
     RegistryChange, RegistryEvent, RegistryFilter,
@@ -26,7 +26,7 @@ pub use event::{
 pub use journal::{Journal, Subscription};
 pub use name::{InvalidServerName, ServerName};
 pub use plan::{Attempt, CallFailure, CallSafety, FailureCode, InvocationError, Plan, Stage, Verdict};
-pub use policy::{AmbiguousFailover, Policy, ResetRetryOn, RpcErrorPolicy};
+pub use policy::{AmbiguousFailover, Answered, Policy, ResetRetryOn, RpcErrorPolicy};
 pub use random::{Random, SystemRandom};
 pub use record::{
     CapabilitySnapshot, ConnectionState, Generation, HealthView, KnownTool, KnownTools, ServerKey,

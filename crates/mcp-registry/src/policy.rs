@@ -96,9 +96,10 @@ pub struct Policy {
     pub probe_timeout: Duration,
     /// Limit of a ping (5 s).
     pub ping_timeout: Duration,
-    /// Latency above which a successful probe counts as a failure; `None`: no such limit.
+    /// Latency above which an answered probe counts as a failure; `None`: no such limit.
     pub latency_threshold: Option<Duration>,
-    /// Share of failed requests above which a probe counts as a failure; `None`: no such limit.
+    /// Share of failures among a server's last 20 requests above which an answered probe counts as a failure
+    /// (0 to 1); `None`: no such limit.
     pub error_rate_threshold: Option<f64>,
     /// Limit of one request (30 s), for servers that set none.
     pub request_timeout: Duration,
@@ -176,7 +177,36 @@ impl Default for Policy {
     }
 }
 
+/// An answered health probe, as far as the thresholds of the policy are concerned.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Answered {
+    /// How long the answer took.
+    pub latency: Duration,
+    /// Whether the probe opened the connection it went over. That may have started a process, so that its
+    /// latency says little of the server's.
+    pub opened: bool,
+    /// Share of failures among the server's latest requests, 0 to 1; `None` while there were too few.
+    pub error_rate: Option<f64>,
+}
+
 impl Policy {
+    /// Which threshold an answered probe exceeds, in words; `None`: none. Source: contract §7.6.
+    pub(crate) fn objection(&self, probe: &Answered) -> Option<String> {
+        let Answered { latency, opened, error_rate } = *probe;
+        match (self.latency_threshold, self.error_rate_threshold, error_rate) {
+            (Some(limit), _, _) if !opened && latency > limit => Some(format!(
+                "answered after {} ms, which is more than policy.latency_threshold = {}",
+                latency.as_millis(),
+                limit.as_millis()
+            )),
+            (_, Some(limit), Some(rate)) if rate > limit => Some(format!(
+                "{:.0} % of the latest requests failed, which is more than policy.error_rate_threshold = {limit}",
+                rate * 100.0
+            )),
+            _ => None,
+        }
+    }
+
     /// How long a server is skipped after its `failures`-th failure in a row: 1, 2, 4, 8, 8, … s by
     /// default. Source: contract §2.2.
     #[must_use]
@@ -238,6 +268,34 @@ mod tests {
         assert_eq!(none.connect_wait(5, 1.0), Duration::ZERO);
         let even = Policy { connect_jitter_ratio: 0.0, ..Policy::default() };
         assert_eq!(even.connect_wait(2, 1.0), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn an_answered_probe_is_judged_by_the_thresholds() {
+        let ms = Duration::from_millis;
+        let probe = |latency, opened, error_rate| Answered { latency: ms(latency), opened, error_rate };
+        let none = Policy::default();
+        assert_eq!(none.objection(&probe(1_000_000, false, Some(1.0))), None, "there is no limit");
+        let policy = Policy {
+            latency_threshold: Some(ms(200)),
+            error_rate_threshold: Some(0.25),
+            ..Policy::default()
+        };
+        let slow =
+            Some("answered after 201 ms, which is more than policy.latency_threshold = 200".to_owned());
+        let faulty =
+            "30 % of the latest requests failed, which is more than policy.error_rate_threshold = 0.25";
+        for (probe, objection) in [
+            (probe(200, false, None), None),
+            (probe(201, false, None), slow.clone()),
+            (probe(201, true, None), None),
+            (probe(1, false, Some(0.25)), None),
+            (probe(1, false, Some(0.3)), Some(faulty.to_owned())),
+            (probe(201, true, Some(0.3)), Some(faulty.to_owned())),
+            (probe(201, false, Some(0.3)), slow),
+        ] {
+            assert_eq!(policy.objection(&probe), objection, "{probe:?}");
+        }
     }
 
     #[test]

@@ -216,7 +216,7 @@ pub struct ServerRecord {
     pub tools: Option<Arc<KnownTools>>,
     /// Failed attempts and probes in a row.
     pub consecutive_failures: u32,
-    /// Latency of the last successful probe.
+    /// Latency of the last answered probe.
     pub response_time: Option<Duration>,
     /// Era of the server; `None`: not yet known.
     pub era: Option<Era>,

@@ -12,7 +12,7 @@ use crate::definition::Definition;
 use crate::event::{ConnectionEvent, CorrelationId, RegistryChange};
 use crate::journal::Journal;
 use crate::name::ServerName;
-use crate::policy::{Policy, doubled};
+use crate::policy::{Answered, Policy, doubled};
 use crate::record::{
     CapabilitySnapshot, ConnectionState, Generation, KnownTools, Reconnect, Series, ServerKey, ServerRecord,
     Status,
@@ -118,7 +118,7 @@ impl Registry {
 
     /// A success of any recorded kind (S2–S4).
     pub fn record_success(&mut self, now: Timestamp, key: &ServerKey, correlation: Option<&CorrelationId>) {
-        self.update(key, |record, journal, _| succeed(record, now, correlation, journal));
+        self.update(key, |record, journal, policy| succeed(record, now, correlation, journal, policy));
     }
 
     /// A failure of any recorded kind (S5–S9). `session_lost` also takes the connection down (§1.6).
@@ -205,12 +205,22 @@ impl Registry {
         });
     }
 
-    /// A health probe succeeded with this latency.
-    pub fn probe_succeeded(&mut self, now: Timestamp, key: &ServerKey, latency: Duration) {
-        self.update(key, |record, journal, _| {
-            record.response_time = Some(latency);
-            succeed(record, now, None, journal);
+    /// A health probe was answered: a success, unless a threshold of the policy makes it a failure, which is
+    /// returned then (contract §7.6).
+    pub fn probe_answered(&mut self, now: Timestamp, key: &ServerKey, probe: Answered) -> Option<Failure> {
+        let mut failure = None;
+        self.update(key, |record, journal, policy| {
+            record.response_time = Some(probe.latency);
+            failure = policy.objection(&probe).map(|text| Failure::new(ErrorCategory::HealthCheck, text));
+            match failure.clone() {
+                Some(failure) => {
+                    record.consecutive_failures = record.consecutive_failures.saturating_add(1);
+                    fail(record, now, failure, None, journal, policy);
+                }
+                None => succeed(record, now, None, journal, policy),
+            }
         });
+        failure
     }
 
     /// A connection or a handshake on one begins (K1, K6). On a live connection nothing changes.
@@ -244,7 +254,7 @@ impl Registry {
             connecting(server, now, journal);
             connection(server, now, ConnectionState::Connected, journal);
             if record {
-                succeed(server, now, correlation, journal);
+                succeed(server, now, correlation, journal, policy);
             }
         });
     }
@@ -387,6 +397,7 @@ fn succeed(
     now: Timestamp,
     correlation: Option<&CorrelationId>,
     journal: &Journal,
+    policy: &Policy,
 ) {
     record.last_error = None;
     record.last_error_category = None;
@@ -394,7 +405,13 @@ fn succeed(
     record.consecutive_failures = 0;
     record.next_retry_at = None;
     record.touch(now);
-    status(record, now, Status::Healthy, "healthy".into(), correlation, journal);
+    if record.status != Status::Healthy {
+        status(record, now, Status::Healthy, "healthy".into(), correlation, journal);
+        // The interval of healthy servers begins with the success (contract §7.6). A check that is due stays so.
+        if record.next_check_at > now {
+            record.next_check_at = next_check(record, now, policy);
+        }
+    }
 }
 
 /// Common failure effects (contract §1.4).
@@ -410,13 +427,14 @@ fn fail(
     record.retry_count = record.retry_count.saturating_add(1);
     record.last_error = Some(failure.text.clone());
     record.last_error_category = Some(failure.category);
-    record.next_retry_at = Some(now + policy.backoff(record.retry_count));
+    let window = now + policy.backoff(record.retry_count);
+    record.next_retry_at = Some(window);
     record.touch(now);
     let to =
         if record.retry_count >= policy.unreachable_after { Status::Unreachable } else { Status::Degraded };
     status(record, now, to, failure.text, correlation, journal);
     let soon = next_check(record, now, policy);
-    record.next_check_at = record.next_check_at.min(soon);
+    record.next_check_at = record.next_check_at.min(soon).max(window);
 }
 
 /// Effects of S12.

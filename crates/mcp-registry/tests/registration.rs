@@ -1,7 +1,8 @@
 //! Contract §1.1, §8.1: what is registered, what is known of it, and when it is looked after.
 
 use mcp_registry::{
-    Due, HealthView, KnownTool, RegistryChange, RegistryFilter, RegistryFull, Status, ToolHints,
+    Answered, ConnectionState, Due, ErrorCategory, HealthView, KnownTool, RegistryChange, RegistryFilter,
+    RegistryFull, Status, ToolHints,
 };
 
 use crate::support::{Core, START, definition, failure, names, secs};
@@ -117,7 +118,7 @@ fn the_next_deadline_is_the_earliest_of_all_servers() {
     for _ in 0..6 {
         core.fail("b"); // the window now lasts 64 s
     }
-    assert_eq!(core.registry.due(core.now), [Due::Check(core.key("b"))], "planned before the window grew");
+    assert_eq!(core.registry.due(core.now), [], "planned before the window grew");
     assert_eq!(core.registry.next_deadline(), Some(START + secs(30)), "that of a");
     core.now = START + secs(30);
     assert_eq!(core.registry.due(core.now), [Due::Check(core.key("a"))]);
@@ -189,10 +190,42 @@ fn the_time_of_the_last_check_never_moves_backwards() {
 fn a_good_probe_is_a_success_with_a_latency() {
     let mut core = Core::new(&["a"], |_| {});
     core.fail("a");
-    core.registry.probe_succeeded(core.now, &core.key("a"), secs(2));
+    let probe = Answered { latency: secs(2), opened: false, error_rate: None };
+    assert!(core.registry.probe_answered(core.now, &core.key("a"), probe).is_none());
     let record = core.record("a");
     assert_eq!((record.status, record.response_time), (Status::Healthy, Some(secs(2))));
     core.fail("a");
-    assert_eq!(core.record("a").response_time, Some(secs(2)), "of the last successful one");
+    assert_eq!(core.record("a").response_time, Some(secs(2)), "of the last one that was answered");
     assert_eq!(core.transitions().len(), 3);
+}
+
+#[test]
+fn an_answer_beyond_a_threshold_is_a_failure_that_keeps_the_connection() {
+    let mut core = Core::new(&["a"], |policy| policy.latency_threshold = Some(secs(1)));
+    core.initialize("a");
+    let probe = Answered { latency: secs(2), opened: false, error_rate: None };
+    let failure = core.registry.probe_answered(core.now, &core.key("a"), probe).unwrap();
+    assert_eq!(failure.category, ErrorCategory::HealthCheck);
+    let record = core.record("a");
+    assert_eq!((record.status, record.retry_count, record.consecutive_failures), (Status::Degraded, 1, 1));
+    assert_eq!((record.last_error.as_ref(), record.response_time), (Some(&failure.text), Some(secs(2))));
+    assert_eq!(record.connection_state, ConnectionState::Connected);
+}
+
+#[test]
+fn the_interval_of_healthy_servers_begins_with_the_success() {
+    let mut core = Core::new(&["a"], |_| {});
+    assert_eq!(core.registry.due(core.now).len(), 1);
+    core.fail("a");
+    assert_eq!(core.registry.next_deadline(), Some(START + secs(5)));
+    core.now = START + secs(3);
+    core.registry.mark_healthy(core.now, &core.key("a"));
+    assert_eq!(core.registry.next_deadline(), Some(START + secs(33)));
+    core.now = START + secs(4);
+    core.registry.mark_healthy(core.now, &core.key("a"));
+    assert_eq!(core.registry.next_deadline(), Some(START + secs(33)), "it was healthy already");
+    core.fail("a");
+    core.now = START + secs(9);
+    core.registry.mark_healthy(core.now, &core.key("a"));
+    assert_eq!(core.registry.next_deadline(), Some(START + secs(9)), "a check that is due stays so");
 }

@@ -34,31 +34,6 @@ async fn a_missing_health_path_leads_to_a_probe_by_protocol() {
 }
 
 #[tokio::test]
-async fn the_monitor_checks_at_once_and_then_every_interval() {
-    let world = World::new(&["a", "b"], |_| {});
-    world.manager.start_monitor();
-    let probes = |wanted| {
-        let cluster = world.cluster.clone();
-        async move {
-            while cluster.probes() < wanted {
-                tokio::task::yield_now().await;
-            }
-        }
-    };
-    probes(2).await;
-    for round in 2..4 {
-        for second in 1..=30 {
-            assert_eq!(world.cluster.probes(), 2 * (round - 1), "second {second}");
-            world.clock.advance(Duration::from_secs(1));
-            for _ in 0..20 {
-                tokio::task::yield_now().await;
-            }
-        }
-        probes(2 * round).await;
-    }
-}
-
-#[tokio::test]
 async fn refreshing_tools_remembers_what_the_server_lists() {
     let world = World::new(&["a"], |_| {});
     let list = r#"{"tools":[{"name":"search","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}]}"#;

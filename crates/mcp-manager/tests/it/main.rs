@@ -11,6 +11,7 @@ mod health;
 mod intercept;
 mod lifecycle;
 mod load;
+mod monitor;
 mod processes;
 mod reconnect;
 mod routing;

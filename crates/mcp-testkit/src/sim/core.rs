@@ -211,9 +211,11 @@ impl World {
                 registry.mark_unavailable(now, &key, reason);
                 model.unavailable(&key, reason);
             }
-            Op::Probe(key, latency) => {
-                registry.probe_succeeded(now, &key, latency);
-                model.probe(&key, latency);
+            Op::Probe(key, probe) => {
+                let failure = registry.probe_answered(now, &key, probe);
+                let exceeds = model.current(&key).is_some() && model.exceeds(&probe);
+                same("thresholds make a failure of an answer", "failed", &failure.is_some(), &exceeds)?;
+                model.probe(&key, probe, failure);
             }
             Op::Connecting(key) => {
                 registry.connecting(now, &key);

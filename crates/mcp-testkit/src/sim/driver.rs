@@ -337,6 +337,8 @@ fn policy(dice: &Dice, pace: Pace) -> Policy {
     policy.probe_timeout = seconds(&[1, 5]);
     policy.ping_timeout = seconds(&[1, 5]);
     policy.shutdown_drain_timeout = seconds(&[0, 2, 10]);
+    policy.latency_threshold = dice.chance(20).then(|| Duration::from_millis(*dice.pick(&[1, 100, 1_000])));
+    policy.error_rate_threshold = dice.chance(20).then(|| *dice.pick(&[0.0, 0.2, 0.5]));
     policy.ambiguous_failover = *dice.pick(&[
         AmbiguousFailover::UnlessUnsafe,
         AmbiguousFailover::UnlessUnsafe,

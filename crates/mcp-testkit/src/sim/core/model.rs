@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use mcp_protocol::{Era, Method};
 use mcp_registry::{
-    CallFailure, CallSafety, CapabilitySnapshot, ConnectionEvent, ConnectionState, CorrelationId, Definition,
-    Due, ErrorCategory, Failure, Gate, Handshake, InvocationEvent, KnownTools, Loss, Policy, RegistryChange,
-    RegistryEvent, Selection, ServerKey, ServerName, Skip, Status, Timestamp, ToolHints,
+    Answered, CallFailure, CallSafety, CapabilitySnapshot, ConnectionEvent, ConnectionState, CorrelationId,
+    Definition, Due, ErrorCategory, Failure, Gate, Handshake, InvocationEvent, KnownTools, Loss, Policy,
+    RegistryChange, RegistryEvent, Selection, ServerKey, ServerName, Skip, Status, Timestamp, ToolHints,
 };
 
 use ConnectionState::{Connected, Disconnected, Error, Initializing, Reconnecting};
@@ -153,6 +153,9 @@ impl Server {
     }
 
     fn succeed(&mut self, told: &Told<'_>) {
+        if self.failures > 0 && told.now < self.next_check {
+            self.next_check = after(told.now, told.policy.health_interval.as_micros());
+        }
         (self.failures, self.consecutive, self.error, self.window) = (0, 0, None, None);
         self.checked_at = Some(told.now);
     }
@@ -164,6 +167,7 @@ impl Server {
         self.handshake = None;
         self.checked_at = Some(told.now);
         self.next_check = self.next_check.min(self.check_after(told.now, told.policy));
+        self.next_check = self.window.map_or(self.next_check, |end| end.max(self.next_check));
     }
 
     fn check_after(&self, now: Timestamp, policy: &Policy) -> Timestamp {
@@ -323,11 +327,25 @@ impl Model {
         });
     }
 
-    pub(super) fn probe(&mut self, key: &ServerKey, latency: Duration) {
+    /// Contract §7.6, step 5. `failure`: what is recorded if a threshold is exceeded.
+    pub(super) fn probe(&mut self, key: &ServerKey, probe: Answered, failure: Option<Failure>) {
         self.change(key, None, |server, told| {
-            server.latency = Some(latency);
-            server.succeed(told);
+            server.latency = Some(probe.latency);
+            match failure {
+                Some(failure) => {
+                    server.consecutive += 1;
+                    server.fail(failure, told);
+                }
+                None => server.succeed(told),
+            }
         });
+    }
+
+    /// Whether a probe that was answered counts as a failure (contract §7.6, step 5).
+    pub(super) fn exceeds(&self, probe: &Answered) -> bool {
+        let slow = self.policy.latency_threshold.is_some_and(|limit| !probe.opened && probe.latency > limit);
+        let limit = self.policy.error_rate_threshold.unwrap_or(1.0);
+        slow || probe.error_rate.is_some_and(|rate| rate > limit)
     }
 
     pub(super) fn connecting(&mut self, key: &ServerKey) {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use mcp_protocol::{Era, ErrorCode, Method, RawJson};
 use mcp_registry::{
-    AmbiguousFailover, CallFailure, CorrelationId, Definition, ErrorCategory, Failure, Handshake, KnownTool,
-    KnownTools, Loss, Policy, Random, ResetRetryOn, RpcErrorPolicy, Selection, ServerKey, ServerName,
-    ToolHints,
+    AmbiguousFailover, Answered, CallFailure, CorrelationId, Definition, ErrorCategory, Failure, Handshake,
+    KnownTool, KnownTools, Loss, Policy, Random, ResetRetryOn, RpcErrorPolicy, Selection, ServerKey,
+    ServerName, ToolHints,
 };
 use mcp_transport::{Delivery, Endpoint, StdioEndpoint};
 use serde_json::json;
@@ -39,7 +39,7 @@ pub(super) enum Op {
     MarkHealthy(ServerKey),
     MarkDegraded(ServerKey, &'static str),
     MarkUnavailable(ServerKey, &'static str),
-    Probe(ServerKey, Duration),
+    Probe(ServerKey, Answered),
     Connecting(ServerKey),
     Handshake {
         key: ServerKey,
@@ -205,7 +205,7 @@ impl Mix {
                 1 => Op::MarkDegraded(key(), dice.pick::<&str>(&["slow", ""])),
                 _ => Op::MarkUnavailable(key(), dice.pick::<&str>(&["maintenance", ""])),
             },
-            Kind::Probe => Op::Probe(key(), Duration::from_micros(dice.below(1 << 24))),
+            Kind::Probe => Op::Probe(key(), answered(dice)),
             Kind::Connecting => Op::Connecting(key()),
             Kind::Handshake => Op::Handshake {
                 key: key(),
@@ -264,6 +264,8 @@ pub(super) fn policy(dice: &Dice) -> Policy {
     policy.connect_jitter_ratio = *dice.pick(&[0.0, 0.1, 1.0]);
     policy.health_interval = *dice.pick(&[TICK, SECOND, 30 * SECOND, YEAR]);
     policy.degraded_health_interval = *dice.pick(&[TICK, SECOND, 5 * SECOND]);
+    policy.latency_threshold = *dice.pick(&[None, None, Some(Duration::ZERO), Some(4 * SECOND)]);
+    policy.error_rate_threshold = *dice.pick(&[None, None, Some(0.0), Some(0.5), Some(1.0)]);
     policy.ambiguous_failover = *dice.pick(&[
         AmbiguousFailover::Always,
         AmbiguousFailover::UnlessUnsafe,
@@ -272,6 +274,13 @@ pub(super) fn policy(dice: &Dice) -> Policy {
     policy.rpc_error_policy = *dice.pick(&[RpcErrorPolicy::Classify, RpcErrorPolicy::AlwaysDegrade]);
     policy.reset_retry_on = *dice.pick(&[ResetRetryOn::Handshake, ResetRetryOn::InvokeSuccess]);
     policy
+}
+
+fn answered(dice: &Dice) -> Answered {
+    // The bounds themselves come up, too.
+    let latency = *dice.pick(&[Duration::ZERO, TICK, 4 * SECOND, Duration::from_micros(dice.below(1 << 24))]);
+    let error_rate = *dice.pick(&[None, Some(0.0), Some(0.05), Some(0.5), Some(0.55), Some(1.0)]);
+    Answered { latency, opened: dice.chance(30), error_rate }
 }
 
 /// Small, so that reading whole rings after every step stays cheap.

@@ -153,6 +153,12 @@ impl Client {
         self.link().transport.close().await;
     }
 
+    /// What did not end in order when the connection was closed, if the transport can tell.
+    #[must_use]
+    pub fn unclean_end(&self) -> Option<String> {
+        self.link().transport.unclean_end()
+    }
+
     /// A copy of the counters.
     #[must_use]
     pub fn stats(&self) -> ClientStats {

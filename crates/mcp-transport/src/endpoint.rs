@@ -62,6 +62,18 @@ impl Endpoint {
         self.http().map(|http| &http.url)
     }
 
+    /// Takes away what is or may be secret; gives the keys it was under, such as `headers.X-API-Key`. Values of
+    /// variables and headers count as secrets, whatever they are. Source: contract §7.8, Credentials.
+    pub fn take_secrets(&mut self) -> Vec<String> {
+        match self {
+            Self::Stdio(StdioEndpoint { env, command: _, args: _, inherit_env: _, allow_env: _, cwd: _ }) => {
+                std::mem::take(env).into_keys().map(|name| format!("env.{name}")).collect()
+            }
+            Self::Http(http) => http.take_secrets(),
+            Self::Sse(sse) => sse.http.take_secrets(),
+        }
+    }
+
     /// How HTTP requests are made, for transports that make any.
     #[must_use]
     pub fn http(&self) -> Option<&HttpEndpoint> {
@@ -134,6 +146,22 @@ impl HttpEndpoint {
             tls: TlsSettings::default(),
             proxy: None,
         }
+    }
+}
+
+impl HttpEndpoint {
+    fn take_secrets(&mut self) -> Vec<String> {
+        let headers = std::mem::take(&mut self.headers);
+        let mut taken: Vec<String> = headers.into_iter().map(|(name, _)| format!("headers.{name}")).collect();
+        if self.auth.take().is_some() {
+            taken.push("auth".into());
+        }
+        // Whoever may use the proxy may be named in its URL.
+        let named = |proxy: &mut Url| !proxy.username().is_empty() || proxy.password().is_some();
+        if self.proxy.take_if(named).is_some() {
+            taken.push("proxy".into());
+        }
+        taken
     }
 }
 
@@ -215,6 +243,38 @@ impl Eq for HttpEndpoint {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_taken_and_told_by_their_keys() {
+        let mut stdio = StdioEndpoint::new("server", ["-v"]);
+        stdio.env.insert("KEY".into(), "hunter2".into());
+        let mut stdio = Endpoint::Stdio(stdio);
+        assert_eq!(stdio.take_secrets(), ["env.KEY"]);
+        assert_eq!(stdio, Endpoint::Stdio(StdioEndpoint::new("server", ["-v"])));
+        assert_eq!(stdio.take_secrets(), [""; 0]);
+
+        let url: Url = "https://a.example/mcp".parse().unwrap();
+        for (proxy, left) in [("http://u:p@proxy:3128", false), ("http://proxy:3128", true)] {
+            let mut http = HttpEndpoint::new(url.clone());
+            http.headers.push(("X-API-Key".into(), "hunter2".into()));
+            http.proxy = Some(proxy.parse().unwrap());
+            http.auth = Some(Auth::ClientCredentials(Box::new(crate::auth::ClientCredentials {
+                token_url: url.clone(),
+                client_id: "id".into(),
+                client_secret: "hunter2".into(),
+                scope: None,
+                resource: None,
+                method: crate::auth::ClientAuthentication::Basic,
+            })));
+            let mut endpoint = Endpoint::Sse(SseEndpoint::new(http));
+            let expected: &[&str] =
+                if left { &["headers.X-API-Key", "auth"] } else { &["headers.X-API-Key", "auth", "proxy"] };
+            assert_eq!(endpoint.take_secrets(), expected);
+            let mut bare = HttpEndpoint::new(url.clone());
+            bare.proxy = left.then(|| proxy.parse().unwrap());
+            assert_eq!(endpoint, Endpoint::Sse(SseEndpoint::new(bare)));
+        }
+    }
 
     #[test]
     fn endpoints_differ_by_their_secrets_too() {

@@ -130,6 +130,12 @@ pub trait Transport: Send + Sync + 'static {
     fn details(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
+
+    /// What did not end in order, once [`close`](Transport::close) has completed: a process that had to be
+    /// killed, for example. `None` if everything did. Source: contract §7.7, step 8.
+    fn unclean_end(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Opens transports.

@@ -1,0 +1,351 @@
+//! The client.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mcp_client::{CallError, Client, Outgoing, ServerProfile};
+use mcp_protocol::prompt::Prompt;
+use mcp_protocol::resource::{
+    ReadResourceParams, ReadResourceResult, Resource, ResourceContents, ResourceTemplate,
+};
+use mcp_protocol::result::{Envelope, ResultType};
+use mcp_protocol::tool::{CallToolParams, CallToolResult, Tool};
+use mcp_protocol::{JsonKind, Method, RawJson};
+use mcp_registry::{ConnectionState, Definition, ErrorCategory, Failure};
+use mcp_transport::{Connector, Delivery, TransportKind};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::breaker::{Breaker, BreakerState, Pass};
+use crate::error::{ClientError, of_request};
+use crate::event::ClientEvents;
+use crate::options::ClientOptions;
+use crate::result::{ConnectionResult, ConnectionStats};
+use crate::state::{Session, Shared};
+use crate::supervisor::First;
+
+/// A client of one server, over any transport: connects with retries, keeps the connection, and makes typed
+/// requests. Clones are the same client; it disconnects in the background when the last one goes.
+///
+/// Requests need a connection: there is no connecting on first use. They may run concurrently.
+/// Source: contract §7.1.
+#[derive(Clone)]
+pub struct McpClient(Arc<Handle>);
+
+/// What the clones share, and the task that keeps the connection does not.
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // The task closes the connection, if there is a runtime to run it.
+        self.shared.disconnect();
+    }
+}
+
+impl fmt::Debug for McpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared().fmt(f)
+    }
+}
+
+impl McpClient {
+    /// A client of a server, not connected.
+    #[must_use]
+    pub fn new(definition: Definition, connector: Arc<dyn Connector>, options: ClientOptions) -> Self {
+        Self(Arc::new(Handle { shared: Arc::new(Shared::new(definition, connector, options)) }))
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    /// What the client was made for.
+    #[must_use]
+    pub fn definition(&self) -> &Arc<Definition> {
+        &self.shared().definition
+    }
+
+    /// Connects, up to `policy.connect_attempts` times with growing waits. Does nothing on a client that is
+    /// connected; callers that come while an attempt is under way share its outcome. It goes on if the caller
+    /// leaves.
+    ///
+    /// When all attempts fail the state is `error`, and further attempts follow in the background unless
+    /// [`ClientOptions::reconnect`] is off. Source: contract §2.6.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn connect(&self) -> ConnectionResult {
+        match self.shared().connect() {
+            Ok(first) => self.outcome(first).await,
+            Err(there) => there,
+        }
+    }
+
+    /// Closes the connection, waits until everything is freed, and ends attempts to make one. Requests under way
+    /// fail. Does nothing on a client that has no connection and makes none.
+    pub async fn disconnect(&self) {
+        if let Some(ended) = self.shared().disconnect() {
+            ended.cancelled().await;
+        }
+    }
+
+    /// Closes the connection and connects anew, as [`connect`](Self::connect) does; statistics start afresh.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn reconnect(&self) -> ConnectionResult {
+        let first = self.shared().reconnect();
+        self.outcome(first).await
+    }
+
+    async fn outcome(&self, mut first: First) -> ConnectionResult {
+        let told = first.wait_for(Option::is_some).await.ok().and_then(|result| result.clone());
+        told.unwrap_or_else(|| {
+            let text = "disconnected while connecting";
+            self.shared().failure(Failure::new(ErrorCategory::TransportError, text), 0)
+        })
+    }
+
+    /// Whether the state is `connected`.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connection_state() == ConnectionState::Connected
+    }
+
+    /// What the transport is doing. Source: contract §1.5.
+    #[must_use]
+    pub fn connection_state(&self) -> ConnectionState {
+        self.shared().state().connection
+    }
+
+    /// Tells of changes of the connection from now on.
+    #[must_use]
+    pub fn events(&self) -> ClientEvents {
+        ClientEvents::new(self.shared().events())
+    }
+
+    /// What was counted on the present connection; `None` without one.
+    #[must_use]
+    pub fn get_stats(&self) -> Option<ConnectionStats> {
+        let session = self.shared().state().session.clone()?;
+        let stats = session.client.stats();
+        Some(ConnectionStats {
+            connected_at: session.opened_at,
+            last_activity: self.shared().now() - stats.idle_for,
+            requests_sent: stats.requests_sent,
+            errors_count: stats.errors + session.tool_errors.load(Ordering::Relaxed),
+            average_latency: stats.average_latency,
+        })
+    }
+
+    /// What the circuit breaker lets through; `None` if there is none.
+    #[must_use]
+    pub fn breaker_state(&self) -> Option<BreakerState> {
+        let now = self.shared().now();
+        self.shared().breaker().map(|breaker| breaker.state(now))
+    }
+
+    /// The present connection itself, for requests this type has no method for. They pass by the circuit
+    /// breaker.
+    ///
+    /// # Errors
+    /// [`ClientError::Connection`] without one.
+    pub fn connection(&self) -> Result<Client, ClientError> {
+        self.session().map(|session| session.client.clone())
+    }
+
+    /// What the server said of itself in the handshake of the present connection: version, capabilities, name,
+    /// instructions. Connecting shakes hands, so this sends nothing (contract §3.1 step 2).
+    ///
+    /// # Errors
+    /// [`ClientError::Connection`] without a connection.
+    pub fn initialize(&self) -> Result<Arc<ServerProfile>, ClientError> {
+        self.session().map(|session| session.client.profile())
+    }
+
+    /// All tools, from all pages. Entries that are no tools are left out with a warning.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`Rpc`](ClientError::Rpc) from a server without tools.
+    pub async fn list_tools(&self) -> Result<Vec<Tool>, ClientError> {
+        self.list(Method::ToolsList).await
+    }
+
+    /// All resources, from all pages. Otherwise like [`list_tools`](Self::list_tools).
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`Rpc`](ClientError::Rpc) from a server without resources.
+    pub async fn list_resources(&self) -> Result<Vec<Resource>, ClientError> {
+        self.list(Method::ResourcesList).await
+    }
+
+    /// All resource templates, from all pages. Otherwise like [`list_tools`](Self::list_tools).
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`Rpc`](ClientError::Rpc) from a server without resources.
+    pub async fn list_resource_templates(&self) -> Result<Vec<ResourceTemplate>, ClientError> {
+        self.list(Method::ResourceTemplatesList).await
+    }
+
+    /// All prompts, from all pages. Otherwise like [`list_tools`](Self::list_tools).
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`Rpc`](ClientError::Rpc) from a server without prompts.
+    pub async fn list_prompts(&self) -> Result<Vec<Prompt>, ClientError> {
+        self.list(Method::PromptsList).await
+    }
+
+    /// Calls a tool. That the tool failed is no error: see [`CallToolResult::failed`]. `arguments` must be an
+    /// object.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn call_tool(
+        &self,
+        name: &str,
+        arguments: &impl Serialize,
+    ) -> Result<CallToolResult, ClientError> {
+        let arguments = encode(arguments)?;
+        if arguments.kind() != JsonKind::Object {
+            return Err(ClientError::request("the arguments of a tool must be a JSON object"));
+        }
+        let mut params = CallToolParams::new(name);
+        params.arguments = Some(arguments);
+        let session = self.session()?;
+        let result: CallToolResult = self.ask(&session, Method::ToolsCall, encode(&params)?).await?;
+        if result.failed() {
+            session.count_tool_error();
+        }
+        Ok(result)
+    }
+
+    /// Reads a resource; several contents if the URI names a collection.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn read_resource(&self, uri: &str) -> Result<Vec<ResourceContents>, ClientError> {
+        let params = encode(&ReadResourceParams::new(uri))?;
+        let session = self.session()?;
+        let result: ReadResourceResult = self.ask(&session, Method::ResourcesRead, params).await?;
+        Ok(result.contents)
+    }
+
+    /// Whether the server answers within `policy.ping_timeout`. False without a connection, too.
+    pub async fn ping(&self) -> bool {
+        self.check().await.is_ok()
+    }
+
+    /// How long the server takes to answer, and why not.
+    pub(crate) async fn check(&self) -> Result<Duration, ClientError> {
+        let limit = self.shared().options.policy.ping_timeout;
+        let session = self.session()?;
+        let started = self.shared().now();
+        self.guarded(&session, async |client| client.ping(limit).await).await?;
+        Ok(self.shared().now().since(started))
+    }
+
+    async fn list<T: DeserializeOwned>(&self, method: Method) -> Result<Vec<T>, ClientError> {
+        let limit = self.definition().request_timeout;
+        let session = self.session()?;
+        let items = self.guarded(&session, async |client| client.list(method.clone(), limit).await).await?;
+        let listed = items.len();
+        let items: Vec<T> = items.iter().filter_map(|item| item.to().ok()).collect();
+        if items.len() < listed {
+            let (server, unusable) = (&self.definition().name, listed - items.len());
+            tracing::warn!(%server, %method, unusable, "left out entries without their required members");
+        }
+        Ok(items)
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        session: &Arc<Session>,
+        method: Method,
+        params: RawJson,
+    ) -> Result<T, ClientError> {
+        let limit = self.definition().request_timeout;
+        let request = Outgoing::new(method.clone(), Some(params));
+        let answer = self.guarded(session, async |client| client.call(request, limit).await).await?;
+        let kind = Envelope::read(&answer.result).map(|envelope| envelope.result_type);
+        if matches!(kind, Ok(ResultType::InputRequired)) {
+            return Err(ClientError::InputRequired { result: answer.result });
+        }
+        answer.result.to().map_err(|error| {
+            ClientError::unusable(format!("the answer to {method} is not what it should be: {error}"))
+        })
+    }
+
+    fn session(&self) -> Result<Arc<Session>, ClientError> {
+        let state = self.shared().state();
+        state.session.clone().ok_or_else(|| {
+            let (name, state) = (&self.definition().name, state.connection.as_str());
+            ClientError::not_connected(format!("{name} is not connected (state {state}); connect it first"))
+        })
+    }
+
+    /// Makes a request if the circuit breaker lets it through, and draws the conclusions from its outcome.
+    async fn guarded<T>(
+        &self,
+        session: &Arc<Session>,
+        request: impl AsyncFnOnce(Client) -> Result<T, CallError>,
+    ) -> Result<T, ClientError> {
+        let permit = Permit::get(self.shared())?;
+        let outcome = request(session.client.clone()).await.map_err(ClientError::from);
+        permit.judge(outcome.as_ref().err().is_none_or(|error| !error.blames_server()));
+        if let Err(error @ ClientError::Connection { .. }) = &outcome {
+            // Other transports notice by themselves when their connection breaks.
+            if self.definition().endpoint.kind() == TransportKind::Http
+                && error.delivery() == Delivery::NotSent
+            {
+                session.report_loss(of_request(error));
+            }
+        }
+        outcome
+    }
+}
+
+impl Shared {
+    pub(crate) fn breaker(&self) -> Option<MutexGuard<'_, Breaker>> {
+        self.breaker.as_ref().map(|breaker| breaker.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The breaker's permission for one request; a request that is dropped gives it back.
+struct Permit<'a> {
+    shared: &'a Shared,
+    pass: Option<Pass>,
+}
+
+impl<'a> Permit<'a> {
+    fn get(shared: &'a Shared) -> Result<Self, ClientError> {
+        let now = shared.now();
+        let pass = shared.breaker().map(|mut breaker| breaker.admit(now)).transpose();
+        match pass {
+            Ok(pass) => Ok(Self { shared, pass }),
+            Err(retry_in) => Err(ClientError::BreakerOpen { retry_in }),
+        }
+    }
+
+    fn judge(mut self, answered: bool) {
+        let now = self.shared.now();
+        if let (Some(mut breaker), Some(pass)) = (self.shared.breaker(), self.pass.take()) {
+            breaker.finished(now, pass, answered);
+        }
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if let (Some(mut breaker), Some(pass)) = (self.shared.breaker(), self.pass.take()) {
+            breaker.abandoned(pass);
+        }
+    }
+}
+
+fn encode(value: &impl Serialize) -> Result<RawJson, ClientError> {
+    RawJson::encode(value).map_err(|error| ClientError::request(error.to_string()))
+}

@@ -24,7 +24,7 @@
 
 use std::io;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use mcp_protocol::Message;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -33,6 +33,9 @@ const READ_BYTES: usize = 16 * 1024;
 
 /// Less room than this is not worth a read.
 const LEAST_READ_BYTES: usize = 4 * 1024;
+
+/// The byte order mark in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A line this many times longer than the limit is taken to have no end.
 const ENDLESS: u64 = 16;
@@ -52,7 +55,8 @@ pub enum Line {
 /// Splits a byte stream into lines of bounded length.
 ///
 /// `\n` and `\r\n` end a line. Lines of white space alone are skipped. What stands after the last line end
-/// counts as a line once the stream ends.
+/// counts as a line once the stream ends. A byte order mark at the start of the stream, which some runtimes
+/// write unasked, is skipped too.
 #[derive(Debug)]
 pub struct LineReader<R> {
     inner: R,
@@ -62,13 +66,16 @@ pub struct LineReader<R> {
     max_bytes: usize,
     /// Bytes thrown away so far of a line above the limit.
     discarded: Option<u64>,
+    /// Whether no line was found yet.
+    at_start: bool,
     ended: bool,
 }
 
 impl<R: AsyncRead + Unpin> LineReader<R> {
     /// A reader of lines of at most `max_bytes` bytes, the line end not counted.
     pub fn new(inner: R, max_bytes: usize) -> Self {
-        Self { inner, buffer: BytesMut::new(), scanned: 0, max_bytes, discarded: None, ended: false }
+        let buffer = BytesMut::new();
+        Self { inner, buffer, scanned: 0, max_bytes, discarded: None, at_start: true, ended: false }
     }
 
     /// The next line, or `None` at the end of the stream. Dropping the future loses nothing.
@@ -78,6 +85,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
     /// than the limit and still has no end.
     pub async fn next_line(&mut self) -> io::Result<Option<Line>> {
         loop {
+            self.skip_mark();
             while let Some(line) = self.buffered_line() {
                 if !matches!(&line, Line::Whole(text) if text.trim_ascii().is_empty()) {
                     return Ok(Some(line));
@@ -94,6 +102,17 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
                 self.buffer.reserve(READ_BYTES);
             }
             self.ended = self.inner.read_buf(&mut self.buffer).await? == 0;
+        }
+    }
+
+    /// Skips a byte order mark once all of it is there.
+    fn skip_mark(&mut self) {
+        if self.at_start && self.buffer.len() >= BYTE_ORDER_MARK.len() {
+            self.at_start = false;
+            if self.buffer.starts_with(BYTE_ORDER_MARK) {
+                self.buffer.advance(BYTE_ORDER_MARK.len());
+                self.scanned = 0;
+            }
         }
     }
 
@@ -118,6 +137,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         let mut text = self.buffer.split_to(end + terminator).freeze();
         text.truncate(text[..end].strip_suffix(b"\r").map_or(end, <[u8]>::len));
         self.scanned = 0;
+        self.at_start = false;
         if text.len() > READ_BYTES {
             // The rest would keep the memory of the large line alive for as long as any later one.
             self.buffer = BytesMut::from(&self.buffer[..]);

@@ -71,7 +71,7 @@ impl Supervisor {
         if status.is_some() && tokio::time::timeout_at(deadline, self.process.gone()).await.is_err() {
             tracing::warn!(
                 pid = self.connection.pid(),
-                "processes of the server's group survive being killed"
+                "processes that the server started survive being killed"
             );
         }
     }

@@ -40,7 +40,7 @@ fn whole(text: &'static str) -> Line {
 
 #[tokio::test]
 async fn lines_are_found_however_the_input_is_cut() {
-    let table: [(&[u8], Vec<Line>); 9] = [
+    let table: [(&[u8], Vec<Line>); 19] = [
         (b"", vec![]),
         (b"\n\r\n \t\n", vec![]),
         (b"a\nb\n", vec![whole("a"), whole("b")]),
@@ -49,11 +49,43 @@ async fn lines_are_found_however_the_input_is_cut() {
         (b"12345678\n12345678\r\n", vec![whole("12345678"), whole("12345678")]),
         (b"123456789\nb\n", vec![Line::TooLong { bytes: 9 }, whole("b")]),
         (b"123456789012345678901234567890\r\nb\n", vec![Line::TooLong { bytes: 31 }, whole("b")]),
+        (b"123456789\r\nb\r\n", vec![Line::TooLong { bytes: 10 }, whole("b")]),
+        (b"12345678\r", vec![whole("12345678")]),
+        (b"\n\n\n   \t   \t   \n\r\na\n\n", vec![Line::TooLong { bytes: 11 }, whole("a")]),
+        (b"a\0b\n\xff\xfe\n", vec![whole("a\0b"), Line::Whole(Bytes::from_static(b"\xff\xfe"))]),
+        // A byte order mark, at the start alone. It does not count.
+        (b"\xef\xbb\xbf12345678\n", vec![whole("12345678")]),
+        (b"\xef\xbb\xbf123456789\n", vec![Line::TooLong { bytes: 9 }]),
+        (b"\xef\xbb\xbf", vec![]),
+        (b"\xef\xbb\xbf\r\na", vec![whole("a")]),
+        (b"\xef\xbb\n", vec![Line::Whole(Bytes::from_static(b"\xef\xbb"))]),
+        (b"a\n\xef\xbb\xbfb\n", vec![whole("a"), whole("\u{feff}b")]),
         (b"a\n1234567890", vec![whole("a"), Line::TooLong { bytes: 10 }]),
     ];
     for (input, expected) in table {
         for size in [1, 2, 3, 7, 1000] {
             assert_eq!(lines(input, size, 8).await, expected, "{input:?} in pieces of {size}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_default_limit_is_exact() {
+    let limit = Limits::default().max_bytes;
+    assert_eq!(limit, 16 << 20);
+    for (bytes, fits) in [(limit - 1, true), (limit, true), (limit + 1, false)] {
+        for end in [&b"\n"[..], b"\r\n", b""] {
+            let mut input = vec![b'x'; bytes];
+            input.extend_from_slice(end);
+            input.extend_from_slice(if end.is_empty() { b"" } else { b"next" });
+            let found = lines(&input, 64 << 10, limit).await;
+            match &found[0] {
+                Line::Whole(text) => assert!(fits && text.len() == bytes, "{bytes}"),
+                Line::TooLong { bytes: reported } => {
+                    assert!(!fits && (*reported == bytes as u64 || end == b"\r\n"), "{bytes}: {reported}");
+                }
+            }
+            assert_eq!(found.get(1), (!end.is_empty()).then(|| whole("next")).as_ref(), "{bytes}");
         }
     }
 }

@@ -1,4 +1,8 @@
-//! Process groups.
+//! Process groups, a watchdog over them, and what leaves them.
+
+mod marker;
+mod strays;
+mod watchdog;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -7,7 +11,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{
@@ -17,6 +21,7 @@ use rustix::process::{
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind};
 
+use self::marker::Marker;
 use super::Pipes;
 
 /// Variables every server inherits, if we have them. A `*` stands for any ending.
@@ -29,31 +34,53 @@ const GONE_POLL: Duration = Duration::from_millis(5);
 
 /// The process group of a server, to be signalled from anywhere.
 ///
-/// Invariant: the leader is reaped under the lock and the number forgotten with it. Until then the number
+/// Invariant: the number is forgotten, here and by the watchdog, before the leader is reaped. Until then it
 /// cannot come to mean another group, so a signal never reaches a stranger.
 #[derive(Debug)]
 pub(crate) struct Group(Mutex<Option<Pid>>);
 
 impl Group {
+    /// The group of a process that was just started as its leader.
+    fn new(leader: Pid) -> Self {
+        watchdog::watch(leader);
+        Self(Mutex::new(Some(leader)))
+    }
+
     /// Kills every process of the group at once.
     pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
     }
 
     fn signal(&self, signal: Signal) {
-        if let Some(leader) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(leader) = *self.leader() {
             // It fails only if there is nothing left to signal.
             let _ = kill_process_group(leader, signal);
         }
     }
+
+    /// Kills the group for the last time, forgets its number and lets the leader be reaped.
+    fn finish<T>(&self, reap: impl FnOnce() -> T) -> T {
+        let mut leader = self.leader();
+        if let Some(leader) = leader.take() {
+            let _ = kill_process_group(leader, Signal::KILL);
+            watchdog::forget(leader);
+        }
+        reap()
+    }
+
+    fn leader(&self) -> MutexGuard<'_, Option<Pid>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// A running server: the leader of a process group of its own. Dropping it kills the group.
+/// A running server: the leader of a process group of its own. Dropping it kills the group and what left it.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
     leader: Pid,
     group: Arc<Group>,
+    marker: Marker,
+    is_gone: bool,
     child_signals: unix::Signal,
 }
 
@@ -62,6 +89,8 @@ impl Process {
     pub(crate) fn spawn(mut command: Command) -> io::Result<(Self, Pipes)> {
         // Before the start, so that no exit is missed.
         let child_signals = unix::signal(SignalKind::child())?;
+        let marker = Marker::new();
+        command.env(marker::VARIABLE, marker.to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
         let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
@@ -69,8 +98,11 @@ impl Process {
         let (Some(leader), (Some(stdin), Some(stdout), Some(stderr))) = (leader, pipes) else {
             return Err(io::Error::other("the new process has no id or pipes"));
         };
-        let group = Arc::new(Group(Mutex::new(Some(leader))));
-        Ok((Self { child, leader, group, child_signals }, Pipes { stdin, stdout, stderr }))
+        let group = Arc::new(Group::new(leader));
+        Ok((
+            Self { child, leader, group, marker, is_gone: false, child_signals },
+            Pipes { stdin, stdout, stderr },
+        ))
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -84,6 +116,8 @@ impl Process {
     /// Waits until the process itself has exited. It is not reaped yet: its number stays reserved.
     pub(crate) async fn exited(&mut self) {
         while !self.has_exited() {
+            // The child that has died may be the watchdog.
+            watchdog::keep();
             self.child_signals.recv().await;
         }
     }
@@ -97,26 +131,21 @@ impl Process {
     pub(crate) async fn finish(&mut self, limit: Duration) -> Option<ExitStatus> {
         self.group.kill();
         tokio::time::timeout(limit, self.exited()).await.ok()?;
-        let mut leader = self.group.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(leader) = *leader {
-            // Once more: a process may have joined the group since.
-            let _ = kill_process_group(leader, Signal::KILL);
-        }
-        let status = self.child.try_wait().ok().flatten();
-        *leader = None;
-        status
+        // Once more: a process may have joined the group since.
+        self.group.finish(|| self.child.try_wait().ok().flatten())
     }
 
-    /// Waits until no process of the finished group is left.
-    pub(crate) async fn gone(&self) {
+    /// Waits until no process of the finished server is left. Those that left its group are killed here.
+    pub(crate) async fn gone(&mut self) {
         loop {
             // Orphans are reaped by init. That is us if we are the first process of a container.
             while let Ok(Some(_)) = waitpgid(self.leader, WaitOptions::NOHANG) {}
             if test_kill_process_group(self.leader).is_err() {
-                return;
+                break;
             }
             tokio::time::sleep(GONE_POLL).await;
         }
+        self.is_gone = strays::kill(self.marker).await.unwrap_or(false);
     }
 
     fn has_exited(&self) -> bool {
@@ -128,7 +157,11 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.group.kill();
+        // The child, which is dropped next, is reaped at a time we do not learn of.
+        self.group.finish(|| ());
+        if !self.is_gone {
+            strays::kill(self.marker);
+        }
     }
 }
 

@@ -115,7 +115,7 @@ impl Process {
     }
 
     /// There is nothing to wait for: an ended process is gone.
-    pub(crate) async fn gone(&self) {}
+    pub(crate) async fn gone(&mut self) {}
 }
 
 impl Drop for Process {

@@ -2,7 +2,7 @@
 //!
 //! A host is this program again, running the one test that is ignored otherwise.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
 #[path = "stdio/peer.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use peer::{quick, run, script, start, until};
+use peer::{quick, run, runs, script, start, stat, until};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -82,16 +82,6 @@ impl Drop for Host {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// The fields of `/proc/PID/stat` behind the name: state, parent, group, …
-fn stat(pid: u32) -> Option<Vec<String>> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    Some(stat[stat.rfind(')').unwrap() + 2..].split(' ').map(str::to_owned).collect())
-}
-
-fn runs(pid: u32) -> bool {
-    stat(pid).is_some_and(|fields| fields[0] != "Z")
 }
 
 /// The watchdog of a host, if one runs.

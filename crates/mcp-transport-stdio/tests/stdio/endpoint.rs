@@ -163,3 +163,19 @@ async fn nothing_we_opened_is_inherited_but_the_three_pipes() {
     other.close().await;
     assert_eq!(other.rest().await, (vec![], None));
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn signals_are_as_at_the_start_of_a_program_and_the_group_is_its_own() {
+    let mut server = run("grep -E '^Sig(Blk|Ign)' /proc/self/status >&2; cut -d ' ' -f 5 /proc/$$/stat >&2");
+    server.rest().await;
+    let lines = server.transport.stderr_lines(3);
+    // A tab is shown escaped.
+    let mask = |name: &str| {
+        let mask = lines.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\\t"));
+        u64::from_str_radix(mask.unwrap(), 16).unwrap()
+    };
+    let pipe = 1 << (rustix::process::Signal::PIPE.as_raw() - 1);
+    assert_eq!((mask("SigBlk"), mask("SigIgn") & pipe), (0, 0), "{lines:?}");
+    assert_eq!(lines[2], server.transport.pid().to_string());
+}

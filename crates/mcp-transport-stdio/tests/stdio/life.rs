@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::peer::{members, message, patient, quick, run, script, start, until};
+use crate::peer::{members, message, patient, quick, run, runs, script, start, until};
 use mcp_transport::{Delivery, Outbound, Transport, TransportErrorKind};
 use mcp_transport_stdio::StdioOptions;
 use rustix::process::{Pid, Signal, kill_process};
@@ -61,19 +61,57 @@ async fn what_was_written_before_the_end_counts() {
 
 #[tokio::test]
 async fn a_crash_is_noticed_within_100_ms() {
-    let mut times = Vec::new();
-    // The machine may be busy; the best of some runs says what the code does.
-    for _ in 0..5 {
-        let mut server = run("sleep 1000 & wait");
-        kill_process(pid(server.transport.pid()), Signal::KILL).unwrap();
-        let killed = Instant::now();
-        let (_, end) = server.rest().await;
-        times.push(killed.elapsed());
-        assert_eq!(end.unwrap().kind, TransportErrorKind::Exited("signal 9 (SIGKILL)".into()));
-        server.close().await;
-        assert_nothing_left(server.transport.pid());
+    let half = r#"printf '{"jsonrpc":"2.0","id":2,"resu'"#;
+    for (what, text, messages, expected) in [
+        ("at once", "exit 2".to_owned(), 0, "exit status 2"),
+        ("before it answers", "read line; exit 3".to_owned(), 0, "exit status 3"),
+        ("within a line", format!("read line; echo '{RESULT}'; {half}; exit 4"), 1, "exit status 4"),
+        ("with children", "sleep 1000 & read line; exit 5".to_owned(), 0, "exit status 5"),
+        ("by a signal", format!("read line; echo '{RESULT}'; {half}; kill -9 $$"), 1, "signal 9 (SIGKILL)"),
+    ] {
+        let mut times = Vec::new();
+        // The machine may be busy; the best of some runs says what the code does.
+        for _ in 0..5 {
+            let mut server = run(&text);
+            if what != "at once" {
+                // It waits for a line, and has nothing else to do when one comes.
+                until("the server waits", || {
+                    members(server.transport.pid()).iter().all(|stat| stat.contains(") S "))
+                })
+                .await;
+                server.send(PING).await.unwrap();
+            }
+            let began = Instant::now();
+            let (received, end) = server.rest().await;
+            times.push(began.elapsed());
+            assert_eq!(received.len(), messages, "{what}");
+            assert_eq!(end.unwrap().kind, TransportErrorKind::Exited(expected.into()), "{what}");
+            server.close().await;
+            assert_nothing_left(server.transport.pid());
+        }
+        assert!(times.iter().min().unwrap() <= &Duration::from_millis(100), "{what}: {times:?}");
     }
-    assert!(times.iter().min().unwrap() <= &Duration::from_millis(100), "{times:?}");
+}
+
+#[tokio::test]
+async fn what_a_dead_server_printed_can_still_be_seen() {
+    let mut endpoint = script(
+        "i=0; while [ $i -lt 25 ]; do echo line $i >&2; i=$((i+1)); done
+         echo 'no message'; echo \"key $KEY is wrong\" >&2; exit 1",
+    );
+    endpoint.env.insert("KEY".into(), "s3cr3t-value".into());
+    let mut server = start(&endpoint, quick());
+    let (_, end) = server.rest().await;
+    let expected = "exit status 1; stderr: key [REDACTED] is wrong";
+    assert_eq!(end.unwrap().kind, TransportErrorKind::Exited(expected.into()));
+    server.close().await;
+    let details = server.transport.details();
+    let [("pid", pid), ("stderr", stderr), ("stdout_noise", noise)] = &details[..] else {
+        panic!("{details:?}")
+    };
+    assert_eq!((pid, noise.as_str()), (&server.transport.pid().to_string(), "1"));
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert_eq!((lines.len(), lines[0], lines[19]), (20, "line 6", "key [REDACTED] is wrong"));
 }
 
 #[tokio::test]
@@ -192,7 +230,77 @@ async fn a_process_that_left_the_group_does_not_hold_up_the_end() {
     assert!(text.starts_with("exit status 4; stderr: "), "{text}");
     server.close().await;
     let escaped = server.transport.stderr_lines(1)[0].parse().unwrap();
-    kill_process(pid(escaped), Signal::KILL).unwrap();
+    assert!(!runs(escaped));
+}
+
+/// Starts a process in a session of its own and a daemon, which say their numbers; then runs `rest`.
+fn runaways(rest: &str) -> String {
+    format!(
+        "setsid sh -c 'echo $$ >&2; trap : HUP INT TERM; while :; do sleep 1000; done' >/dev/null </dev/null &
+         (setsid sh -c '(sh -c \"echo \\$\\$ >&2; exec sleep 1000\" &)' >/dev/null </dev/null &)
+         {rest}"
+    )
+}
+
+/// Waits until a server of [`runaways`] has told all numbers.
+async fn told(server: &crate::peer::Server) -> Vec<u32> {
+    until("the runaways run", || server.transport.stderr_lines(9).len() == 2).await;
+    let pids: Vec<u32> = server.transport.stderr_lines(9).iter().map(|line| line.parse().unwrap()).collect();
+    let group = members(server.transport.pid());
+    assert!(!pids.iter().any(|pid| group.iter().any(|stat| stat.starts_with(&format!("{pid} ")))));
+    assert!(pids.iter().all(|pid| runs(*pid)), "{pids:?}");
+    pids
+}
+
+#[tokio::test]
+async fn what_left_the_group_does_not_outlive_the_server() {
+    let bystander = run(&runaways("exec cat"));
+    let bystanders = told(&bystander).await;
+    for (how, rest) in [("close", "exec cat"), ("crash", "read line; exit 1"), ("drop", "exec cat")] {
+        let mut server = run(&runaways(rest));
+        let pids = told(&server).await;
+        let began = Instant::now();
+        match how {
+            "close" => server.close().await,
+            "crash" => {
+                server.send(PING).await.unwrap();
+                server.rest().await;
+                server.close().await;
+            }
+            _ => drop(server),
+        }
+        until("the runaways are dead", || !pids.iter().any(|pid| runs(*pid))).await;
+        assert!(how == "drop" || began.elapsed() < Duration::from_secs(3), "{how}");
+    }
+    assert!(bystanders.iter().all(|pid| runs(*pid)), "those of another server are left alone");
+    bystander.close().await;
+    assert!(!bystanders.iter().any(|pid| runs(*pid)));
+}
+
+#[tokio::test]
+async fn a_process_without_the_marker_may_stay() {
+    let server = run("env -u MCP_STDIO_OWNER setsid sh -c 'echo $$ >&2; exec sleep 1000' & exec cat");
+    until("it runs", || server.transport.stderr_lines(1).len() == 1).await;
+    server.close().await;
+    let daemon = server.transport.stderr_lines(1)[0].parse().unwrap();
+    assert!(runs(daemon));
+    kill_process(pid(daemon), Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn stubborn_servers_are_stopped_side_by_side() {
+    let text = format!("trap '' TERM; echo '{RESULT}'; while :; do sleep 1000; done");
+    let mut servers: Vec<_> = (0..8).map(|_| run(&text)).collect();
+    for server in &mut servers {
+        server.next().await.unwrap();
+    }
+    let began = Instant::now();
+    futures::future::join_all(servers.iter().map(crate::peer::Server::close)).await;
+    // 0.6 s for each of them; one after the other would take 4.8 s.
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    for server in &servers {
+        assert_nothing_left(server.transport.pid());
+    }
 }
 
 #[tokio::test]
@@ -239,6 +347,20 @@ async fn dropping_the_transport_kills_the_group() {
     until("the group is gone", || members(group).is_empty()).await;
     until("the process is reaped", || !std::fs::exists(format!("/proc/{group}")).unwrap()).await;
     assert!(patient(futures::StreamExt::next(&mut server.inbox)).await.is_none());
+}
+
+#[test]
+fn shutting_the_runtime_down_kills_what_left_the_group() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let (server, pids) = first.block_on(async {
+        let server = run(&runaways("exec cat"));
+        let pids = told(&server).await;
+        (server, pids)
+    });
+    drop(first);
+    runtime().block_on(until("all are dead", || !pids.iter().any(|pid| runs(*pid))));
+    drop(server);
 }
 
 #[test]

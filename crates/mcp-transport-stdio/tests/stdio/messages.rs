@@ -90,6 +90,18 @@ async fn a_banner_is_tolerated_and_counted() {
 }
 
 #[tokio::test]
+async fn a_byte_order_mark_and_a_message_that_is_no_text_do_no_harm() {
+    let mut server = run(&format!(
+        r#"printf '\357\273\277{PING}\r\n'; printf '{{"jsonrpc":"2.0","id":1,"result":{{"t":"\377"}}}}\n'; exec cat"#
+    ));
+    assert_eq!(server.next().await.unwrap(), PING);
+    server.send(PING).await.unwrap();
+    assert_eq!(server.next().await.unwrap(), PING);
+    assert!(server.transport.details().contains(&("stdout_noise", "1".to_owned())));
+    server.close().await;
+}
+
+#[tokio::test]
 async fn a_program_that_only_prints_is_not_an_mcp_server() {
     let table = [
         ("yes 'hello\x1b'", "not an MCP server: 100 lines of other output on stdout, first: hello\\u{1b}"),
@@ -153,6 +165,47 @@ async fn full_pipes_in_both_directions_do_not_deadlock() {
     for id in 0..4 {
         assert_eq!(server.next().await.unwrap(), big(id, 256 << 10));
     }
+    server.close().await;
+}
+
+#[tokio::test]
+async fn a_server_that_never_stops_writing_can_still_be_written_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let count = directory.path().join("count");
+    let mut server =
+        run(&format!("yes '{PING}' & exec 3>{0}.part; wc -c >&3; mv {0}.part {0}; wait", count.display()));
+    // Nobody takes its messages: the inbox and its pipe are full, and stay so.
+    let line = big(1, 1 << 20);
+    for _ in 0..8 {
+        server.send(&line).await.unwrap();
+    }
+    // Somebody does: the other direction never stood still.
+    for _ in 0..10_000 {
+        assert_eq!(server.next().await.unwrap(), PING);
+    }
+    server.send(&line).await.unwrap();
+    server.close().await;
+    let count = std::fs::read_to_string(count).unwrap();
+    assert_eq!(count.trim(), (9 * (line.len() + 1)).to_string());
+}
+
+#[tokio::test]
+async fn an_echo_nobody_takes_waits_and_loses_nothing() {
+    let options = StdioOptions { queue_messages: 4, queue_bytes: 100_000, ..quick() };
+    let mut server = start(&StdioEndpoint::new("cat", [""; 0]), options);
+    let mut sends: Vec<_> =
+        (0..64).map(|id| server.transport.send(Outbound::new(message(&big(id, 64 << 10))))).collect();
+    // Both pipes and both queues become full; then nothing moves until the first message is taken.
+    let mut sending = futures::future::join_all(&mut sends);
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut sending).await.is_err());
+    let received = async {
+        for id in 0..64 {
+            let item = futures::StreamExt::next(&mut server.inbox).await.unwrap().unwrap();
+            assert_eq!(item.frame, big(id, 64 << 10).as_bytes());
+        }
+    };
+    let (sent, ()) = patient(async { tokio::join!(sending, received) }).await;
+    assert!(sent.iter().all(Result::is_ok));
     server.close().await;
 }
 

@@ -102,3 +102,17 @@ pub(crate) fn members(group: u32) -> Vec<String> {
     };
     stats.filter(in_group).collect()
 }
+
+/// Whether a process runs. A zombie does not.
+#[cfg(target_os = "linux")]
+pub(crate) fn runs(pid: u32) -> bool {
+    stat(pid).is_some_and(|fields| fields[0] != "Z")
+}
+
+/// The fields of `/proc/PID/stat` behind the name: state, parent, group, …
+#[cfg(target_os = "linux")]
+pub(crate) fn stat(pid: u32) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything.
+    Some(stat[stat.rfind(')')? + 2..].split(' ').map(str::to_owned).collect())
+}

@@ -1,18 +1,17 @@
 //! Requests and what comes back.
 
 use std::fmt;
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use mcp_protocol::{Method, Notification, RawJson};
 use mcp_transport::Header;
-use tokio::time::Instant;
 
 use crate::answer::Answer;
 use crate::client::Client;
+use crate::deadline::Deadline;
 use crate::error::CallError;
 use crate::exchange::{Event, Exchange};
-use crate::stats::count;
+use crate::input;
 
 /// A request to send. The id, the envelope of the era and the headers that mirror it are added.
 #[derive(Debug, Clone)]
@@ -55,47 +54,41 @@ pub enum CallEvent {
 pub struct Call {
     client: Client,
     state: State,
-    /// Kept while a header mismatch may still be mended by refreshing the tool list.
-    mendable: Option<Outgoing>,
+    /// Kept while the request may have to be sent again.
+    repeats: Option<Repeats>,
     deadline: Option<Deadline>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "the large state is the usual one")]
 enum State {
     Running(Exchange),
-    /// Refreshing the tool list, then sending again. Kept here so that `next` is cancel safe.
-    Mending(BoxFuture<'static, Result<Exchange, CallError>>),
+    /// On the way to sending it again. Kept here so that `next` is cancel safe.
+    Resending(BoxFuture<'static, Result<Exchange, CallError>>),
     Over,
 }
 
-/// When a call has to be over, and the limit to name when it is not.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Deadline {
-    pub(crate) at: Instant,
-    pub(crate) limit: Duration,
+/// A request and what may make us send it once more.
+#[derive(Debug)]
+struct Repeats {
+    request: Outgoing,
+    /// A header mismatch, mended by reading the tool list again.
+    mend: bool,
+    /// A session the server has forgotten; the one it was sent in.
+    recover: Option<u64>,
+    /// Questions of the server, answered so many times.
+    rounds: u32,
 }
 
-impl Deadline {
-    pub(crate) fn after(limit: Duration) -> Self {
-        // Beyond the clock's range means: never within anybody's patience.
-        let now = Instant::now();
-        let at = now.checked_add(limit).unwrap_or_else(|| now + Duration::from_secs(86_400 * 365));
-        Self { at, limit }
-    }
-
-    /// Runs a future until the deadline.
-    pub(crate) async fn bound<T>(
-        self,
-        work: impl Future<Output = Result<T, CallError>>,
-    ) -> Result<T, CallError> {
-        match tokio::time::timeout_at(self.at, work).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(CallError::timeout(self.limit)),
-        }
-    }
-
-    pub(crate) fn is_over(self) -> bool {
-        Instant::now() >= self.at
+impl Repeats {
+    fn of(client: &Client, request: &Outgoing) -> Option<Self> {
+        let mend = request.method == Method::ToolsCall && client.mirrors_arguments();
+        let recover = client.recovers_session();
+        (mend || recover.is_some() || client.answers(&request.method)).then(|| Self {
+            request: request.clone(),
+            mend,
+            recover,
+            rounds: 0,
+        })
     }
 }
 
@@ -105,10 +98,17 @@ impl Call {
         request: Outgoing,
         deadline: Option<Deadline>,
     ) -> Result<Self, CallError> {
-        let mendable = request.method == Method::ToolsCall && client.mirrors_arguments();
-        let mendable = mendable.then(|| request.clone());
-        let exchange = client.open(request, deadline).await?;
-        Ok(Self { client, state: State::Running(exchange), mendable, deadline })
+        let mut repeats = Repeats::of(&client, &request);
+        let exchange = match client.open(request, deadline).await {
+            Err(error) => {
+                match repeats.as_mut().and_then(|repeats| again(&client, repeats, &error, deadline)) {
+                    Some(resending) => resending.await?,
+                    None => return Err(error),
+                }
+            }
+            opened => opened?,
+        };
+        Ok(Self { client, state: State::Running(exchange), repeats, deadline })
     }
 
     /// The next event; `None` after the end. Cancel safe.
@@ -116,7 +116,7 @@ impl Call {
         loop {
             let error = match &mut self.state {
                 State::Over => return None,
-                State::Mending(sending) => match sending.await {
+                State::Resending(sending) => match sending.await {
                     Ok(exchange) => {
                         self.state = State::Running(exchange);
                         continue;
@@ -126,43 +126,111 @@ impl Call {
                 State::Running(exchange) => match exchange.next().await {
                     Ok(Event::Notification(notification)) => {
                         // What the server began it did not refuse: no second try after this.
-                        self.mendable = None;
+                        if let Some(repeats) = &mut self.repeats {
+                            repeats.mend = false;
+                        }
                         return Some(Ok(CallEvent::Notification(notification)));
                     }
-                    Ok(Event::Done(answer)) => {
-                        // Nothing of the request is kept beyond its end, least of all a caller's token.
-                        self.mendable = None;
-                        self.state = State::Over;
-                        return Some(Ok(CallEvent::Done(answer)));
-                    }
+                    Ok(Event::Done(answer)) => match self.ask_handler(&answer) {
+                        Some(resending) => {
+                            self.state = State::Resending(resending);
+                            continue;
+                        }
+                        None => return Some(Ok(CallEvent::Done(self.end(answer)))),
+                    },
                     Err(error) => error,
                 },
             };
-            match self.mendable.take().filter(|_| error.is_header_mismatch()) {
-                Some(request) => {
-                    self.state = State::Mending(mend(self.client.clone(), request, self.deadline, error));
-                }
-                None => {
-                    self.state = State::Over;
-                    return Some(Err(error));
-                }
+            let again =
+                self.repeats.as_mut().and_then(|repeats| again(&self.client, repeats, &error, self.deadline));
+            match again {
+                Some(resending) => self.state = State::Resending(resending),
+                None => return Some(Err(self.end(error))),
             }
         }
     }
 
-    /// The answer, with the notifications on the way dropped and counted.
+    /// Nothing of the request is kept beyond its end, least of all a caller's token.
+    fn end<T>(&mut self, outcome: T) -> T {
+        self.repeats = None;
+        self.state = State::Over;
+        outcome
+    }
+
+    /// If the answer asks for something that the handler is there for: has it answered and the request sent
+    /// again.
+    fn ask_handler(&mut self, answer: &Answer) -> Option<BoxFuture<'static, Result<Exchange, CallError>>> {
+        let repeats = self.repeats.as_mut().filter(|repeats| self.client.answers(&repeats.request.method))?;
+        if !input::is_required(answer) {
+            return None;
+        }
+        // From here on it is another request: nothing of it was refused yet.
+        repeats.rounds += 1;
+        repeats.recover = self.client.recovers_session();
+        let (client, request, round) = (self.client.clone(), repeats.request.clone(), repeats.rounds);
+        let (answer, deadline) = (answer.clone(), self.deadline);
+        Some(Box::pin(async move {
+            let request = input::answered(client.link(), request, &answer, round).await?;
+            client.open(request, deadline.map(Deadline::extended)).await
+        }))
+    }
+
+    /// When it has to be over, as far as that is known now.
+    fn current_deadline(&self) -> Option<Deadline> {
+        match &self.state {
+            State::Running(exchange) => exchange.deadline(),
+            // Somebody may be thinking about the answer to the server's question.
+            State::Resending(_) | State::Over => self.deadline.map(Deadline::latest),
+        }
+    }
+
+    /// Whether the time up to a deadline was used by something that counts as progress.
+    fn has_progressed(&mut self, since: Deadline) -> bool {
+        if let State::Running(exchange) = &mut self.state
+            && self.client.link().is_serving()
+        {
+            exchange.extend();
+        }
+        self.current_deadline().is_some_and(|now| now.at > since.at)
+    }
+
+    /// The answer. Notifications on the way go to whoever [subscribed](Client::notifications).
     pub(crate) async fn finish(mut self) -> Result<Answer, CallError> {
         loop {
-            match self.next().await {
+            let next = match self.current_deadline() {
+                None => self.next().await,
+                Some(deadline) => match tokio::time::timeout_at(deadline.at, self.next()).await {
+                    Ok(next) => next,
+                    Err(_) if self.has_progressed(deadline) => continue,
+                    Err(_) => return Err(CallError::timeout(deadline.limit)),
+                },
+            };
+            match next {
                 Some(Ok(CallEvent::Done(answer))) => return Ok(answer),
-                Some(Ok(CallEvent::Notification(_))) => {
-                    count(&self.client.link().counters.notifications_dropped);
-                }
+                Some(Ok(CallEvent::Notification(notification))) => self.client.link().publish(notification),
                 Some(Err(error)) => return Err(error),
                 None => return Err(CallError::malformed("the call was polled after its end")),
             }
         }
     }
+}
+
+/// After a failure that can be mended, whatever the request was: mends it and sends the request again.
+fn again(
+    client: &Client,
+    repeats: &mut Repeats,
+    error: &CallError,
+    deadline: Option<Deadline>,
+) -> Option<BoxFuture<'static, Result<Exchange, CallError>>> {
+    if error.is_header_mismatch() && std::mem::take(&mut repeats.mend) {
+        return Some(mend(client.clone(), repeats.request.clone(), deadline, error.clone()));
+    }
+    if error.is_forgotten_session()
+        && let Some(session) = repeats.recover.take()
+    {
+        return Some(recover(client.clone(), repeats.request.clone(), session, deadline, error.clone()));
+    }
+    None
 }
 
 /// After a header mismatch: refreshes the tool list, whose annotations say which headers a call needs,
@@ -180,11 +248,30 @@ fn mend(
     })
 }
 
+/// After the server has forgotten the session: sees to it that there is a new one and sends the request once
+/// more. It was not executed (contract §7.5).
+fn recover(
+    client: Client,
+    request: Outgoing,
+    session: u64,
+    deadline: Option<Deadline>,
+    error: CallError,
+) -> BoxFuture<'static, Result<Exchange, CallError>> {
+    Box::pin(async move {
+        if let Err(failed) = client.recover_session(session, &request.headers, deadline).await {
+            tracing::warn!(error = %failed, "no new session");
+            client.give_up();
+            return Err(error);
+        }
+        client.open(request, deadline).await
+    })
+}
+
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Running(exchange) => exchange.fmt(f),
-            Self::Mending(_) => f.write_str("Mending"),
+            Self::Resending(_) => f.write_str("Resending"),
             Self::Over => f.write_str("Over"),
         }
     }

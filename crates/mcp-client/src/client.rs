@@ -1,28 +1,36 @@
 //! The client: one negotiated connection.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use mcp_protocol::header::name_of;
+use mcp_protocol::logging::{LogLevel, SetLevelParams};
+use mcp_protocol::result::may_require_input;
 use mcp_protocol::{Era, EraPolicy, Message, Method, Notification, ProtocolVersion, RawJson};
-use mcp_transport::{Header, Outbound, TransportError, TransportKind};
+use mcp_transport::{Delivery, Header, Outbound, TransportError, TransportErrorKind, TransportKind};
+use tokio::sync::Mutex;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::answer::Answer;
-use crate::call::{Call, Deadline, Outgoing};
+use crate::call::{Call, Outgoing};
 use crate::connect::{Attempt, Verdict};
 use crate::core::negotiate::Negotiation;
+use crate::deadline::{Deadline, Patience};
 use crate::envelope::{Envelope, mirror};
 use crate::error::{CallError, ConnectError};
 use crate::exchange::{Cancel, Exchange, Prepared, progress_token};
 use crate::link::{Connection, Link, REPLY_LIMIT};
 use crate::profile::ServerProfile;
-use crate::stats::ClientStats;
+use crate::rate::RateLimit;
+use crate::stats::{ClientStats, count};
 use crate::tool_headers::ToolHeaders;
 
 /// Time for reading the tool list again in the middle of a call without a limit of its own.
 const REFRESH_LIMIT: Duration = Duration::from_secs(30);
+
+/// Longest time for a new session in the middle of a call.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(30);
 
 /// One connection to one server. Clones share it; the last one to go closes it.
 #[derive(Debug, Clone)]
@@ -34,16 +42,39 @@ struct Inner {
     envelope: Envelope,
     profile: RwLock<Arc<ServerProfile>>,
     tool_headers: ToolHeaders,
+    rate_limit: Option<RateLimit>,
+    /// The least level of log messages a stateless server is asked for with each request.
+    log_level: RwLock<Option<LogLevel>>,
+    /// How many sessions there were before this one.
+    session: AtomicU64,
+    /// Held while a forgotten session is replaced.
+    recovery: Mutex<()>,
 }
 
 impl Client {
-    pub(crate) fn new(connection: Arc<Connection>, envelope: Envelope, profile: Arc<ServerProfile>) -> Self {
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        envelope: Envelope,
+        profile: Arc<ServerProfile>,
+        rate_limit: Option<RateLimit>,
+    ) -> Self {
         Self(Arc::new(Inner {
             connection,
             envelope,
             profile: RwLock::new(profile),
             tool_headers: ToolHeaders::default(),
+            rate_limit,
+            log_level: RwLock::default(),
+            session: AtomicU64::new(0),
+            recovery: Mutex::default(),
         }))
+    }
+
+    /// The transport in use. It differs from that of the endpoint where the server turned out to speak the
+    /// two-endpoint transport of 2024-11-05 at the URL of a Streamable HTTP endpoint.
+    #[must_use]
+    pub fn transport(&self) -> TransportKind {
+        self.link().kind
     }
 
     /// What the server said about itself at the last successful handshake.
@@ -87,7 +118,8 @@ impl Client {
         }
     }
 
-    /// Sends a request and waits for its answer. Notifications on the way are dropped and counted.
+    /// Sends a request and waits for its answer. Notifications on the way go to whoever
+    /// [subscribed](Self::notifications), and are counted if nobody did.
     ///
     /// # Errors
     /// [`CallError`]; after `timeout` the request is cancelled on the wire and a late answer ignored.
@@ -95,14 +127,20 @@ impl Client {
         self.call_until(request, Deadline::after(timeout)).await
     }
 
+    /// The same with a limit that progress extends up to another one.
+    ///
+    /// # Errors
+    /// As for [`call`](Self::call).
+    pub async fn call_with(&self, request: Outgoing, patience: Patience) -> Result<Answer, CallError> {
+        self.call_until(request, Deadline::with(patience)).await
+    }
+
     pub(crate) async fn call_until(
         &self,
         request: Outgoing,
         deadline: Deadline,
     ) -> Result<Answer, CallError> {
-        deadline
-            .bound(async { Call::start(self.clone(), request, Some(deadline)).await?.finish().await })
-            .await
+        deadline.bound(Call::start(self.clone(), request, Some(deadline))).await?.finish().await
     }
 
     /// Sends a request whose events are read one by one. No time limit: dropping the call cancels it.
@@ -132,6 +170,21 @@ impl Client {
             Era::Stateless => Method::ServerDiscover,
         };
         self.call(Outgoing::new(method, None), timeout).await.map(|_| ())
+    }
+
+    /// Sets the least level of log messages the server is to send, with `logging/setLevel` or, in the
+    /// stateless era, with every request from now on. They come as [`notifications`](Self::notifications).
+    ///
+    /// # Errors
+    /// [`CallError`]; none in the stateless era.
+    pub async fn set_log_level(&self, level: LogLevel, timeout: Duration) -> Result<(), CallError> {
+        if self.profile().era == Era::Stateless {
+            *self.0.log_level.write().unwrap_or_else(PoisonError::into_inner) = Some(level);
+            return Ok(());
+        }
+        let params = RawJson::encode(&SetLevelParams::new(level));
+        let params = params.map_err(|error| CallError::malformed(error.to_string()))?;
+        self.call(Outgoing::new(Method::LoggingSetLevel, Some(params)), timeout).await.map(|_| ())
     }
 
     /// Waits until the connection is lost or closed, and says why. Any number may wait.
@@ -173,7 +226,8 @@ impl Client {
         details
     }
 
-    /// Subscribes to the notifications that belong to no call, from now on.
+    /// Everything the server tells from now on that no [`start`](Self::start)ed call is given: changed lists
+    /// and resources, log messages, and progress of a [`call`](Self::call) that asked for it.
     #[must_use]
     pub fn notifications(&self) -> Notifications {
         Notifications { receiver: self.link().subscribe(), link: self.link().clone() }
@@ -186,6 +240,44 @@ impl Client {
     /// Whether calls repeat arguments in headers that only the tool list tells of.
     pub(crate) fn mirrors_arguments(&self) -> bool {
         self.link().kind == TransportKind::Http && self.profile().era == Era::Stateless
+    }
+
+    /// Whether the handler answers what the server may ask for before it goes on with such a request.
+    pub(crate) fn answers(&self, method: &Method) -> bool {
+        self.link().host.handler.is_some()
+            && may_require_input(method)
+            && self.profile().era == Era::Stateless
+    }
+
+    /// The session to tell [`recover_session`](Self::recover_session) of, if forgotten ones are replaced.
+    pub(crate) fn recovers_session(&self) -> Option<u64> {
+        self.link().recovers.then(|| self.0.session.load(Ordering::Acquire))
+    }
+
+    /// Opens a new session in place of one the server has forgotten, unless somebody has done so already.
+    pub(crate) async fn recover_session(
+        &self,
+        forgotten: u64,
+        headers: &[Header],
+        deadline: Option<Deadline>,
+    ) -> Result<(), ConnectError> {
+        let _turn = self.0.recovery.lock().await;
+        if self.0.session.load(Ordering::Acquire) != forgotten {
+            return Ok(());
+        }
+        let limit = deadline.map_or(RECOVERY_LIMIT, |deadline| deadline.left().min(RECOVERY_LIMIT));
+        tracing::info!("the server has forgotten the session, opening a new one");
+        self.handshake_with(headers, limit).await?;
+        self.0.session.fetch_add(1, Ordering::Release);
+        count(&self.link().counters.sessions_recovered);
+        self.watch_again(headers.to_vec());
+        Ok(())
+    }
+
+    /// Without a session the connection is of no use.
+    pub(crate) fn give_up(&self) {
+        let kind = TransportErrorKind::SessionExpired;
+        self.link().ended.raise(TransportError::new(kind, Delivery::Rejected));
     }
 
     /// What the tool list said about headers.
@@ -207,6 +299,12 @@ impl Client {
     ) -> Result<Exchange, CallError> {
         let profile = self.profile();
         let link = self.link();
+        if let Some(limit) = &self.0.rate_limit
+            && !matches!(request.method, Method::Ping | Method::ServerDiscover)
+        {
+            link.check_open()?;
+            limit.turn(deadline).await?;
+        }
         let id = link.next_id();
         let token = request.progress.then(|| progress_token(id));
         let stateless = (profile.era == Era::Stateless).then_some(profile.version);
@@ -220,17 +318,18 @@ impl Client {
                 mirrored.extend(self.0.tool_headers.of_call(tool, params));
             }
         }
-        let params = self.0.envelope.wrap(request.params, stateless, token.as_deref())?;
+        let log_level = *self.0.log_level.read().unwrap_or_else(PoisonError::into_inner);
+        let params = self.0.envelope.wrap(request.params, stateless, token.as_deref(), log_level)?;
         let silent = request.method == Method::Initialize || (stateless.is_some() && over_http);
         let prepared = Prepared {
             id,
+            events: request.progress || request.method == Method::SubscriptionsListen,
             method: request.method,
             params,
             version: Some(profile.version),
             headers: request.headers,
             mirrored,
             cancel: if silent { Cancel::Silently } else { Cancel::ByNotification },
-            progress: request.progress,
             probe: false,
             result_types: stateless.map(|_| self.0.envelope.result_types()),
             deadline,
@@ -268,7 +367,7 @@ pub(crate) async fn send_notification(
     deadline.bound(sending).await
 }
 
-/// Notifications of the server that belong to no call, in the order they came.
+/// Notifications of the server, in the order they came.
 ///
 /// A subscriber that falls behind loses the oldest ones, which are counted.
 #[derive(Debug)]

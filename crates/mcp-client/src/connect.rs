@@ -6,25 +6,30 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use mcp_protocol::{Era, Method, ProtocolVersion};
+use mcp_protocol::{Era, EraPolicy, Method, ProtocolVersion};
 use mcp_transport::{
-    Connector, Delivery, Endpoint, Header, TransportError, TransportErrorKind, TransportKind,
+    Connector, Delivery, Endpoint, Header, SseEndpoint, TransportError, TransportErrorKind, TransportKind,
 };
 
 use crate::answer::Answer;
-use crate::call::Deadline;
 use crate::client::{Client, send_notification};
 use crate::core::negotiate::{Negotiation, Next, Observed, Probe};
 use crate::core::tried;
+use crate::deadline::Deadline;
 use crate::envelope::{Envelope, mirror};
 use crate::error::{CallError, ConnectError};
 use crate::exchange::{Cancel, Event, Exchange, Prepared};
-use crate::link::Connection;
+use crate::handler::Host;
+use crate::interest::Interest;
+use crate::link::{Connection, Rules};
 use crate::options::ConnectOptions;
 use crate::profile::ServerProfile;
 
 /// Connects to a server and finds out which era it speaks, stateless first unless told otherwise. Takes no
 /// longer than [`handshake_timeout`](ConnectOptions::handshake_timeout).
+///
+/// A Streamable HTTP endpoint that refuses both eras is tried as one of the two-endpoint transport of
+/// 2024-11-05, if the connector supports that (wire reference §5.2 step 3).
 ///
 /// # Errors
 /// [`ConnectError`], with everything that was tried. The transport is then closed in the background, as long
@@ -34,21 +39,77 @@ pub async fn connect(
     endpoint: &Endpoint,
     options: &ConnectOptions,
 ) -> Result<Client, ConnectError> {
+    let deadline = Deadline::after(options.handshake_timeout);
+    let error = match connect_to(connector, endpoint, options, deadline).await {
+        Err(error) => error,
+        connected => return connected,
+    };
+    let Some(fallback) = two_endpoints(connector, endpoint, options, &error) else { return Err(error) };
+    tracing::debug!(%error, "trying the two-endpoint transport");
+    match connect_to(connector, &fallback, options, deadline).await {
+        // What went wrong first is what the endpoint was configured for.
+        Err(second) => {
+            let tried = error.tried.into_iter().chain(second.tried).collect();
+            Err(ConnectError { tried, ..error })
+        }
+        connected => connected,
+    }
+}
+
+/// The same URL as an endpoint of the older transport, if the refusal allows for that.
+fn two_endpoints(
+    connector: &dyn Connector,
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+    error: &ConnectError,
+) -> Option<Endpoint> {
+    let Endpoint::Http(http) = endpoint else { return None };
+    let refused = match &error.error {
+        CallError::Transport(TransportError { kind: TransportErrorKind::Status { status, .. }, .. }) => {
+            matches!(status, 400 | 404 | 405 | 406 | 415)
+        }
+        _ => false,
+    };
+    let fallback = Endpoint::Sse(SseEndpoint::new(http.clone()));
+    let possible = refused && options.policy != EraPolicy::Only(Era::Stateless);
+    (possible && connector.supports(&fallback)).then_some(fallback)
+}
+
+async fn connect_to(
+    connector: &dyn Connector,
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+    deadline: Deadline,
+) -> Result<Client, ConnectError> {
     let kind = endpoint.kind();
     let envelope = Envelope::new(options).map_err(not_even_tried)?;
-    let (negotiation, mut first) = Negotiation::new(options.policy, options.hint, kind);
+    let policy = match (kind, options.policy) {
+        (TransportKind::Sse, EraPolicy::Only(Era::Stateless)) => {
+            return Err(not_even_tried(CallError::malformed("the sse transport has no stateless era")));
+        }
+        (TransportKind::Sse, _) => EraPolicy::Only(Era::Handshake),
+        (_, policy) => policy,
+    };
+    let rules = Rules {
+        host: Host {
+            handler: options.handler.clone(),
+            capabilities: envelope.capabilities().clone(),
+            limit: options.handler_timeout,
+        },
+        recover_session: options.recover_session,
+    };
+    let (negotiation, mut first) = Negotiation::new(policy, options.hint, kind);
     let silence = negotiation.has_fallback().then_some(options.probe_timeout);
-    let deadline = Deadline::after(options.handshake_timeout);
     let mut attempt = Attempt::new(negotiation, &envelope, &options.headers, silence, deadline);
     loop {
-        let connection = match open(connector, endpoint, deadline).await {
+        let connection = match open(connector, endpoint, &rules, deadline).await {
             Ok(connection) => connection,
             Err(error) => return Err(attempt.failed_to_open(kind, error)),
         };
         match attempt.run(&connection, first).await {
             Verdict::Settled(profile) => {
                 tracing::debug!(transport = %kind, version = %profile.version, era = %profile.era, "connected");
-                return Ok(Client::new(connection, envelope, profile));
+                return Ok(Client::new(connection, envelope, profile, options.rate_limit.clone()));
             }
             Verdict::Reopen { probe, error } => {
                 tracing::warn!(transport = %kind, %error, next = %probe, "the server ended, starting it again");
@@ -67,10 +128,11 @@ pub async fn connect(
 async fn open(
     connector: &dyn Connector,
     endpoint: &Endpoint,
-    Deadline { at, limit }: Deadline,
+    rules: &Rules,
+    Deadline { at, limit, .. }: Deadline,
 ) -> Result<Arc<Connection>, CallError> {
     match tokio::time::timeout_at(at, connector.connect(endpoint)).await {
-        Ok(Ok(transport)) => Ok(Connection::new(transport, endpoint.kind())),
+        Ok(Ok(transport)) => Ok(Connection::new(transport, endpoint.kind(), rules.clone())),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(TransportError::new(TransportErrorKind::Timeout { limit }, Delivery::NotSent).into()),
     }
@@ -180,7 +242,11 @@ impl<'a> Attempt<'a> {
                 return Verdict::Failed { error, profile: Some(profile) };
             }
         }
-        link.agree(profile.version);
+        let lists = match profile.era {
+            Era::Handshake => Interest::declared(&profile),
+            Era::Stateless => Interest::default(),
+        };
+        link.agree(profile.version, lists);
         Verdict::Settled(profile)
     }
 
@@ -188,7 +254,7 @@ impl<'a> Attempt<'a> {
         let link = connection.link();
         let (method, params, version) = match probe {
             Probe::Discover(version) => {
-                let params = self.envelope.wrap(None, Some(version), None);
+                let params = self.envelope.wrap(None, Some(version), None, None);
                 (Method::ServerDiscover, params, Some(version))
             }
             // Neither version header nor any other of the stateless era (wire reference §5.2 step 2).
@@ -210,7 +276,7 @@ impl<'a> Attempt<'a> {
             mirrored,
             // `initialize` must not be cancelled, and a probe that was outrun needs not be.
             cancel: Cancel::Silently,
-            progress: false,
+            events: false,
             probe: true,
             result_types: None,
             deadline: Some(self.deadline),

@@ -2,6 +2,7 @@
 
 use mcp_protocol::capability::ClientCapabilities;
 use mcp_protocol::header::{self, encode_value};
+use mcp_protocol::logging::LogLevel;
 use mcp_protocol::meta::{self, RequestMeta};
 use mcp_protocol::result::ResultType;
 use mcp_protocol::{InvalidJson, Method, ProtocolVersion, RawJson, RequestId};
@@ -38,6 +39,11 @@ impl Envelope {
         })
     }
 
+    /// What we declare to be able to do.
+    pub(crate) fn capabilities(&self) -> &ClientCapabilities {
+        &self.capabilities
+    }
+
     /// The kinds of result a server may use toward these capabilities: any other makes the answer
     /// invalid (wire reference §3.1).
     pub(crate) fn result_types(&self) -> &'static [ResultType] {
@@ -61,13 +67,14 @@ impl Envelope {
         .map_err(malformed)
     }
 
-    /// Adds what the era wants, for the stateless version if it is one, and the progress token to
-    /// `params._meta`; the rest stays as it is.
+    /// Adds what the era wants, for the stateless version if it is one with the level of log messages, and
+    /// the progress token to `params._meta`; the rest stays as it is.
     pub(crate) fn wrap(
         &self,
         params: Option<RawJson>,
         stateless: Option<ProtocolVersion>,
         token: Option<&str>,
+        log_level: Option<LogLevel>,
     ) -> Result<Option<RawJson>, CallError> {
         let wrapped = match (stateless, token) {
             (None, None) => return Ok(params),
@@ -79,6 +86,7 @@ impl Envelope {
                 let mut sender = RequestMeta::new(version, self.capabilities.clone());
                 sender.client_info = Some(self.client_info.clone());
                 sender.progress_token = token.map(RequestId::from);
+                sender.log_level = log_level;
                 sender.stamp(params.as_ref())
             }
         };

@@ -23,6 +23,14 @@ pub enum CallError {
     },
     /// The transport failed, or a limit in time was reached.
     Transport(TransportError),
+    /// The server asked for something before it would go on, and our handler gave no answer. How far the
+    /// server has come is not known.
+    Unanswered {
+        /// What it asked for.
+        method: mcp_protocol::Method,
+        /// Why there is no answer.
+        error: RpcError,
+    },
     /// The server answered, but not with what the method promises; or the request itself is malformed.
     Invalid {
         /// What is wrong.
@@ -41,7 +49,7 @@ impl CallError {
             Self::Rpc { .. } => Delivery::Rejected,
             Self::Transport(error) => error.delivery,
             Self::Invalid { frame: None, .. } => Delivery::NotSent,
-            Self::Invalid { frame: Some(_), .. } => Delivery::Unknown,
+            Self::Invalid { frame: Some(_), .. } | Self::Unanswered { .. } => Delivery::Unknown,
         }
     }
 
@@ -54,6 +62,11 @@ impl CallError {
     /// Whether the server missed a header or found it disagreeing with the body.
     pub(crate) fn is_header_mismatch(&self) -> bool {
         matches!(self, Self::Rpc { error, .. } if error.code() == Some(ErrorCode::HEADER_MISMATCH))
+    }
+
+    /// Whether the server does not know our session any more. The request was not executed.
+    pub(crate) fn is_forgotten_session(&self) -> bool {
+        matches!(self, Self::Transport(TransportError { kind: TransportErrorKind::SessionExpired, .. }))
     }
 
     /// A request that got no answer in time. The server may still be working on it.
@@ -92,6 +105,9 @@ impl fmt::Display for CallError {
             }
             Self::Transport(error) => error.fmt(f),
             Self::Invalid { reason, .. } => f.write_str(reason),
+            Self::Unanswered { method, error } => {
+                write!(f, "the server asked for {method} and got no answer: {error}")
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::StreamExt;
 use mcp_protocol::result::ResultType;
@@ -11,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::answer::{Answer, check_result};
-use crate::call::Deadline;
+use crate::deadline::Deadline;
 use crate::error::CallError;
 use crate::link::{Connection, Link, Waiter};
 use crate::stats::count;
@@ -34,8 +35,8 @@ pub(crate) struct Prepared {
     pub(crate) mirrored: Vec<Header>,
     /// How to tell the server that the answer is not wanted any more.
     pub(crate) cancel: Cancel,
-    /// Whether the parameters carry a [`progress_token`].
-    pub(crate) progress: bool,
+    /// Whether notifications on the inbox may belong to it.
+    pub(crate) events: bool,
     /// Whether it asks what is at the other end, while nothing else can be under way. An error without id
     /// may then be the answer, and something that is no server may send the request itself back.
     pub(crate) probe: bool,
@@ -91,9 +92,10 @@ impl Exchange {
             Message::Request(Request { id: RequestId::Integer(id), method: method.clone(), params });
 
         // Registered before sending: the answer can arrive before `send` returns.
-        let shared = link.register(id, prepared.progress, prepared.probe.then(|| method.clone()))?;
+        let shared = link.register(id, prepared.events, prepared.probe.then(|| method.clone()))?;
         count(&link.counters.requests_sent);
         link.counters.active();
+        link.in_flight.fetch_add(1, Ordering::Relaxed);
         let mut ticket = Ticket {
             connection: connection.clone(),
             id,
@@ -113,7 +115,7 @@ impl Exchange {
             Ok(reply) => reply,
             Err(error) => {
                 if error.delivery == Delivery::NotSent {
-                    link.counters.requests_sent.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+                    link.counters.requests_sent.fetch_sub(1, Ordering::Relaxed);
                 }
                 link.note_failure(&error);
                 ticket.fail();
@@ -161,7 +163,10 @@ impl Exchange {
             }
         };
         match event {
-            Ok(Event::Notification(_)) => event,
+            Ok(Event::Notification(_)) => {
+                self.extend();
+                event
+            }
             Ok(Event::Done(answer)) => {
                 self.answered();
                 self.check(answer).map(Event::Done)
@@ -177,6 +182,16 @@ impl Exchange {
                 Err(error)
             }
         }
+    }
+
+    /// When it has to be over, as far as that is known now.
+    pub(crate) fn deadline(&self) -> Option<Deadline> {
+        self.ticket.deadline
+    }
+
+    /// Takes note of a sign of progress.
+    pub(crate) fn extend(&mut self) {
+        self.ticket.deadline = self.ticket.deadline.map(Deadline::extended);
     }
 
     /// The answer is there, good or bad.
@@ -278,7 +293,10 @@ async fn next_own(
             {
                 return Err(CallError::echo());
             }
-            Message::Request(request) => link.answer_request(request, version, headers),
+            Message::Request(request) => link.answer_request(request, version, headers.to_vec(), true),
+            Message::Notification(notification) if notification.method == Method::Cancelled => {
+                link.take_back(&notification, version);
+            }
             Message::Notification(notification) if is_of_call(method, &notification.method) => {
                 return Ok(Event::Notification(notification));
             }
@@ -343,10 +361,11 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        let link = self.connection.link();
+        link.in_flight.fetch_sub(1, Ordering::Relaxed);
         if !self.open {
             return;
         }
-        let link = self.connection.link();
         link.forget(self.id);
         let timed_out = self.deadline.filter(|deadline| deadline.is_over());
         let reason = match timed_out {
@@ -363,9 +382,9 @@ impl Drop for Ticket {
 }
 
 /// The sending ends of a waiting request.
-pub(crate) fn channels(wants_progress: bool, probe: Option<Method>) -> (Waiter, Shared) {
+pub(crate) fn channels(wants_events: bool, probe: Option<Method>) -> (Waiter, Shared) {
     let (answer, answer_end) = oneshot::channel();
-    let (events, events_end) = wants_progress.then(|| mpsc::channel(EVENTS)).unzip();
+    let (events, events_end) = wants_events.then(|| mpsc::channel(EVENTS)).unzip();
     (Waiter { answer, events, probe }, (events_end, answer_end))
 }
 

@@ -1,7 +1,8 @@
 //! The connection itself: what all calls on it share.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -9,19 +10,22 @@ use bytes::Bytes;
 use futures::StreamExt;
 use mcp_protocol::cancel::CancelledParams;
 use mcp_protocol::{
-    Era, ErrorCode, Failure, Message, Method, Notification, ProtocolVersion, RawJson, Request, RequestId,
-    Response, RpcError,
+    Era, Failure, Message, Method, Notification, ProtocolVersion, RawJson, Request, RequestId, Response,
+    RpcError, meta,
 };
 use mcp_transport::{
     Delivery, Header, Inbox, Incoming, Outbound, Transport, TransportError, TransportErrorKind, TransportKind,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 use crate::answer::Answer;
 use crate::core::pending::{Owner, Pending};
 use crate::error::CallError;
 use crate::exchange::{Shared, channels, id_of_token};
+use crate::handler::Host;
+use crate::interest::Interest;
 use crate::signal::Signal;
 use crate::stats::{Counters, count};
 
@@ -51,15 +55,20 @@ pub(crate) struct Connection(Arc<Link>);
 
 impl Connection {
     /// Takes over a transport and starts reading its inbox, if it has one.
-    pub(crate) fn new(mut transport: Box<dyn Transport>, kind: TransportKind) -> Arc<Self> {
+    pub(crate) fn new(mut transport: Box<dyn Transport>, kind: TransportKind, rules: Rules) -> Arc<Self> {
         let inbox = transport.take_inbox();
         let link = Arc::new(Link {
+            expects_answers: inbox.is_some() && transport.answers_on_inbox(),
             transport,
             kind,
-            has_inbox: inbox.is_some(),
+            host: rules.host,
+            recovers: rules.recover_session && kind == TransportKind::Http,
+            serving: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            watched: Mutex::default(),
             ids: AtomicI64::new(1),
             pending: Mutex::new(Pending::new()),
-            version: RwLock::new(None),
+            agreed: RwLock::new(None),
             ended: Signal::default(),
             aborted: Signal::default(),
             counters: Counters::new(),
@@ -88,16 +97,33 @@ impl Drop for Connection {
     }
 }
 
+/// How a connection behaves beyond what the protocol says.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    pub(crate) host: Host,
+    pub(crate) recover_session: bool,
+}
+
 /// What calls, the reader and background tasks share.
 pub(crate) struct Link {
     pub(crate) transport: Box<dyn Transport>,
     pub(crate) kind: TransportKind,
-    has_inbox: bool,
+    pub(crate) host: Host,
+    /// Whether a session the server has forgotten is replaced.
+    pub(crate) recovers: bool,
+    /// Whether requests are answered on the inbox.
+    expects_answers: bool,
+    /// The server's requests being answered, by its ids.
+    pub(crate) serving: Mutex<HashMap<RequestId, AbortHandle>>,
+    /// Requests of ours under way.
+    pub(crate) in_flight: AtomicUsize,
+    /// Resources the server was asked to tell of, each with the number of those who want to know.
+    pub(crate) watched: Mutex<BTreeMap<String, usize>>,
     ids: AtomicI64,
     /// Never locked across an await.
     pending: Mutex<Pending<Waiter, TransportError>>,
-    /// `None` before one is agreed on.
-    version: RwLock<Option<ProtocolVersion>>,
+    /// `None` before a version is agreed on.
+    agreed: RwLock<Option<Agreed>>,
     /// No new call is possible.
     pub(crate) ended: Signal,
     /// Calls under way are over as well.
@@ -105,6 +131,14 @@ pub(crate) struct Link {
     pub(crate) counters: Counters,
     notifications: broadcast::Sender<Notification>,
     background: Arc<Semaphore>,
+}
+
+/// What the negotiation came to.
+#[derive(Debug, Clone)]
+struct Agreed {
+    version: ProtocolVersion,
+    /// The lists whose changes the server tells of without being asked.
+    lists: Interest,
 }
 
 impl Link {
@@ -117,14 +151,14 @@ impl Link {
     pub(crate) fn register(
         &self,
         id: i64,
-        wants_progress: bool,
+        wants_events: bool,
         probe: Option<Method>,
     ) -> Result<Option<Shared>, CallError> {
         self.check_open()?;
-        if !self.has_inbox {
+        if !self.expects_answers {
             return Ok(None);
         }
-        let (waiter, shared) = channels(wants_progress, probe);
+        let (waiter, shared) = channels(wants_events, probe);
         self.pending().insert(id, waiter).map_err(|reason| not_sent(&reason))?;
         Ok(Some(shared))
     }
@@ -147,13 +181,36 @@ impl Link {
         self.pending().len()
     }
 
-    /// Sets the version agreed on, for messages that belong to no call.
-    pub(crate) fn agree(&self, version: ProtocolVersion) {
-        *self.version.write().unwrap_or_else(PoisonError::into_inner) = Some(version);
+    /// Sets the version agreed on, for messages that belong to no call, and what the server will tell of.
+    pub(crate) fn agree(&self, version: ProtocolVersion, lists: Interest) {
+        let agreed = Agreed { version, lists };
+        *self.agreed.write().unwrap_or_else(PoisonError::into_inner) = Some(agreed);
     }
 
-    fn version(&self) -> Option<ProtocolVersion> {
-        *self.version.read().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn version(&self) -> Option<ProtocolVersion> {
+        self.agreed.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|agreed| agreed.version)
+    }
+
+    /// Everything the server tells of on the inbox: to be looked at again after a gap.
+    fn told(&self) -> Interest {
+        let agreed = self.agreed.read().unwrap_or_else(PoisonError::into_inner);
+        let mut told = agreed.as_ref().map(|agreed| agreed.lists.clone()).unwrap_or_default();
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        told.uris.extend(watched.keys().cloned());
+        told
+    }
+
+    /// After messages may have been lost: says that whatever they could tell of may have changed.
+    pub(crate) fn publish_gap(&self) {
+        self.publish_changes(&self.told());
+    }
+
+    /// The same for what a subscription tells of.
+    pub(crate) fn publish_changes(&self, interest: &Interest) {
+        count(&self.counters.gaps);
+        for change in interest.changes() {
+            self.publish(change);
+        }
     }
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Notification> {
@@ -169,7 +226,7 @@ impl Link {
 
     /// Draws the conclusion from a failure: without its session the connection is of no use.
     pub(crate) fn note_failure(&self, error: &TransportError) {
-        if error.kind == TransportErrorKind::SessionExpired {
+        if error.kind == TransportErrorKind::SessionExpired && !self.recovers {
             self.ended.raise(error.clone());
         }
     }
@@ -200,33 +257,8 @@ impl Link {
         }
     }
 
-    /// Answers a request of the server: `ping`, or that we offer nothing else.
-    ///
-    /// `version` and `headers` are those of the request of ours it came along with, if it did. In the stateless era only
-    /// clients send requests and only servers answer (wire reference §1.1 and §4.3): there it is ignored.
-    pub(crate) fn answer_request(
-        self: &Arc<Self>,
-        request: Request,
-        version: Option<ProtocolVersion>,
-        headers: &[Header],
-    ) {
-        let Request { id, method, .. } = request;
-        if version.or(self.version()).is_some_and(|version| version.era() == Era::Stateless) {
-            tracing::debug!(%method, "ignored a request of a stateless server");
-            return count(&self.counters.requests_ignored);
-        }
-        let answer = if method == Method::Ping {
-            Message::Response(Response { id, result: RawJson::empty_object() })
-        } else {
-            tracing::debug!(%method, "refused a request of the server");
-            let error = RpcError::new(ErrorCode::METHOD_NOT_FOUND, "Method not found");
-            Message::Failure(Failure { id: Some(id), error })
-        };
-        self.reply(answer, headers.to_vec());
-    }
-
     /// Sends a message nobody waits for.
-    fn reply(self: &Arc<Self>, message: Message, headers: Vec<Header>) {
+    pub(crate) fn reply(self: &Arc<Self>, message: Message, headers: Vec<Header>) {
         if self.ended.get().is_some() {
             return;
         }
@@ -240,7 +272,7 @@ impl Link {
     }
 
     /// Does something nobody waits for, within bounds of number and time.
-    fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
         let place = self.background.clone().try_acquire_owned();
         let (Ok(place), Ok(runtime)) = (place, Handle::try_current()) else {
             count(&self.counters.replies_dropped);
@@ -265,6 +297,7 @@ impl Link {
             };
             match item {
                 Some(Ok(incoming)) => self.accept(incoming),
+                Some(Err(TransportError { kind: TransportErrorKind::Gap, .. })) => self.publish_gap(),
                 Some(Err(error)) if matches!(error.kind, TransportErrorKind::Payload(_)) => {
                     count(&self.counters.bad_messages);
                     match error.answers.clone() {
@@ -300,7 +333,7 @@ impl Link {
             Message::Request(request) if self.is_echo(&request) => {
                 self.deliver(&request.id, Err(CallError::echo()));
             }
-            Message::Request(request) => self.answer_request(request, None, &[]),
+            Message::Request(request) => self.answer_request(request, None, Vec::new(), false),
             Message::Notification(notification) => self.route(notification),
         }
     }
@@ -336,17 +369,36 @@ impl Link {
     }
 
     fn route(&self, notification: Notification) {
-        if notification.method != Method::Progress {
-            return self.publish(notification);
-        }
-        let token = notification.params.as_ref().and_then(|params| params.get("progressToken"));
-        let token = token.and_then(|token| token.to::<String>().ok());
+        let params = notification.params.as_ref();
+        let id = match notification.method {
+            Method::Progress => {
+                let token = params.and_then(|params| params.get("progressToken"));
+                token.and_then(|token| id_of_token(&token.to::<String>().ok()?))
+            }
+            Method::SubscriptionsAcknowledged => {
+                let id = params.and_then(|params| meta::get(params, meta::SUBSCRIPTION_ID));
+                id.and_then(|id| id.to::<i64>().ok())
+            }
+            Method::Cancelled => return self.take_back(&notification, None),
+            _ => return self.publish(notification),
+        };
         let pending = self.pending();
-        let events =
-            token.and_then(|token| id_of_token(&token)).and_then(|id| pending.get(id)?.events.as_ref());
+        let events = id.and_then(|id| pending.get(id)?.events.as_ref());
         // Not read quickly enough, or progress of a call that is over: only the latest is of interest.
         if events.is_none_or(|events| events.try_send(notification).is_err()) {
             count(&self.counters.notifications_dropped);
+        }
+    }
+
+    /// What the server takes back: a request of its own, which is not answered any more, or in the stateless
+    /// era its promise to tell of changes (wire reference §3.6).
+    pub(crate) fn take_back(&self, cancelled: &Notification, version: Option<ProtocolVersion>) {
+        let params = cancelled.params.as_ref().and_then(|params| params.to::<CancelledParams>().ok());
+        let Some(id) = params.and_then(|params| params.request_id) else { return };
+        if version.or(self.version()).is_some_and(|version| version.era() == Era::Stateless) {
+            self.deliver(&id, Err(CallError::closed("the server ended the subscription", Delivery::Unknown)));
+        } else {
+            self.stop_serving(&id);
         }
     }
 

@@ -7,8 +7,9 @@ use mcp_protocol::list::{Page, items_member};
 use mcp_protocol::{Method, RawJson};
 
 use crate::answer::Answer;
-use crate::call::{Deadline, Outgoing};
+use crate::call::Outgoing;
 use crate::client::Client;
+use crate::deadline::Deadline;
 use crate::error::CallError;
 
 /// Most pages of one list. Source: reliability document §6.

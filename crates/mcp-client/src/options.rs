@@ -1,9 +1,14 @@
 //! How to connect.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_protocol::{Era, EraPolicy, RawJson};
 use mcp_transport::Header;
+
+use crate::handler::RequestHandler;
+use crate::rate::RateLimit;
 
 /// What the client says about itself, as `clientInfo`. For display at the server, nothing more.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -30,8 +35,8 @@ impl Default for ClientInfo {
     }
 }
 
-/// How [`connect`](crate::connect) negotiates.
-#[derive(Debug, Clone)]
+/// How [`connect`](crate::connect) negotiates, and how the connection behaves.
+#[derive(Clone)]
 pub struct ConnectOptions {
     /// Who we are.
     pub client_info: ClientInfo,
@@ -52,10 +57,22 @@ pub struct ConnectOptions {
     /// `server/discover`, `initialize` and `notifications/initialized`. The client does not keep them: they
     /// may hold a caller's token, which no other message may carry. Source: contract §8.5.
     pub headers: Vec<Header>,
+    /// Answers what the server asks, within what `capabilities` declare. `None`: such requests are refused,
+    /// and an `input_required` result is given to the caller as it is.
+    pub handler: Option<Arc<dyn RequestHandler>>,
+    /// Longest time for one answer of the handler; there may be a person behind it. The call that led to the
+    /// question has its own limits ([`Patience`](crate::Patience)).
+    pub handler_timeout: Duration,
+    /// Whether a session the server has forgotten is replaced silently: one new handshake, however many calls
+    /// noticed, and each of them is sent once more. Otherwise the connection ends. Source: contract §7.5.
+    pub recover_session: bool,
+    /// How many requests the server is sent; `None`: as many as there are.
+    pub rate_limit: Option<RateLimit>,
 }
 
 impl Default for ConnectOptions {
-    /// This crate's name, no capabilities, both eras, no further headers, and 10 s, half of them for the probe.
+    /// This crate's name, no capabilities, both eras, no further headers, and 10 s, half of them for the probe;
+    /// no handler (5 min if there is one), sessions are recovered, and no limit of the rate.
     fn default() -> Self {
         Self {
             client_info: ClientInfo::default(),
@@ -65,6 +82,28 @@ impl Default for ConnectOptions {
             probe_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(10),
             headers: Vec::new(),
+            handler: None,
+            handler_timeout: Duration::from_secs(300),
+            recover_session: true,
+            rate_limit: None,
         }
+    }
+}
+
+impl fmt::Debug for ConnectOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectOptions")
+            .field("client_info", &self.client_info)
+            .field("capabilities", &self.capabilities)
+            .field("policy", &self.policy)
+            .field("hint", &self.hint)
+            .field("probe_timeout", &self.probe_timeout)
+            .field("handshake_timeout", &self.handshake_timeout)
+            .field("headers", &self.headers)
+            .field("handler", &self.handler.is_some())
+            .field("handler_timeout", &self.handler_timeout)
+            .field("recover_session", &self.recover_session)
+            .field("rate_limit", &self.rate_limit)
+            .finish()
     }
 }

@@ -29,6 +29,12 @@ pub struct ClientStats {
     pub bad_messages: u64,
     /// Requests of a stateless server, which must not send any: neither served nor answered.
     pub requests_ignored: u64,
+    /// Questions of the server given to the handler, in either era.
+    pub questions: u64,
+    /// Times the server's messages were interrupted, so that some may be lost.
+    pub gaps: u64,
+    /// Sessions the server had forgotten and that were replaced.
+    pub sessions_recovered: u64,
     /// Answers and cancellations of ours not sent because too many were under way.
     pub replies_dropped: u64,
 }
@@ -47,6 +53,9 @@ pub(crate) struct Counters {
     pub(crate) unknown_answers: AtomicU64,
     pub(crate) bad_messages: AtomicU64,
     pub(crate) requests_ignored: AtomicU64,
+    pub(crate) questions: AtomicU64,
+    pub(crate) gaps: AtomicU64,
+    pub(crate) sessions_recovered: AtomicU64,
     pub(crate) replies_dropped: AtomicU64,
 }
 
@@ -64,6 +73,9 @@ impl Counters {
             unknown_answers: AtomicU64::new(0),
             bad_messages: AtomicU64::new(0),
             requests_ignored: AtomicU64::new(0),
+            questions: AtomicU64::new(0),
+            gaps: AtomicU64::new(0),
+            sessions_recovered: AtomicU64::new(0),
             replies_dropped: AtomicU64::new(0),
         }
     }
@@ -93,6 +105,9 @@ impl Counters {
             unknown_answers: self.unknown_answers.load(Relaxed),
             bad_messages: self.bad_messages.load(Relaxed),
             requests_ignored: self.requests_ignored.load(Relaxed),
+            questions: self.questions.load(Relaxed),
+            gaps: self.gaps.load(Relaxed),
+            sessions_recovered: self.sessions_recovered.load(Relaxed),
             replies_dropped: self.replies_dropped.load(Relaxed),
         }
     }

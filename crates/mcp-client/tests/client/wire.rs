@@ -73,10 +73,19 @@ impl Wire {
 
     /// Waits until so many messages with this method were sent, and gives them.
     pub(crate) async fn wait_for_many(&self, wanted: &Method, many: usize) -> Vec<Outbound> {
+        self.wait_for_count(|out| method(out) == Some(wanted), many).await
+    }
+
+    /// Waits until so many messages that satisfy the condition were sent, and gives them.
+    pub(crate) async fn wait_for_count(
+        &self,
+        fits: impl Fn(&Outbound) -> bool,
+        many: usize,
+    ) -> Vec<Outbound> {
         loop {
             let mut changed = std::pin::pin!(self.0.changed.notified());
             changed.as_mut().enable();
-            let all: Vec<_> = self.sent().into_iter().filter(|out| method(out) == Some(wanted)).collect();
+            let all: Vec<_> = self.sent().into_iter().filter(|out| fits(out)).collect();
             if all.len() >= many {
                 return all;
             }
@@ -138,7 +147,11 @@ impl Transport for Scripted {
     }
 
     fn take_inbox(&mut self) -> Option<Inbox> {
-        self.inbox.get_mut().unwrap().take().filter(|_| self.wire.0.kind == TransportKind::Stdio)
+        self.inbox.get_mut().unwrap().take()
+    }
+
+    fn answers_on_inbox(&self) -> bool {
+        self.wire.0.kind != TransportKind::Http
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
@@ -206,6 +219,7 @@ impl Server {
     pub(crate) fn endpoint(&self) -> Endpoint {
         match self.kind {
             TransportKind::Stdio => Endpoint::Stdio(StdioEndpoint::new("server", [""; 0])),
+            // As people write it down: which of the two transports it is shows when connecting.
             _ => Endpoint::Http(HttpEndpoint::new("http://127.0.0.1/mcp".parse().unwrap())),
         }
     }
@@ -222,7 +236,14 @@ impl Server {
 }
 
 impl Connector for Server {
-    fn connect<'a>(&'a self, _: &'a Endpoint) -> BoxFuture<'a, Result<Box<dyn Transport>, TransportError>> {
+    fn supports(&self, endpoint: &Endpoint) -> bool {
+        endpoint.kind() == self.kind || self.kind == TransportKind::Sse
+    }
+
+    fn connect<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+    ) -> BoxFuture<'a, Result<Box<dyn Transport>, TransportError>> {
         Box::pin(async move {
             if !self.open_takes.is_zero() {
                 tokio::time::sleep(self.open_takes).await;
@@ -231,7 +252,7 @@ impl Connector for Server {
             let handler = script.expect("a script for this start")?;
             let (sender, receiver) = mpsc::channel(4096);
             let wire = Wire(Arc::new(Shared {
-                kind: self.kind,
+                kind: endpoint.kind(),
                 sent: Mutex::default(),
                 inbox: Mutex::new(Some(sender)),
                 changed: Notify::new(),
@@ -291,6 +312,11 @@ pub(crate) fn params(out: &Outbound) -> String {
         _ => None,
     }
     .map_or(String::new(), |params| params.as_str().to_owned())
+}
+
+/// The same, read.
+pub(crate) fn params_json(out: &Outbound) -> mcp_protocol::RawJson {
+    mcp_protocol::RawJson::parse(params(out), &Limits::default()).expect("parameters")
 }
 
 pub(crate) fn incoming(frame: impl Into<String>) -> Incoming {

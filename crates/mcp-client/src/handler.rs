@@ -1,0 +1,117 @@
+//! What a server may ask of us.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use mcp_protocol::capability::ClientCapabilities;
+use mcp_protocol::{ErrorCode, JsonKind, Method, RawJson, RpcError};
+
+/// Answers what servers ask of a client: `sampling/createMessage`, `elicitation/create` and `roots/list`.
+///
+/// The era makes no difference to it. A server of the handshake era sends a request; a stateless one answers
+/// a call with `input_required`, and the call is sent again with the answers. Only what
+/// [`ConnectOptions::capabilities`](crate::ConnectOptions::capabilities) declares reaches the handler.
+/// Source: wire reference §2.7, §2.8, §3.5.
+pub trait RequestHandler: Send + Sync + 'static {
+    /// Answers one question with the bare result object of its method.
+    ///
+    /// Several may be asked at once. The future is dropped when the answer is not wanted any more: the server
+    /// or the caller cancelled, the connection ended, or the
+    /// [time](crate::ConnectOptions::handler_timeout) was up.
+    ///
+    /// # Errors
+    /// What the server is told instead of an answer; in the stateless era, which has no way to say it, the
+    /// call that led to the question fails as [`Unanswered`](crate::CallError::Unanswered).
+    fn handle(&self, request: ServerRequest) -> BoxFuture<'_, Result<RawJson, RpcError>>;
+}
+
+/// A question of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerRequest {
+    /// [`SamplingCreateMessage`](Method::SamplingCreateMessage),
+    /// [`ElicitationCreate`](Method::ElicitationCreate) or [`RootsList`](Method::RootsList).
+    pub method: Method,
+    /// Its parameters as they came.
+    pub params: Option<RawJson>,
+}
+
+/// Everything needed to answer a server.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub(crate) handler: Option<Arc<dyn RequestHandler>>,
+    pub(crate) capabilities: ClientCapabilities,
+    /// The longest an answer may take.
+    pub(crate) limit: Duration,
+}
+
+impl Host {
+    /// Answers a question.
+    pub(crate) async fn answer(&self, method: Method, params: Option<RawJson>) -> Result<RawJson, RpcError> {
+        let Some(handler) = self.handler.as_ref().filter(|_| is_question(&method)) else {
+            return Err(RpcError::new(ErrorCode::METHOD_NOT_FOUND, "Method not found"));
+        };
+        self.check_declared(&method, params.as_ref())?;
+        let answering = handler.handle(ServerRequest { method, params });
+        let result = tokio::time::timeout(self.limit, answering).await.map_err(|_| {
+            RpcError::new(ErrorCode::INTERNAL_ERROR, &format!("no answer within {:?}", self.limit))
+        })??;
+        if result.kind() != JsonKind::Object {
+            tracing::warn!(found = %result.kind(), "the handler's answer is no object");
+            return Err(RpcError::new(ErrorCode::INTERNAL_ERROR, "Internal error"));
+        }
+        Ok(result)
+    }
+
+    /// Refuses what was never declared. Source: wire reference §1.3.
+    fn check_declared(&self, method: &Method, params: Option<&RawJson>) -> Result<(), RpcError> {
+        let declared = |path: &[&str]| self.capabilities.has(path);
+        let has = |name: &str| params.is_some_and(|params| params.get(name).is_some());
+        let capability = match method {
+            Method::SamplingCreateMessage => "sampling",
+            Method::ElicitationCreate => "elicitation",
+            _ => "roots",
+        };
+        if !declared(&[capability]) {
+            let text = format!("the client has not declared {capability}");
+            return Err(RpcError::new(ErrorCode::METHOD_NOT_FOUND, &text));
+        }
+        let undeclared = match method {
+            Method::SamplingCreateMessage if has("tools") || has("toolChoice") => {
+                (!declared(&["sampling", "tools"])).then_some("sampling.tools")
+            }
+            Method::ElicitationCreate => {
+                let mode = params.and_then(|params| params.get("mode")?.to::<String>().ok());
+                match mode.as_deref() {
+                    Some("url") => (!self.capabilities.elicits_urls()).then_some("elicitation.url"),
+                    _ => (!self.capabilities.elicits_forms()).then_some("elicitation.form"),
+                }
+            }
+            _ => None,
+        };
+        match undeclared {
+            None => Ok(()),
+            Some(path) => {
+                let text = format!("the client has not declared {path}");
+                Err(RpcError::new(ErrorCode::INVALID_PARAMS, &text))
+            }
+        }
+    }
+}
+
+/// Whether servers ask clients for this.
+pub(crate) fn is_question(method: &Method) -> bool {
+    matches!(method, Method::SamplingCreateMessage | Method::ElicitationCreate | Method::RootsList)
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("handler", &self.handler.is_some())
+            .field("capabilities", &self.capabilities)
+            .field("limit", &self.limit)
+            .finish()
+    }
+}

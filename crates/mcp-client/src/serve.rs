@@ -1,0 +1,126 @@
+//! Answering the server's requests.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use mcp_protocol::{
+    Era, ErrorCode, Failure, Message, Method, ProtocolVersion, RawJson, Request, RequestId, Response,
+    RpcError,
+};
+use mcp_transport::{Header, Outbound};
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use crate::handler::is_question;
+use crate::link::{Link, REPLY_LIMIT};
+use crate::stats::count;
+
+/// Requests of the server answered at once; more are refused.
+const MAX_SERVING: usize = 16;
+
+impl Link {
+    /// Answers a request of the server: `ping`, what the handler is for, or that we offer nothing else.
+    ///
+    /// `version` and `headers` are those of the request of ours it came along with, if it did. In the stateless
+    /// era only clients send requests and only servers answer (wire reference §1.1 and §4.3): there it is
+    /// ignored.
+    pub(crate) fn answer_request(
+        self: &Arc<Self>,
+        request: Request,
+        version: Option<ProtocolVersion>,
+        headers: Vec<Header>,
+        in_call: bool,
+    ) {
+        if version.or(self.version()).is_some_and(|version| version.era() == Era::Stateless) {
+            tracing::debug!(method = %request.method, "ignored a request of a stateless server");
+            return count(&self.counters.requests_ignored);
+        }
+        if request.method == Method::Ping {
+            let pong = Response { id: request.id, result: RawJson::empty_object() };
+            return self.reply(Message::Response(pong), headers);
+        }
+        let id = request.id.clone();
+        if let Err(error) = self.begin_serving(request, &headers, in_call) {
+            tracing::debug!(%error, "refused a request of the server");
+            self.reply(Message::Failure(Failure { id: Some(id), error }), headers);
+        }
+    }
+
+    /// Has a request answered in the background. An error is the answer.
+    fn begin_serving(
+        self: &Arc<Self>,
+        request: Request,
+        headers: &[Header],
+        in_call: bool,
+    ) -> Result<(), RpcError> {
+        let Request { id, method, params } = request;
+        if self.host.handler.is_none() || !is_question(&method) {
+            return Err(RpcError::new(ErrorCode::METHOD_NOT_FOUND, "Method not found"));
+        }
+        // A person is asked only on account of something we do (wire reference §7, A13).
+        let solicited = in_call || self.in_flight.load(Ordering::Relaxed) > 0;
+        if !solicited && method != Method::RootsList {
+            let text = "no request of the client is under way that this could be for";
+            return Err(RpcError::new(ErrorCode::INVALID_PARAMS, text));
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            return Err(RpcError::new(ErrorCode::INTERNAL_ERROR, "Internal error"));
+        };
+        // Locked until the task is in the map, so that it cannot end before.
+        let mut serving = self.serving();
+        if serving.contains_key(&id) {
+            return Err(RpcError::new(ErrorCode::INVALID_REQUEST, "the id is that of a request under way"));
+        }
+        if serving.len() >= MAX_SERVING {
+            let text = format!("{MAX_SERVING} requests of the server are under way, which is the limit");
+            return Err(RpcError::new(ErrorCode::INTERNAL_ERROR, &text));
+        }
+        count(&self.counters.questions);
+        let work = self.clone().serve(id.clone(), method, params, headers.to_vec());
+        serving.insert(id, runtime.spawn(work).abort_handle());
+        Ok(())
+    }
+
+    async fn serve(
+        self: Arc<Self>,
+        id: RequestId,
+        method: Method,
+        params: Option<RawJson>,
+        headers: Vec<Header>,
+    ) {
+        let outcome = tokio::select! {
+            biased;
+            _ = self.aborted.wait() => None,
+            outcome = self.host.answer(method, params) => Some(outcome),
+        };
+        self.serving().remove(&id);
+        let message = match outcome {
+            None => return,
+            Some(Ok(result)) => Message::Response(Response { id, result }),
+            Some(Err(error)) => Message::Failure(Failure { id: Some(id), error }),
+        };
+        let out = Outbound { version: self.version(), headers, ..Outbound::new(message) };
+        match tokio::time::timeout(REPLY_LIMIT, self.transport.send(out)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "an answer to the server was lost"),
+            Err(_) => tracing::warn!("an answer to the server could not be sent within {REPLY_LIMIT:?}"),
+        }
+    }
+
+    /// Gives up answering a request of the server.
+    pub(crate) fn stop_serving(&self, id: &RequestId) {
+        if let Some(task) = self.serving().remove(id) {
+            task.abort();
+        }
+    }
+
+    /// Whether a question of the server is being answered.
+    pub(crate) fn is_serving(&self) -> bool {
+        !self.serving().is_empty()
+    }
+
+    fn serving(&self) -> MutexGuard<'_, HashMap<RequestId, AbortHandle>> {
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

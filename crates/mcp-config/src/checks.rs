@@ -28,16 +28,25 @@ impl Checks {
         }
     }
 
-    pub(crate) fn within<T: TryFrom<u64>>(
+    /// What was read, or the reason why not.
+    pub(crate) fn valid<T, const N: usize>(
         &mut self,
-        field: &str,
+        path: [&str; N],
+        value: Result<T, String>,
+    ) -> Option<T> {
+        value.map_err(|reason| self.fail(path, reason)).ok()
+    }
+
+    pub(crate) fn within<T: TryFrom<u64>, const N: usize>(
+        &mut self,
+        path: [&str; N],
         value: Option<u64>,
         range: RangeInclusive<u64>,
     ) -> Option<T> {
         let value = value?;
         let fits = range.contains(&value).then(|| T::try_from(value).ok()).flatten();
         if fits.is_none() {
-            self.fail([field], format!("must be {} to {}", range.start(), range.end()));
+            self.fail(path, format!("must be {} to {}", range.start(), range.end()));
         }
         fits
     }
@@ -66,9 +75,9 @@ impl Checks {
     }
 
     /// One of a few words.
-    pub(crate) fn word<T: Copy>(
+    pub(crate) fn word<T: Copy, const N: usize>(
         &mut self,
-        field: &str,
+        path: [&str; N],
         value: Option<&str>,
         words: &[(&str, T)],
     ) -> Option<T> {
@@ -76,7 +85,7 @@ impl Checks {
         let meaning = words.iter().find(|(word, _)| *word == value).map(|&(_, meaning)| meaning);
         if meaning.is_none() {
             let words: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-            self.fail([field], format!("must be one of {}", words.join(", ")));
+            self.fail(path, format!("must be one of {}", words.join(", ")));
         }
         meaning
     }

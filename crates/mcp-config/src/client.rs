@@ -66,8 +66,8 @@ impl Rewrite<'_> {
                 _ if matches!(entry.node.value, Value::Null) => continue,
                 "type" | "transport" => {
                     let Some(transport) = transport(&entry.node.value) else {
-                        let reason = "left out: its transport is not available in this version; \
-                                      supported: `stdio`, `http`";
+                        let reason = "left out: its transport is not supported; \
+                                      there is `stdio`, `http` and `sse`";
                         self.warn(&[&server.key], entry.node.at, reason);
                         return false;
                     };
@@ -123,6 +123,7 @@ fn transport(value: &Value) -> Option<&'static str> {
     match &*text.to_ascii_lowercase().replace(['-', '_'], "") {
         "stdio" | "local" => Some("stdio"),
         "http" | "streamablehttp" => Some("http"),
+        "sse" => Some("sse"),
         _ => None,
     }
 }

@@ -130,9 +130,6 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Keys of `policy` that nothing reads yet.
-const IDLE_POLICY_KEYS: &[&str] = &["sse_heartbeat"];
-
 /// Reads the sections of a document and collects what is wrong.
 #[derive(Default)]
 struct Reader {
@@ -164,7 +161,6 @@ impl Reader {
             self.warnings = client::rewrite(&mut document, key);
         }
         self.warn_about_arguments(&document, client.unwrap_or("servers"));
-        self.warn_about_idle_keys(&document);
         self.lenient = client.is_some();
         let dialect = if client.is_some() { Dialect::Client } else { Dialect::Own };
         self.findings.extend(substitute(&mut document, text, dialect, env));
@@ -197,15 +193,6 @@ impl Reader {
                     self.warnings.push(Finding::at(arg.at, dotted(&[section, &server.key], &field)));
                 }
             }
-        }
-    }
-
-    /// Keys that are checked and kept, but that nothing reads yet: better said than found out.
-    fn warn_about_idle_keys(&mut self, document: &Node) {
-        let policy = document.entry("policy").into_iter().flat_map(|policy| policy.node.entries());
-        for entry in policy.filter(|entry| IDLE_POLICY_KEYS.contains(&&*entry.key)) {
-            let field = InvalidField::new([&entry.key], "has no effect in this version");
-            self.warnings.push(Finding::at(entry.key_at, dotted(&["policy"], &field)));
         }
     }
 
@@ -286,6 +273,7 @@ impl Reader {
                 Ok(definition) => {
                     self.check_among_others(&definition, &entry, &path, &names);
                     self.warn_about_timeout(&definition, &entry, &path, policy);
+                    self.warn_about_verification(&definition, &entry, &path);
                     definitions.push(definition);
                 }
                 Err(wrong) => self.values(&path, &entry, wrong),
@@ -304,6 +292,16 @@ impl Reader {
             policy.max_call_deadline.as_millis()
         );
         self.warnings.extend(placed(path, entry, vec![InvalidField::new(["timeout_ms"], reason)]));
+    }
+
+    /// Source: contract §7.8: whoever skips this is told at each start.
+    fn warn_about_verification(&mut self, definition: &Definition, entry: &Entry, path: &[&str]) {
+        if definition.endpoint.http().is_some_and(|http| http.tls.danger_skip_verify) {
+            let reason = "whoever is on the way to the server can read and change everything; \
+                          trust its certificate with `ca_file` instead";
+            let field = InvalidField::new(["tls", "danger_skip_verify"], reason);
+            self.warnings.extend(placed(path, entry, vec![field]));
+        }
     }
 
     /// What shows only beside the other servers.

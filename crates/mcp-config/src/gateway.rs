@@ -1,7 +1,9 @@
 //! The `gateway` table: how clients reach the gateway, and who may.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -21,17 +23,19 @@ pub struct GatewaySettings {
     pub allowed_hosts: Vec<String>,
     /// Origins of web pages that may use it; empty: no web page may.
     pub allowed_origins: Vec<String>,
+    /// Addresses that servers reached over HTTP may have; empty: any that is fit to be one.
+    pub outbound_allow: Vec<IpNet>,
 }
 
 /// Equal if a gateway would serve the same clients the same way, keys included.
 impl PartialEq for GatewaySettings {
     fn eq(&self, other: &Self) -> bool {
-        let Self { listen, api_keys, allowed_hosts, allowed_origins } = self;
+        let Self { listen, api_keys, allowed_hosts, allowed_origins, outbound_allow } = self;
         let exposed = |keys: &[SecretString]| -> Vec<String> {
             keys.iter().map(|key| key.expose_secret().to_owned()).collect()
         };
-        (listen, allowed_hosts, allowed_origins)
-            == (&other.listen, &other.allowed_hosts, &other.allowed_origins)
+        (listen, allowed_hosts, allowed_origins, outbound_allow)
+            == (&other.listen, &other.allowed_hosts, &other.allowed_origins, &other.outbound_allow)
             && exposed(api_keys) == exposed(&other.api_keys)
     }
 }
@@ -69,6 +73,7 @@ pub(crate) struct GatewaySpec {
     api_keys: Option<Vec<SecretString>>,
     allowed_hosts: Option<Vec<String>>,
     allowed_origins: Option<Vec<String>>,
+    outbound_allow: Option<Vec<String>>,
 }
 
 impl GatewaySpec {
@@ -84,6 +89,19 @@ impl GatewaySpec {
         set(&mut settings.api_keys, self.api_keys);
         set(&mut settings.allowed_hosts, self.allowed_hosts);
         set(&mut settings.allowed_origins, self.allowed_origins);
+        if let Some(ranges) = self.outbound_allow {
+            // An empty list could mean that nothing is allowed, or that nothing is asked for.
+            checks.ensure(
+                !ranges.is_empty(),
+                ["outbound_allow"],
+                "is empty; leave it out to allow any address",
+            );
+            for (index, text) in ranges.iter().enumerate() {
+                let range = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+                let range = range.map_err(|_| NO_RANGE.to_owned());
+                settings.outbound_allow.extend(checks.valid(["outbound_allow", &index.to_string()], range));
+            }
+        }
         if let Some(listen) = self.listen {
             match listen.parse() {
                 Ok(listen) => {
@@ -100,6 +118,8 @@ impl GatewaySpec {
 
 const EXPOSED: &str = "can be reached from other machines, which needs `api_keys`; \
                        set them, or listen on 127.0.0.1";
+
+const NO_RANGE: &str = "must be an IP address, or a range of them such as `10.0.0.0/8`";
 
 /// Shortest accepted key in bytes. Source: reliability, S08.
 const MIN_KEY: usize = 32;

@@ -27,4 +27,4 @@ pub use listen::{InvalidListen, ListenAddress};
 pub use name::RESERVED_NAMES;
 pub use preset::{PRESETS, Preset, preset};
 pub use registration::Registration;
-pub use server::ServerSpec;
+pub use server::{AuthSpec, RateLimitSpec, ServerSpec, TlsSpec};

@@ -89,7 +89,7 @@ impl PolicySpec {
             (&mut policy.max_registry_events, "max_registry_events", events(self.max_registry_events)),
             (&mut policy.max_servers, "max_servers", self.max_servers),
         ] {
-            set(target, checks.within(field, value, 1..=MAX_COUNT));
+            set(target, checks.within([field], value, 1..=MAX_COUNT));
         }
         for (target, field, value, range) in [
             (
@@ -101,14 +101,14 @@ impl PolicySpec {
             (&mut policy.call_attempts, "call_attempts", self.call_attempts, 1..=10),
             (&mut policy.connect_attempts, "connect_attempts", self.connect_attempts, 1..=10),
         ] {
-            set(target, checks.within(field, value, range));
+            set(target, checks.within([field], value, range));
         }
         for (target, field, value, range) in [
             (&mut policy.pool_max_connections, "pool_max_connections", self.pool_max_connections, 1..=65_535),
             (&mut policy.pool_max_idle, "pool_max_idle", self.pool_max_idle, 0..=65_535),
             (&mut policy.max_message_bytes, "max_message_bytes", self.max_message_bytes, 1..=MAX_MESSAGE),
         ] {
-            set(target, checks.within(field, value, range));
+            set(target, checks.within([field], value, range));
         }
     }
 
@@ -170,11 +170,11 @@ impl PolicySpec {
         set(&mut policy.connect_jitter_ratio, jitter);
         let threshold = checks.ratio("error_rate_threshold", self.error_rate_threshold);
         set(&mut policy.error_rate_threshold, threshold.map(Some));
-        let failover = checks.word("ambiguous_failover", self.ambiguous_failover.as_deref(), &FAILOVERS);
+        let failover = checks.word(["ambiguous_failover"], self.ambiguous_failover.as_deref(), &FAILOVERS);
         set(&mut policy.ambiguous_failover, failover);
-        let errors = checks.word("rpc_error_policy", self.rpc_error_policy.as_deref(), &RPC_ERRORS);
+        let errors = checks.word(["rpc_error_policy"], self.rpc_error_policy.as_deref(), &RPC_ERRORS);
         set(&mut policy.rpc_error_policy, errors);
-        let reset = checks.word("reset_retry_on", self.reset_retry_on.as_deref(), &RESETS);
+        let reset = checks.word(["reset_retry_on"], self.reset_retry_on.as_deref(), &RESETS);
         set(&mut policy.reset_retry_on, reset);
         set(&mut policy.allow_stdio_registration, self.allow_stdio_registration);
     }

@@ -82,15 +82,29 @@ impl Registration {
         &self.spec
     }
 
-    /// Checks the values; see [`ServerSpec::into_definition`].
+    /// Checks the values; see [`ServerSpec::into_definition`]. Who may not register a program to run
+    /// (`policy.allow_stdio_registration`) may not have files of this machine read either.
     ///
     /// # Errors
     ///
     /// Every field that is wrong.
     pub fn into_definition(self, policy: &Policy) -> Result<Definition, Vec<InvalidField>> {
-        self.spec.into_definition(self.name, policy)
+        let files: Vec<_> = match &self.spec.tls {
+            Some(tls) if !policy.allow_stdio_registration => tls.files().map(|(key, _)| key).collect(),
+            _ => Vec::new(),
+        };
+        let definition = self.spec.into_definition(self.name, policy);
+        if files.is_empty() {
+            return definition;
+        }
+        let mut wrong = definition.err().unwrap_or_default();
+        wrong.extend(files.into_iter().map(|key| InvalidField::new(["tls", key], FILES_OF_OURS)));
+        Err(wrong)
     }
 }
+
+const FILES_OF_OURS: &str = "names a file of the gateway's machine, which only its configuration file may; \
+                             `policy.allow_stdio_registration` allows it here too";
 
 #[cfg(test)]
 mod tests {
@@ -145,6 +159,20 @@ mod tests {
                 format!("`name`: the name `{name}` is reserved: the REST API has a path of that name");
             assert_eq!(errors(&format!(r#"{{"name": "{name}", "url": "https://a"}}"#)), [expected]);
         }
+    }
+
+    #[test]
+    fn files_of_ours_are_for_those_who_may_run_programs() {
+        let body = r#"{"name": "a", "url": "https://a", "priority": 0, "tls": {"ca_file": "/etc/shadow"}}"#;
+        let refused = "`tls.ca_file`: names a file of the gateway's machine, which only its configuration file \
+                       may; `policy.allow_stdio_registration` allows it here too";
+        assert_eq!(errors(body), ["`priority`: must be 1 to 100", refused]);
+        let body = body.replace(r#""priority": 0, "#, "");
+        assert_eq!(errors(&body), [refused]);
+        let mut policy = Policy::default();
+        policy.allow_stdio_registration = true;
+        let definition = Registration::from_json(&body).unwrap().into_definition(&policy).unwrap();
+        assert!(definition.endpoint.http().unwrap().tls.ca_file.is_some());
     }
 
     #[test]

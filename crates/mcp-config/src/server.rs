@@ -11,7 +11,14 @@ use serde::Deserialize;
 use crate::checks::{Checks, set};
 use crate::invalid::InvalidField;
 
+mod auth;
 mod endpoint;
+mod http;
+mod limit;
+
+pub use auth::AuthSpec;
+pub use http::TlsSpec;
+pub use limit::RateLimitSpec;
 
 /// The keys of one server as written, in a file or in the body of `POST /servers`. Unknown ones are
 /// refused. A missing key means its default. Source: contract §7.4.
@@ -19,7 +26,7 @@ mod endpoint;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ServerSpec {
-    /// `stdio` or `http`; by default what `command` or `url` says.
+    /// `stdio`, `http` or `sse`; by default what `command` or `url` says.
     pub transport: Option<String>,
     /// Whether calls may go to it (true).
     pub enabled: Option<bool>,
@@ -51,12 +58,25 @@ pub struct ServerSpec {
     pub discover_tools: Option<bool>,
     /// `auto`, `legacy` or `modern`.
     pub protocol: Option<String>,
-    /// http: the endpoint. One without a path gets `/mcp`.
+    /// http: the endpoint; one without a path gets `/mcp`. sse: the event stream.
     pub url: Option<String>,
-    /// http: headers sent with every request.
+    /// http, sse: headers sent with every request.
     pub headers: Option<BTreeMap<String, SecretString>>,
-    /// http: whether plain `http` to a host that is not loopback is accepted (false).
+    /// http, sse: whether plain `http` to a host that is not loopback is accepted (false).
     pub allow_insecure_http: Option<bool>,
+    /// http, sse: the credentials sent with every request.
+    pub auth: Option<AuthSpec>,
+    /// http, sse: whom to trust, and who we are.
+    pub tls: Option<TlsSpec>,
+    /// http, sse: the URL of the proxy all requests go through.
+    pub proxy: Option<String>,
+    /// http, sse: limit of the requests sent (none).
+    pub rate_limit: Option<RateLimitSpec>,
+    /// sse: how often the server sends something at least, in milliseconds (the policy's `sse_heartbeat`); 0:
+    /// it may be silent for ever.
+    pub heartbeat_ms: Option<u64>,
+    /// sse: `get` or `post`, the method that opens the stream (`get`).
+    pub open_method: Option<String>,
     /// stdio: the program.
     pub command: Option<String>,
     /// stdio: its arguments.
@@ -123,16 +143,17 @@ impl ServerSpec {
     ) -> Result<Definition, Vec<InvalidField>> {
         let mut checks = Checks::default();
         let group = self.check_group(&name, &mut checks);
-        let priority = checks.within("priority", self.priority, 1..=100);
-        let protocol = checks.word("protocol", self.protocol.as_deref(), &PROTOCOLS);
-        let probe = checks.word("probe", self.probe.as_deref(), &PROBES);
+        let priority = checks.within(["priority"], self.priority, 1..=100);
+        let protocol = checks.word(["protocol"], self.protocol.as_deref(), &PROTOCOLS);
+        let probe = checks.word(["probe"], self.probe.as_deref(), &PROBES);
         let request_timeout = checks.millis(["timeout_ms"], self.timeout_ms, 1);
-        let max_retries = checks.within("max_retries", self.max_retries, 0..=9);
+        let max_retries = checks.within(["max_retries"], self.max_retries, 0..=9);
         let retry_delay = checks.millis(["retry_delay_ms"], self.retry_delay_ms, 0);
+        let rate_limit = self.rate_limit.as_ref().and_then(|limit| limit.check(&mut checks));
         self.check_health_path(&mut checks);
         self.check_tools(&mut checks);
         let faults = checks.into_faults();
-        let endpoint = match endpoint::endpoint(&self, refused) {
+        let endpoint = match endpoint::endpoint(&self, policy, refused) {
             Ok(endpoint) if faults.is_empty() => endpoint,
             Ok(_) => return Err(faults),
             Err(mut all) => {
@@ -145,6 +166,7 @@ impl ServerSpec {
         definition.description = self.description;
         definition.group = group;
         definition.request_timeout = request_timeout.unwrap_or(policy.request_timeout);
+        definition.rate_limit = rate_limit;
         definition.max_retries = max_retries;
         definition.retry_delay = retry_delay;
         definition.tools = self.tools;

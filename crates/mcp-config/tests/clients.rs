@@ -85,19 +85,23 @@ fn claude_code() {
               "url": "${BASE:-https://api.example.com}/mcp",
               "headers": {"Authorization": "Bearer ${API_KEY}"}
             },
-            "old": {"type": "sse", "url": "https://old.example.com/sse"}
+            "old": {"type": "sse", "url": "https://old.example.com/sse"},
+            "odd": {"type": "ws", "url": "https://odd.example.com/"}
           }
         }"#,
     );
-    assert_eq!(names(&servers), ["local", "remote"]);
+    assert_eq!(names(&servers), ["local", "remote", "old"]);
     assert_eq!(stdio(&servers[0]).command, "/home/me/bin/server");
     assert_eq!(http(&servers[1]).url.as_str(), "https://api.example.com/mcp");
     assert_eq!(header(&servers[1], "Authorization"), "Bearer from-the-environment");
     assert_eq!(
         warnings,
-        ["mcp.json:9:29: `mcpServers.old`: left out: its transport is not available in this version; \
-          supported: `stdio`, `http`"]
+        ["mcp.json:10:29: `mcpServers.odd`: left out: its transport is not supported; \
+          there is `stdio`, `http` and `sse`"]
     );
+    let Endpoint::Sse(old) = &servers[2].endpoint else { panic!("an event stream") };
+    assert_eq!(old.http.url.as_str(), "https://old.example.com/sse");
+    assert_eq!(old.heartbeat, Some(std::time::Duration::from_secs(30)));
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn unknown_keys() {
                 "[policy]\nunreachable-after = 3\nrate_limit = 3\n",
                 &[
                     "f:2:1: `policy.unreachable-after`: unknown key; did you mean `unreachable_after`?",
-                    "f:3:1: `policy.rate_limit`: not available in this version; leave it out",
+                    "f:3:1: `policy.rate_limit`: unknown key; it belongs to a server",
                 ],
             ),
             (
@@ -111,16 +111,16 @@ fn unknown_keys() {
                 &["f:2:1: `policy.call_wait.mini`: unknown key; did you mean `min`?"],
             ),
             (
-                "[servers.a]\ncomand = \"x\"\nargz = []\ntype = \"stdio\"\ntimeout = 3\ntls = {}\ndisabled = true\nretry_delay = 1\nfoo = 1\n",
+                "[servers.a]\ncomand = \"x\"\nargz = []\ntype = \"stdio\"\ntimeout = 3\nrestart = true\ndisabled = true\nretry_delay = 1\nfoo = 1\n",
                 &[
                     "f:2:1: `servers.a.comand`: unknown key; did you mean `command`?",
                     "f:3:1: `servers.a.argz`: unknown key; did you mean `args`?",
                     "f:4:1: `servers.a.type`: unknown key; did you mean `transport`?",
                     "f:5:1: `servers.a.timeout`: unknown key; did you mean `timeout_ms`?",
-                    "f:6:1: `servers.a.tls`: not available in this version; leave it out",
+                    "f:6:1: `servers.a.restart`: not available in this version; leave it out",
                     "f:7:1: `servers.a.disabled`: unknown key; did you mean `enabled`?",
                     "f:8:1: `servers.a.retry_delay`: unknown key; did you mean `retry_delay_ms`?",
-                    "f:9:1: `servers.a.foo`: unknown key; the nearest known ones are `tools`, `url`, `env`",
+                    "f:9:1: `servers.a.foo`: unknown key; the nearest known ones are `tools`, `url`, `tls`",
                 ],
             ),
             (
@@ -250,16 +250,16 @@ fn values_of_servers() {
                 ],
             ),
             (
-                "[servers.a]\ntransport = \"sse\"\nurl = \"https://x\"\n\n[servers.b]\ntransport = \"ws\"\nurl = \"https://x\"\n",
+                "[servers.a]\ntransport = \"SSE\"\nurl = \"https://x\"\n\n[servers.b]\ntransport = \"ws\"\nurl = \"https://x\"\n",
                 &[
-                    "f:2:13: `servers.a.transport`: `sse` is not available in this version; supported: `stdio`, `http`",
-                    "f:6:13: `servers.b.transport`: unknown transport; supported: `stdio`, `http`",
+                    "f:2:13: `servers.a.transport`: unknown transport; supported: `stdio`, `http`, `sse`",
+                    "f:6:13: `servers.b.transport`: unknown transport; supported: `stdio`, `http`, `sse`",
                 ],
             ),
             (
                 "[servers.a]\ntransport = \"stdio\"\nurl = \"https://x\"\n\n[servers.b]\ntransport = \"http\"\n\n[servers.c]\ntransport = \"stdio\"\n",
                 &[
-                    "f:3:7: `servers.a.url`: is for servers of transport `http`, this one is `stdio`",
+                    "f:3:7: `servers.a.url`: is for servers of transport `http` or `sse`, this one is `stdio`",
                     "f:5:10: `servers.b`: `url` is missing",
                     "f:8:10: `servers.c`: `command` is missing",
                 ],
@@ -270,8 +270,8 @@ fn values_of_servers() {
                     "f:3:8: `servers.a.args`: is for servers of transport `stdio`, this one is `http`",
                     "f:4:7: `servers.a.env`: is for servers of transport `stdio`, this one is `http`",
                     "f:5:7: `servers.a.cwd`: is for servers of transport `stdio`, this one is `http`",
-                    "f:9:11: `servers.b.headers`: is for servers of transport `http`, this one is `stdio`",
-                    "f:10:23: `servers.b.allow_insecure_http`: is for servers of transport `http`, this one is `stdio`",
+                    "f:9:11: `servers.b.headers`: is for servers of transport `http` or `sse`, this one is `stdio`",
+                    "f:10:23: `servers.b.allow_insecure_http`: is for servers of transport `http` or `sse`, this one is `stdio`",
                 ],
             ),
             (
@@ -302,6 +302,34 @@ fn values_of_servers() {
                     "f:3:39: `servers.a.headers.x`: stands twice; case does not matter here",
                     "f:3:48: `servers.a.headers.Y`: must hold visible ASCII characters only",
                     "f:3:57: `servers.a.headers.Z`: must hold visible ASCII characters only",
+                ],
+            ),
+            (
+                "[servers.a]\ncommand = \"x\"\nauth = {}\ntls = {}\nproxy = \"\"\nrate_limit = {}\nheartbeat_ms = 1\nopen_method = \"get\"\n[servers.b]\nurl = \"https://x\"\nheartbeat_ms = 1\nopen_method = \"get\"\n",
+                &[
+                    "f:3:8: `servers.a.auth`: is for servers of transport `http` or `sse`, this one is `stdio`",
+                    "f:4:7: `servers.a.tls`: is for servers of transport `http` or `sse`, this one is `stdio`",
+                    "f:5:9: `servers.a.proxy`: is for servers of transport `http` or `sse`, this one is `stdio`",
+                    "f:6:14: `servers.a.rate_limit`: is for servers of transport `http` or `sse`, this one is `stdio`",
+                    "f:7:16: `servers.a.heartbeat_ms`: is for servers of transport `sse`, this one is `stdio`",
+                    "f:8:15: `servers.a.open_method`: is for servers of transport `sse`, this one is `stdio`",
+                    "f:11:16: `servers.b.heartbeat_ms`: is for servers of transport `sse`, this one is `http`",
+                    "f:12:15: `servers.b.open_method`: is for servers of transport `sse`, this one is `http`",
+                ],
+            ),
+            (
+                "[servers.a]\ntransport = \"sse\"\nurl = \"http://10.0.0.7/sse\"\nheartbeat_ms = 9999999999\nopen_method = \"put\"\nproxy = \"socks5://x\"\nrate_limit = { requests = 0, per_ms = 0, burst = 1000001 }\ntls = { ca_file = \"\", cert_file = \"c\" }\n[servers.b]\nurl = \"https://x\"\nproxy = \"http://me:pw@p\"\n",
+                &[
+                    "f:3:7: `servers.a.url`: plain http to another machine is refused when connecting; use https, or set `allow_insecure_http = true`",
+                    "f:4:16: `servers.a.heartbeat_ms`: must be 0 to 2592000000 milliseconds",
+                    "f:5:15: `servers.a.open_method`: must be one of `get`, `post`",
+                    "f:6:9: `servers.a.proxy`: must be an absolute `http` or `https` URL",
+                    "f:7:27: `servers.a.rate_limit.requests`: must be 1 to 1000000",
+                    "f:7:39: `servers.a.rate_limit.per_ms`: must be 1 to 2592000000 milliseconds",
+                    "f:7:50: `servers.a.rate_limit.burst`: must be 1 to 1000000",
+                    "f:8:7: `servers.a.tls`: `cert_file` and `key_file` belong together; one is missing",
+                    "f:8:19: `servers.a.tls.ca_file`: must not be empty",
+                    "f:11:9: `servers.b.proxy`: must not hold a user name or password: a proxy that asks for them is not supported",
                 ],
             ),
             (
@@ -354,6 +382,76 @@ fn values_of_servers() {
 }
 
 #[test]
+fn credentials_of_servers() {
+    let server = |auth: &str| {
+        format!("[servers.a]\nurl = \"https://x\"\nheaders = {{ authorization = \"x\" }}\nauth = {auth}\n")
+    };
+    for (auth, expected) in [
+        ("3", &["f:4:8: `servers.a.auth`: must be a table, not a whole number"][..]),
+        ("{}", &["f:4:8: `servers.a.auth`: `type` is missing: `bearer`, `api_key` or `client_credentials`"]),
+        (
+            "{ type = \"basic\" }",
+            &["f:4:17: `servers.a.auth.type`: must be one of `bearer`, `api_key`, `client_credentials`"],
+        ),
+        ("{ type = \"bearer\" }", &["f:4:8: `servers.a.auth`: `token` is missing"]),
+        (
+            "{ type = \"bearer\", token = \"Bearer x\" }",
+            &[
+                "f:4:8: `servers.a.auth`: `headers` sets `Authorization` already; keep one",
+                "f:4:35: `servers.a.auth.token`: must hold visible ASCII characters only, no spaces: the token without `Bearer`",
+            ],
+        ),
+        (
+            "{ type = \"api_key\", key = \"\", header = \"a b\", token = \"x\" }",
+            &[
+                "f:4:34: `servers.a.auth.key`: must not be empty",
+                "f:4:47: `servers.a.auth.header`: is no name of an HTTP header",
+                "f:4:62: `servers.a.auth.token`: is for type `bearer`, this one is `api_key`",
+            ],
+        ),
+        (
+            "{ type = \"api_key\", key = \"é\", header = \"Host\" }",
+            &[
+                "f:4:34: `servers.a.auth.key`: must hold visible ASCII characters only",
+                "f:4:48: `servers.a.auth.header`: must not be set: it is derived from the URL and the request",
+            ],
+        ),
+        (
+            "{ type = \"client_credentials\", key = \"x\" }",
+            &[
+                "f:4:8: `servers.a.auth`: `headers` sets `Authorization` already; keep one",
+                "f:4:8: `servers.a.auth`: `token_url` is missing",
+                "f:4:8: `servers.a.auth`: `client_id` is missing",
+                "f:4:8: `servers.a.auth`: `client_secret` is missing",
+                "f:4:45: `servers.a.auth.key`: is for type `api_key`, this one is `client_credentials`",
+            ],
+        ),
+        (
+            "{ type = \"client_credentials\", token_url = \"http://t\", client_id = \"\", client_secret = \"\", scope = \"a\\\"\", resource = \"https://x#f\", method = \"jwt\" }",
+            &[
+                "f:4:8: `servers.a.auth`: `headers` sets `Authorization` already; keep one",
+                "f:4:51: `servers.a.auth.token_url`: must be https, or http to this machine: the client secret is sent there",
+                "f:4:75: `servers.a.auth.client_id`: must not be empty",
+                "f:4:95: `servers.a.auth.client_secret`: must not be empty",
+                "f:4:107: `servers.a.auth.scope`: must be words of visible ASCII, one space apart",
+                "f:4:125: `servers.a.auth.resource`: must not have a fragment (`#…`): it is never sent",
+                "f:4:149: `servers.a.auth.method`: must be one of `basic`, `post`",
+            ],
+        ),
+        (
+            "{ type = \"client_credentials\", token_url = \"https://me@t\", client_id = \"x\", client_secret = \"x\", resource = \"https://me@x\" }",
+            &[
+                "f:4:8: `servers.a.auth`: `headers` sets `Authorization` already; keep one",
+                "f:4:51: `servers.a.auth.token_url`: must not hold a user name or password; say `client_id` and `client_secret`",
+                "f:4:116: `servers.a.auth.resource`: must not hold a user name or password: it names the server that is asked for",
+            ],
+        ),
+    ] {
+        assert_eq!(errors(&server(auth), Format::Toml), expected.join("\n"), "{auth}");
+    }
+}
+
+#[test]
 fn values_of_gateway_and_policy() {
     check(
         Format::Toml,
@@ -382,6 +480,21 @@ fn values_of_gateway_and_policy() {
                     "f:2:13: `gateway.api_keys.0`: is shorter than 32 bytes; make one with `openssl rand -hex 32`",
                     "f:2:22: `gateway.api_keys.1`: is a placeholder; make a key with `openssl rand -hex 32`",
                 ],
+            ),
+            (
+                "[gateway]\noutbound_allow = [\"10.0.0.0/8\", \"10.0.0.0/33\", \"example.com\", \"::1\"]\n",
+                &[
+                    "f:2:33: `gateway.outbound_allow.1`: must be an IP address, or a range of them such as `10.0.0.0/8`",
+                    "f:2:48: `gateway.outbound_allow.2`: must be an IP address, or a range of them such as `10.0.0.0/8`",
+                ],
+            ),
+            (
+                "[gateway]\noutbound_allow = []\nproxy = \"http://p\"\n",
+                &["f:3:1: `gateway.proxy`: unknown key; it belongs to a server"],
+            ),
+            (
+                "[gateway]\noutbound_allow = []\n",
+                &["f:2:18: `gateway.outbound_allow`: is empty; leave it out to allow any address"],
             ),
             (
                 "[policy]\nunreachable_after = 0\nmax_servers = 0\ncall_attempts = 11\nconnect_attempts = 0\nconnect_jitter_ratio = 1.5\nhealth_interval = 0\nprobe_timeout = 0\nping_timeout = 0\nerror_rate_threshold = nan\nrequest_timeout = 0\nhandshake_timeout = 0\nmax_call_deadline = 0\npool_max_connections = 0\npool_idle_timeout = 0\nmax_message_bytes = 0\nambiguous_failover = \"never\"\nrpc_error_policy = \"x\"\nreset_retry_on = \"x\"\nmax_backoff = 9999999999\n",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mcp_config::{Config, ConfigError, Format, MAX_BYTES, locate};
 use mcp_protocol::{Era, EraPolicy};
 use mcp_registry::{AmbiguousFailover, Policy, ProbeKind, ResetRetryOn, RpcErrorPolicy};
-use mcp_transport::Endpoint;
+use mcp_transport::{Auth, ClientAuthentication, Endpoint, OpenMethod, TlsSettings};
 use secrecy::ExposeSecret;
 
 fn nothing(_: &str) -> Option<String> {
@@ -130,6 +130,90 @@ fn every_key_of_a_server_takes_effect() {
 }
 
 #[test]
+fn every_key_of_servers_over_http_takes_effect() {
+    let config = toml(
+        r#"
+        [gateway]
+        outbound_allow = ["10.0.0.0/8", "fd00::1"]
+        [servers.fixed]
+        url = "https://a.example"
+        auth = { type = "bearer", token = "t0ken" }
+        tls = { ca_file = "ca.pem", cert_file = "c.pem", key_file = "k.pem", danger_skip_verify = true }
+        proxy = "http://proxy.example:3128"
+        rate_limit = { requests = 5, per_ms = 100, burst = 7 }
+        [servers.key]
+        transport = "sse"
+        url = "https://b.example"
+        headers = { X-Other = "o" }
+        auth = { type = "api_key", key = "k3y" }
+        rate_limit = { requests = 3 }
+        heartbeat_ms = 0
+        open_method = "post"
+        [servers.fetched]
+        transport = "sse"
+        url = "https://c.example/a/sse?x=1"
+        auth = { type = "client_credentials", token_url = "http://127.0.0.1:9/t", client_id = "me", client_secret = "s3cret", scope = "a b", resource = "https://c.example/", method = "post" }
+        heartbeat_ms = 7
+        [servers.plain]
+        transport = "sse"
+        url = "https://d.example/sse"
+        auth = { type = "api_key", key = "k3y", header = "X-Mine" }
+        rate_limit = {}
+        [policy]
+        sse_heartbeat = 99
+        "#,
+    );
+    let shown = format!("{config:?}");
+    assert!(["t0ken", "k3y", "s3cret"].iter().all(|secret| !shown.contains(secret)), "{shown}");
+    let ranges: Vec<_> = config.gateway.outbound_allow.iter().map(ToString::to_string).collect();
+    assert_eq!(ranges, ["10.0.0.0/8", "fd00::1/128"]);
+    let ms = Duration::from_millis;
+    let limits: Vec<_> = config
+        .servers
+        .iter()
+        .map(|server| server.rate_limit.map(|limit| (limit.requests, limit.per, limit.burst)))
+        .collect();
+    assert_eq!(limits, [Some((5, ms(100), 7)), Some((3, ms(1000), 6)), None, Some((10, ms(1000), 20))]);
+    let headers = |at: usize| -> Vec<_> {
+        let headers = &config.servers[at].endpoint.http().unwrap().headers;
+        headers.iter().map(|(name, value)| format!("{name}: {}", value.expose_secret())).collect()
+    };
+    assert_eq!(headers(0), ["Authorization: Bearer t0ken"]);
+    assert_eq!(headers(1), ["X-Other: o", "X-API-Key: k3y"]);
+    assert_eq!(headers(3), ["X-Mine: k3y"]);
+
+    let fixed = config.servers[0].endpoint.http().unwrap();
+    assert_eq!(fixed.url.as_str(), "https://a.example/mcp");
+    assert_eq!(fixed.proxy.as_ref().map(|proxy| proxy.as_str()), Some("http://proxy.example:3128/"));
+    let tls = TlsSettings {
+        ca_file: Some("ca.pem".into()),
+        cert_file: Some("c.pem".into()),
+        key_file: Some("k.pem".into()),
+        danger_skip_verify: true,
+    };
+    assert_eq!(fixed.tls, tls);
+    let sse = |at: usize| match &config.servers[at].endpoint {
+        Endpoint::Sse(sse) => sse,
+        other => panic!("no event stream: {other:?}"),
+    };
+    assert_eq!((sse(1).heartbeat, sse(1).open_method), (None, OpenMethod::Post));
+    assert_eq!(sse(1).http.url.as_str(), "https://b.example/", "as given");
+    assert_eq!((sse(2).heartbeat, sse(2).open_method), (Some(ms(7)), OpenMethod::Get));
+    assert_eq!(sse(3).heartbeat, Some(ms(99)), "the policy's");
+    let Some(Auth::ClientCredentials(fetched)) = &sse(2).http.auth else { panic!("credentials") };
+    assert_eq!((fetched.token_url.as_str(), &*fetched.client_id), ("http://127.0.0.1:9/t", "me"));
+    assert_eq!((fetched.client_secret.expose_secret(), fetched.scope.as_deref()), ("s3cret", Some("a b")));
+    assert_eq!(fetched.resource.as_ref().map(|resource| resource.as_str()), Some("https://c.example/"));
+    assert_eq!(fetched.method, ClientAuthentication::Post);
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        ["f:7:99: `servers.fixed.tls.danger_skip_verify`: whoever is on the way to the server can read \
+          and change everything; trust its certificate with `ca_file` instead"]
+    );
+}
+
+#[test]
 fn every_key_of_the_policy_takes_effect() {
     let config = toml(
         r#"
@@ -226,16 +310,7 @@ fn json_takes_the_same_keys() {
     assert_eq!(config.policy.max_initialization_age, None);
     let names: Vec<_> = config.servers.iter().map(|server| server.name.as_str()).collect();
     assert_eq!(names, ["z", "a"], "the order of the file");
-    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["f:3:52: `policy.sse_heartbeat`: has no effect in this version"]);
-}
-
-#[test]
-fn keys_that_nothing_reads_yet_are_warned_about() {
-    let text = "[policy]\ncall_attempts = 2\nsse_heartbeat = 5\n\n[servers.a]\ncommand = \"x\"\nmax_retries = 1\n";
-    let config = Config::parse(text, Format::Toml, "f", &nothing).unwrap();
-    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["f:3:1: `policy.sse_heartbeat`: has no effect in this version"]);
+    assert!(config.warnings.is_empty());
 }
 
 #[test]

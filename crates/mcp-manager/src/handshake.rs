@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use mcp_client::{ConnectError, ConnectOptions, ServerProfile};
+use mcp_client::{Client, ConnectError, ConnectOptions, ServerProfile};
 use mcp_registry::{
     CorrelationId, ErrorCategory, Failure, Gate, Handshake, Loss, Policy, ResetRetryOn, ServerRecord,
     StartLimit, Status,
@@ -16,6 +16,7 @@ use crate::failure;
 use crate::link::Link;
 use crate::manager::{Inner, Manager, UnknownServer};
 use crate::session::Session;
+use crate::shutdown::HANDSHAKE_GIVEN_UP;
 use crate::user::{Authorization, Seat};
 
 /// Whether a handshake in force is enough.
@@ -207,6 +208,8 @@ impl Inner {
         user: &Authorization,
         cause: &Cause,
     ) -> Result<(), Unready> {
+        // The end of the manager waits for it.
+        let _counted = self.endings.token();
         let Some(record) = self.current(&link.key) else { return Err(gone()) };
         if seat.session.is_retired() {
             let failure = Failure::new(ErrorCategory::TransportError, "the user's session was closed");
@@ -220,13 +223,12 @@ impl Inner {
             return Ok(());
         }
         let options = ConnectOptions { headers: vec![user.header()], ..self.connect_options(link, &record) };
-        let connecting = mcp_client::connect(&*self.connector, &link.definition.endpoint, &options);
-        match self.counted(connecting).await {
+        match self.connect(link, &options).await.ok_or_else(shut_down)? {
             Ok(client) => {
                 if cause.records_success(&self.policy) {
                     self.record(|registry, now| registry.record_success(now, &link.key, cause.correlation()));
                 }
-                let session = Arc::new(Session::new(client, self.now()));
+                let session = Arc::new(Session::new(link.key.name.clone(), client, self.now()));
                 if let Some(superseded) = seat.session.install(session) {
                     self.end_session(superseded);
                 }
@@ -248,6 +250,8 @@ impl Inner {
         need: Need,
         cause: Cause,
     ) -> Result<Outcome, Unready> {
+        // The end of the manager waits for it.
+        let _counted = self.endings.token();
         let Some(record) = self.current(&link.key).filter(|_| !link.is_retired()) else {
             return Err(gone());
         };
@@ -284,7 +288,7 @@ impl Inner {
                     }
                 });
                 tracing::info!(server = %key.name, era = %profile.era, version = %profile.version, "connected");
-                self.settle_in(link, new, unwanted).await;
+                self.settle_in(link, new, unwanted);
                 if link.definition.discover_tools {
                     self.discover_tools(link);
                 }
@@ -337,10 +341,27 @@ impl Inner {
             starts.try_start(self.now()).map_err(Refused::start)?;
         }
         let options = self.connect_options(link, record);
-        let connecting = mcp_client::connect(&*self.connector, &link.definition.endpoint, &options);
-        let client = self.counted(connecting).await?;
+        let client = self.connect(link, &options).await.ok_or_else(Refused::shut_down)??;
         let profile = client.profile();
-        Ok((profile, Opened::New(Arc::new(Session::new(client, self.now())))))
+        let session = Session::new(link.key.name.clone(), client, self.now());
+        Ok((profile, Opened::New(Arc::new(session))))
+    }
+
+    /// A new connection. `None`: the manager ended before it was ready, so it was given up.
+    async fn connect(&self, link: &Link, options: &ConnectOptions) -> Option<Result<Client, ConnectError>> {
+        if self.cut.is_cancelled() {
+            return None;
+        }
+        let connecting = mcp_client::connect(&*self.connector, &link.definition.endpoint, options);
+        let given_up = async {
+            self.cut.cancelled().await;
+            tokio::time::sleep(HANDSHAKE_GIVEN_UP).await;
+        };
+        tokio::select! {
+            biased;
+            outcome = self.counted(connecting) => Some(outcome),
+            () = given_up => None,
+        }
     }
 
     fn connect_options(&self, link: &Link, record: &ServerRecord) -> ConnectOptions {
@@ -352,21 +373,24 @@ impl Inner {
             handshake_timeout: limit,
             // A server that does not answer the probe of the other era is asked in its own soon enough.
             probe_timeout: limit / 2,
+            // A session the server has forgotten is replaced here, where it is recorded.
+            recover_session: false,
             ..ConnectOptions::default()
         }
     }
 
     /// Watches a session that was put in place, and ends the one that is not.
-    async fn settle_in(
+    fn settle_in(
         self: &Arc<Self>,
         link: &Arc<Link>,
         new: Option<Arc<Session>>,
         unwanted: Option<Arc<Session>>,
     ) {
         match (new, unwanted) {
-            // The registration ended meanwhile. Waited for, so that a shutdown that waits for this
-            // handshake leaves no child behind.
-            (Some(new), Some(unwanted)) if Arc::ptr_eq(&unwanted, &new) => unwanted.client().close().await,
+            // The registration ended meanwhile.
+            (Some(new), Some(unwanted)) if Arc::ptr_eq(&unwanted, &new) => {
+                self.end_session(unwanted);
+            }
             (new, superseded) => {
                 if let Some(superseded) = superseded {
                     self.end_session(superseded);
@@ -487,6 +511,11 @@ struct Refused {
 }
 
 impl Refused {
+    fn shut_down() -> Self {
+        let failure = shut_down().failure;
+        Self { failure, transient: false, nobodys: true, partial: None, tried: Vec::new() }
+    }
+
     fn start(wait: Duration) -> Self {
         let starts = StartLimit::STARTS;
         let text =

@@ -12,6 +12,7 @@ mod flight_tests;
 mod global;
 mod handshake;
 mod health;
+mod keep;
 mod link;
 mod manager;
 mod outcomes;
@@ -31,8 +32,9 @@ pub use diagnostics::{ConnectionReport, Freshness, SessionControlError, SessionS
 pub use directed::{DirectedCall, DirectedError};
 pub use global::{global, shutdown_global};
 pub use health::ServerHealth;
+pub use keep::{KeepError, Restored};
 pub use manager::{Manager, Setup, UnknownServer};
-pub use shutdown::ShutdownReport;
+pub use shutdown::{ShutdownReport, Unclean};
 pub use timer::SystemTimer;
 pub use tools::AvailableTools;
 pub use user::UserContext;

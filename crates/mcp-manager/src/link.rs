@@ -107,13 +107,6 @@ impl Link {
         self.session.retire().into_iter().chain(self.seats.retire()).collect()
     }
 
-    /// Waits for the handshakes under way.
-    pub(crate) async fn settle(&self) {
-        let seats = self.seats.all();
-        let users = seats.iter().map(|seat| seat.handshakes.settle());
-        futures::future::join(self.handshakes.settle(), futures::future::join_all(users)).await;
-    }
-
     pub(crate) fn is_retired(&self) -> bool {
         self.session.is_retired()
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mcp_client::ClientInfo;
@@ -17,8 +18,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::diagnostics::Exchanges;
+use crate::keep::Keeping;
 use crate::link::Link;
 use crate::session::Session;
+use crate::shutdown::{Ending, Unclean};
+
+/// Time the end of a connection may take beyond the steps in which a process is ended.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// What a manager is made of.
 pub struct Setup {
@@ -80,6 +86,8 @@ pub(crate) struct Inner {
     pub(crate) exchanges: Exchanges,
     /// Sessions that are being ended.
     pub(crate) endings: TaskTracker,
+    pub(crate) ending: Ending,
+    pub(crate) keeping: Keeping,
     monitored: AtomicBool,
 }
 
@@ -151,6 +159,8 @@ impl Manager {
             calls: TaskTracker::new(),
             exchanges: Exchanges::default(),
             endings: TaskTracker::new(),
+            ending: Ending::new(),
+            keeping: Keeping::default(),
             monitored: AtomicBool::new(false),
         }))
     }
@@ -167,6 +177,7 @@ impl Manager {
     pub fn register(&self, definition: Definition) -> Result<Arc<ServerRecord>, RegistryFull> {
         let (record, replaced) = self.0.change(|state, now| state.register(now, definition))?;
         self.0.end_replaced(replaced);
+        self.0.keeping.changed.notify_one();
         Ok(record)
     }
 
@@ -186,6 +197,7 @@ impl Manager {
         });
         let (record, replaced) = replaced.ok_or_else(|| self.unknown(name.as_str()))?;
         self.0.end_replaced(replaced);
+        self.0.keeping.changed.notify_one();
         Ok(record)
     }
 
@@ -205,6 +217,7 @@ impl Manager {
             state.registry.unregister(now, name)?;
             state.links.remove(name)
         });
+        self.0.keeping.changed.notify_one();
         link.map(|link| link.retire()).unwrap_or_default()
     }
 
@@ -328,7 +341,29 @@ impl Inner {
     /// Closes a session that serves nobody new, when the calls on it have ended.
     pub(crate) fn end_session(&self, session: Arc<Session>) -> JoinHandle<()> {
         let (patience, cut) = (self.policy.shutdown_drain_timeout, self.cut.clone());
-        self.endings.spawn(async move { session.end(patience, &cut).await })
+        let (limit, unclean) = (self.policy.process_stop_timeout * 2 + CLOSING, self.ending.unclean());
+        let closing = self.closing.clone();
+        self.endings.spawn(async move {
+            let Some(what) = session.end(patience, &cut, limit).await else { return };
+            let server = session.server().clone();
+            tracing::warn!(%server, what, "connection did not end in order");
+            if closing.is_cancelled() {
+                unclean.lock().unwrap_or_else(PoisonError::into_inner).push(Unclean { server, what });
+            }
+        })
+    }
+
+    /// Drops the secrets of all servers, whose connections have ended.
+    pub(crate) fn drop_secrets(&self) {
+        self.change(|state, _| {
+            state.registry.drop_secrets();
+            for record in state.registry.table().servers() {
+                let link = Link::new(record.key(), record.definition.clone());
+                // It is new: there is no session to end.
+                let _ = link.retire();
+                state.links.insert(record.name().clone(), Arc::new(link));
+            }
+        });
     }
 
     /// The same for several, waiting for those that need not wait for anybody.

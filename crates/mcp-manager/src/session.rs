@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use mcp_client::Client;
-use mcp_registry::{Clock, Timestamp};
+use mcp_registry::{Clock, ServerName, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::drain::{Drain, User};
@@ -13,6 +13,7 @@ use crate::drain::{Drain, User};
 /// the last call on it has ended (contract §3.3).
 #[derive(Debug)]
 pub(crate) struct Session {
+    server: ServerName,
     client: Client,
     calls: Drain,
     opened_at: Timestamp,
@@ -20,9 +21,9 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(client: Client, now: Timestamp) -> Self {
+    pub(crate) fn new(server: ServerName, client: Client, now: Timestamp) -> Self {
         let last_activity = AtomicI64::new(now.as_micros());
-        Self { client, calls: Drain::default(), opened_at: now, last_activity }
+        Self { server, client, calls: Drain::default(), opened_at: now, last_activity }
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -48,8 +49,19 @@ impl Session {
         self.calls.is_ended()
     }
 
-    /// Waits for the calls on it, up to `patience` and not beyond `cut`, then closes it.
-    pub(crate) async fn end(&self, patience: Duration, cut: &CancellationToken) {
+    /// Whose it is.
+    pub(crate) fn server(&self) -> &ServerName {
+        &self.server
+    }
+
+    /// Waits for the calls on it, up to `patience` and not beyond `cut`, then closes it within `limit`. Says
+    /// what did not end in order, if anything.
+    pub(crate) async fn end(
+        &self,
+        patience: Duration,
+        cut: &CancellationToken,
+        limit: Duration,
+    ) -> Option<String> {
         let cut = async {
             // A broken connection has nobody to wait for: its calls are failing by themselves.
             if !self.client.is_closed() {
@@ -58,7 +70,10 @@ impl Session {
             }
         };
         self.calls.end(cut).await;
-        self.client.close().await;
+        match tokio::time::timeout(limit, self.client.close()).await {
+            Ok(()) => self.client.unclean_end(),
+            Err(_) => Some(format!("closing the connection took longer than {limit:?}")),
+        }
     }
 
     /// Closes it at once: calls on it fail, and that is nobody's fault.

@@ -14,6 +14,7 @@ mod registry;
 mod retry;
 mod routing;
 mod starts;
+mod store;
 mod story;
 
 pub use category::{ErrorCategory, Failure};
@@ -32,8 +33,9 @@ pub use record::{
     CapabilitySnapshot, ConnectionState, Generation, HealthView, KnownTool, KnownTools, ServerKey,
     ServerRecord, Status, ToolHints,
 };
-pub use registry::{Due, Handshake, Loss, Registry, RegistryFull};
+pub use registry::{Due, Handshake, InvalidTransition, Loss, Registry, RegistryFull};
 pub use retry::CallRetry;
 pub use routing::{Candidates, Choice, Gate, RoutingTable, Selection, Skip};
 pub use starts::StartLimit;
+pub use store::{Kept, MemoryStore, Store, StoreError};
 pub use story::{Considered, Ending, Explanation, Outcome, Part, Story};

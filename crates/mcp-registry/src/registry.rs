@@ -40,6 +40,16 @@ pub struct RegistryFull {
     pub limit: usize,
 }
 
+/// A change of the connection state that contract §1.5 does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the connection state cannot change from {} to {}", from.as_str(), to.as_str())]
+pub struct InvalidTransition {
+    /// The state there is.
+    pub from: ConnectionState,
+    /// The state asked for.
+    pub to: ConnectionState,
+}
+
 /// What a successful handshake or discovery told (contract §3.1, §3.6).
 #[derive(Debug, Clone)]
 pub struct Handshake {
@@ -313,6 +323,41 @@ impl Registry {
         });
     }
 
+    /// All attempts of a connect failed, and background reconnections, if any, are planned elsewhere: the server is
+    /// out of service (S12). Otherwise like [`connect_exhausted`](Self::connect_exhausted).
+    pub fn connect_failed(&mut self, now: Timestamp, key: &ServerKey, failure: Failure) {
+        self.update(key, |record, journal, policy| {
+            record.consecutive_failures = record.consecutive_failures.saturating_add(1);
+            unavailable(record, now, failure, journal, policy);
+        });
+    }
+
+    /// Sets the connection state to what somebody else found it to be. A registration that was replaced or removed
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// [`InvalidTransition`]; nothing is changed.
+    pub fn set_connection(
+        &mut self,
+        now: Timestamp,
+        key: &ServerKey,
+        to: ConnectionState,
+    ) -> Result<(), InvalidTransition> {
+        let mut outcome = Ok(());
+        self.update(key, |record, journal, _| {
+            let from = record.connection_state;
+            if !from.may_become(to) {
+                outcome = Err(InvalidTransition { from, to });
+                return;
+            }
+            if to != ConnectionState::Connected {
+                uninitialise(record);
+            }
+            connection(record, now, to, journal);
+        });
+        outcome
+    }
+
     /// The server's tools were listed. Where the operator named the tools, those stay the known set and the
     /// list only describes them (contract §8.3).
     pub fn tools_listed(&mut self, now: Timestamp, key: &ServerKey, mut tools: KnownTools) {
@@ -325,6 +370,16 @@ impl Registry {
             record.tools = Some(Arc::new(tools));
             journal.registry(now, record.name().clone(), change);
         });
+    }
+
+    /// Drops the secrets of all definitions, at the end: nothing is connected any more (contract §7.7, step 6).
+    pub fn drop_secrets(&mut self) {
+        for record in self.servers.values_mut() {
+            let mut definition = Definition::clone(&record.definition);
+            definition.endpoint.take_secrets();
+            Arc::make_mut(record).definition = Arc::new(definition);
+        }
+        self.publish();
     }
 
     /// What is due at `now`; each item is handed out once. A check is planned anew at once, so that one

@@ -1,8 +1,6 @@
-//! Registration, tools and the orderly end.
+//! Registration and tools.
 
-use std::time::Duration;
-
-use mcp_registry::{FailureCode, RegistryFilter, Status};
+use mcp_registry::{RegistryFilter, Status};
 use mcp_testkit::{Action, Toggle};
 
 use crate::support::{World, definition};
@@ -44,29 +42,6 @@ async fn refreshing_tools_remembers_what_the_server_lists() {
     assert_eq!(tools["search"].hints.read_only, Some(true));
     let refreshed = RegistryFilter { kind: Some("tools_refreshed"), ..Default::default() };
     assert_eq!(world.manager.journal().registry_events(&refreshed).len(), 1);
-}
-
-#[tokio::test]
-async fn shutdown_refuses_new_calls_and_closes_every_session() {
-    let world = World::new(&["a", "b"], |_| {});
-    world.manager.initialize_all(false).await;
-    let report = world.manager.shutdown(Duration::from_secs(1)).await;
-    assert_eq!((report.calls_cut, report.connections_closed), (0, 2));
-    assert_eq!([world.cluster.closed("a"), world.cluster.closed("b")], [1, 1]);
-    let error = world.tool(&[]).await.unwrap_err();
-    assert_eq!(error.code, FailureCode::ShuttingDown);
-    assert_eq!(world.manager.shutdown(Duration::ZERO).await.connections_closed, 0);
-}
-
-#[tokio::test]
-async fn nothing_is_opened_after_the_shutdown_that_nobody_would_close() {
-    let world = World::new(&["a"], |_| {});
-    world.manager.shutdown(Duration::ZERO).await;
-    world.manager.register(definition("b")).unwrap();
-    for name in ["a", "b"] {
-        assert!(!world.manager.initialize(name, true).await.unwrap().initialized);
-        assert_eq!(world.cluster.opened(name), 0);
-    }
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod reconnect;
 mod routing;
 mod sessions;
 mod sharing;
+mod shutdown;
 mod stages;
 mod status;
 mod support;

@@ -109,43 +109,6 @@ async fn the_deadline_of_the_call_blames_a_server_that_had_most_of_it() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn shutdown_waits_for_calls_and_cuts_them_when_their_time_is_up() {
-    let world = World::new(&["a", "b"], |_| {});
-    with_hanging_call(&world).await;
-    let call = world.tool(&["a"]);
-    futures::pin_mut!(call);
-    assert!(futures::poll!(&mut call).is_pending());
-    let started = tokio::time::Instant::now();
-    let (report, outcome) = futures::join!(world.manager.shutdown(Duration::from_secs(3)), call);
-    assert_eq!(started.elapsed(), Duration::from_secs(3));
-    assert_eq!((report.calls_cut, report.connections_closed), (1, 1));
-    let error = outcome.unwrap_err();
-    assert_eq!(error.code, FailureCode::ShuttingDown);
-    assert_eq!(error.attempts.len(), 2, "no other server is tried");
-    assert_eq!(world.status("a"), Status::Healthy);
-    assert_eq!(world.cluster.closed("a"), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_second_shutdown_cuts_the_first_ones_waiting_short() {
-    let world = World::new(&["a"], |_| {});
-    with_hanging_call(&world).await;
-    let call = world.tool(&[]);
-    futures::pin_mut!(call);
-    assert!(futures::poll!(&mut call).is_pending());
-    let started = tokio::time::Instant::now();
-    let patient = world.manager.shutdown(Duration::from_secs(60));
-    let at_once = async {
-        tokio::task::yield_now().await;
-        world.manager.shutdown(Duration::ZERO).await
-    };
-    let (_, _, outcome) = futures::join!(patient, at_once, call);
-    assert_eq!(outcome.unwrap_err().code, FailureCode::ShuttingDown);
-    assert!(started.elapsed() < Duration::from_secs(1));
-    assert_eq!(world.cluster.closed("a"), 1);
-}
-
 #[tokio::test]
 async fn disabled_servers_are_left_alone() {
     let world = World::new(&["a"], |_| {});

@@ -48,7 +48,7 @@ impl Body {
     /// # Errors
     /// [`Closed`](mcp_transport::TransportErrorKind::Closed) if the connection broke.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, TransportError> {
-        self.response.chunk().await.map_err(|error| failure::reading(&error, self.client.origin()))
+        self.response.chunk().await.map_err(|error| failure::reading(&error, self.client.target()))
     }
 
     /// Reads all of it, at most `limit` bytes.

@@ -1,17 +1,24 @@
 //! The HTTP client of one server: how many exchanges it has under way, and when it is closed.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use mcp_protocol::{Message, Method};
-use mcp_transport::{Delivery, TransportError, TransportErrorKind};
-use reqwest::Request;
+use mcp_transport::{Delivery, HttpEndpoint, TransportError, TransportErrorKind};
+use reqwest::header::AUTHORIZATION;
+use reqwest::{Request, Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use url::Url;
 
 use crate::body::Body;
-use crate::failure;
+use crate::build::{Clients, Files, Settings};
+use crate::connections::Connections;
+use crate::endpoint::same_origin;
+use crate::failure::{self, unusable};
+use crate::tokens::Tokens;
 
 /// Exchanges of [`Lane::Control`] under way at once.
 const CONTROL_EXCHANGES: usize = 16;
@@ -26,12 +33,40 @@ const NOTICE: Duration = Duration::from_millis(5);
 pub struct HttpClient(Arc<Inner>);
 
 struct Inner {
+    settings: Arc<Settings>,
+    url: Url,
     /// Scheme, host and port: what may be shown of the URL.
     origin: String,
+    /// The same for failures, with the proxy on the way.
+    target: String,
     /// `None` once closed: its idle connections are closed with it.
-    http: RwLock<Option<reqwest::Client>>,
+    clients: RwLock<Option<Clients>>,
+    files: Option<Files>,
+    tokens: Option<Tokens>,
     calls: Arc<Semaphore>,
     control: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    connections: Connections,
+}
+
+/// What an [`HttpClient`] is doing, at one moment or since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientStats {
+    /// Exchanges of [`Lane::Call`] under way.
+    pub calls: usize,
+    /// Most of them at once.
+    pub calls_limit: usize,
+    /// Exchanges of [`Lane::Control`] under way, event streams besides the calls among them.
+    pub control: usize,
+    /// Most of them at once.
+    pub control_limit: usize,
+    /// How many wait for a place.
+    pub waiting: usize,
+    /// Connections that were opened and answered at least once.
+    pub opened: u64,
+    /// Answers that came on a connection that had answered before.
+    pub reused: u64,
 }
 
 /// What an exchange waits behind.
@@ -59,14 +94,48 @@ impl Lane {
 }
 
 impl HttpClient {
-    pub(crate) fn new(http: reqwest::Client, origin: String, max_connections: usize) -> Self {
-        let calls = max_connections.clamp(1, Semaphore::MAX_PERMITS);
-        Self(Arc::new(Inner {
-            origin,
-            http: RwLock::new(Some(http)),
-            calls: Arc::new(Semaphore::new(calls)),
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        endpoint: &HttpEndpoint,
+        tokens: Option<Tokens>,
+    ) -> Result<Self, TransportError> {
+        let files = Files::of(endpoint);
+        let clients = settings.clients(endpoint)?;
+        let origin = endpoint.url.origin().ascii_serialization();
+        let target = match &endpoint.proxy {
+            Some(proxy) => format!("{origin} through {}", proxy.origin().ascii_serialization()),
+            None => origin.clone(),
+        };
+        Ok(Self(Arc::new(Inner {
+            calls: Arc::new(Semaphore::new(call_places(&settings))),
             control: Arc::new(Semaphore::new(CONTROL_EXCHANGES)),
-        }))
+            settings,
+            url: endpoint.url.clone(),
+            origin,
+            target,
+            clients: RwLock::new(Some(clients)),
+            files,
+            tokens,
+            waiting: AtomicUsize::new(0),
+            connections: Connections::default(),
+        })))
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub fn stats(&self) -> ClientStats {
+        let inner = &*self.0;
+        let calls_limit = call_places(&inner.settings);
+        let (opened, reused) = inner.connections.counts();
+        ClientStats {
+            calls: calls_limit.saturating_sub(inner.calls.available_permits()),
+            calls_limit,
+            control: CONTROL_EXCHANGES.saturating_sub(inner.control.available_permits()),
+            control_limit: CONTROL_EXCHANGES,
+            waiting: inner.waiting.load(Ordering::Relaxed),
+            opened,
+            reused,
+        }
     }
 
     /// Whether [`ClientPool::close`](crate::ClientPool::close) has closed it: nothing is sent any more, and
@@ -83,7 +152,7 @@ impl HttpClient {
     }
 
     pub(crate) fn close(&self) {
-        self.0.http.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.0.clients.write().unwrap_or_else(PoisonError::into_inner).take();
         self.0.calls.close();
         self.0.control.close();
     }
@@ -109,6 +178,7 @@ impl HttpClient {
             Lane::Control => &self.0.control,
         };
         let free = lane.clone().acquire_owned();
+        let waiting = Waiting::of(&self.0.waiting);
         let permit = match until.map(Instant::from_std) {
             None => free.await,
             Some(until) => {
@@ -120,10 +190,41 @@ impl HttpClient {
                     .map_err(|_| TransportError::busy(rounded(until.saturating_duration_since(now))))?
             }
         };
+        drop(waiting);
         let permit = permit.map_err(|_| closed())?;
-        let http = self.0.http.read().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Place { http: http.ok_or_else(closed)?, client: self.clone(), permit })
+        if let Some(files) = &self.0.files
+            && let Some(made) = files.changed(&self.0.settings).await
+            && let Some(clients) = &mut *self.0.clients.write().unwrap_or_else(PoisonError::into_inner)
+        {
+            *clients = made;
+        }
+        let clients = self.0.clients.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Place { clients: clients.ok_or_else(closed)?, client: self.clone(), permit })
     }
+
+    pub(crate) fn target(&self) -> &str {
+        &self.0.target
+    }
+}
+
+/// One more that waits for a place, while it exists.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn of(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn call_places(settings: &Settings) -> usize {
+    settings.options.pool_max_connections.clamp(1, Semaphore::MAX_PERMITS)
 }
 
 /// To the millisecond, as people give limits: what the sender took to come here is noise.
@@ -154,7 +255,7 @@ impl fmt::Debug for HttpClient {
 /// A place among the exchanges under way. Whoever has it may send one request.
 #[derive(Debug)]
 pub struct Place {
-    http: reqwest::Client,
+    clients: Clients,
     client: HttpClient,
     permit: OwnedSemaphorePermit,
 }
@@ -163,13 +264,45 @@ impl Place {
     /// Sends the request and waits for the head of the answer. The place stays taken until the body is
     /// read or dropped.
     ///
+    /// If the endpoint has authorization, a request to its origin that has no `Authorization` of its own gets
+    /// it. If the server refuses the token with 401, it is renewed and the request sent once more.
+    ///
     /// # Errors
-    /// [`TransportErrorKind::Connect`] if there is no connection, [`TransportErrorKind::Closed`] if it broke,
-    /// [`TransportErrorKind::Endpoint`] if the request cannot be made. An answer of any status is none.
-    pub async fn send(self, request: Request) -> Result<Body, TransportError> {
-        match self.http.execute(request).await {
-            Ok(response) => Ok(Body::new(response, self.client, self.permit)),
-            Err(error) => Err(failure::sending(&error, self.client.origin())),
+    /// [`TransportErrorKind::Connect`] if there is no connection, or no token for now;
+    /// [`TransportErrorKind::Closed`] if the connection broke; [`TransportErrorKind::Endpoint`] if the request
+    /// cannot be made, if the address is refused or no token is to be had. An answer of any status is none.
+    pub async fn send(self, mut request: Request) -> Result<Body, TransportError> {
+        let Inner { url, tokens, .. } = &*self.client.0;
+        let tokens = tokens
+            .as_ref()
+            .zip(self.clients.tokens.as_ref())
+            .filter(|_| !request.headers().contains_key(AUTHORIZATION) && same_origin(request.url(), url));
+        let Some((tokens, http)) = tokens else {
+            let response = self.execute(request).await?;
+            return Ok(Body::new(response, self.client, self.permit));
+        };
+        let token = tokens.get(http, None).await?;
+        let again = request.try_clone();
+        request.headers_mut().insert(AUTHORIZATION, token.header().clone());
+        let mut response = self.execute(request).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(mut again) = again
+        {
+            drop(response);
+            let token = tokens.get(http, Some(&token)).await?;
+            again.headers_mut().insert(AUTHORIZATION, token.header().clone());
+            response = self.execute(again).await?;
         }
+        Ok(Body::new(response, self.client, self.permit))
+    }
+
+    async fn execute(&self, request: Request) -> Result<Response, TransportError> {
+        let inner = &*self.client.0;
+        let checked = inner.settings.policy.check_url(request.url());
+        checked.map_err(|refused| unusable(format!("{} cannot be used: {refused}", inner.target)))?;
+        let response = self.clients.mcp.execute(request).await;
+        let response = response.map_err(|error| failure::sending(&error, &inner.target))?;
+        inner.connections.count(&response);
+        Ok(response)
     }
 }

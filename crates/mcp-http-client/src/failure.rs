@@ -1,26 +1,33 @@
 //! Failures as transport errors, without URLs or secrets.
 
 use std::error::Error;
+use std::io;
 
 use mcp_transport::{Delivery, TransportError, TransportErrorKind};
 
-/// A request that got no answer head.
-pub(crate) fn sending(error: &reqwest::Error, origin: &str) -> TransportError {
+use crate::address::Refused;
+
+/// A request that got no answer head. `target` is where it went.
+pub(crate) fn sending(error: &reqwest::Error, target: &str) -> TransportError {
+    if let Some(refused) = find::<Refused>(error) {
+        return unusable(format!("{target} cannot be used: {refused}"));
+    }
+    if let Some(reason) = find::<rustls::Error>(error).and_then(refused_handshake) {
+        return connect(format!("cannot connect to {target}: {reason}"));
+    }
     let cause = cause(error);
     if error.is_builder() {
-        let text = format!("the request to {origin} cannot be built: {cause}");
-        return unusable(text);
+        return unusable(format!("the request to {target} cannot be built: {cause}"));
     }
     if error.is_connect() {
-        let text = format!("cannot connect to {origin}: {cause}");
-        return TransportError::new(TransportErrorKind::Connect(text.into()), Delivery::NotSent);
+        return connect(format!("cannot connect to {target}: {cause}"));
     }
-    closed(format!("the connection to {origin} broke before an answer came: {cause}"))
+    closed(format!("the connection to {target} broke before an answer came: {cause}"))
 }
 
 /// A body that broke off.
-pub(crate) fn reading(error: &reqwest::Error, origin: &str) -> TransportError {
-    closed(format!("the connection to {origin} broke within the answer: {}", cause(error)))
+pub(crate) fn reading(error: &reqwest::Error, target: &str) -> TransportError {
+    closed(format!("the connection to {target} broke within the answer: {}", cause(error)))
 }
 
 /// The connection is gone and the server may have executed the message.
@@ -39,6 +46,68 @@ pub fn payload(text: impl Into<Box<str>>) -> TransportError {
 #[must_use]
 pub fn unusable(text: impl Into<Box<str>>) -> TransportError {
     TransportError::new(TransportErrorKind::Endpoint(text.into()), Delivery::NotSent)
+}
+
+/// There is no connection; nothing was sent.
+fn connect(text: String) -> TransportError {
+    TransportError::new(TransportErrorKind::Connect(text.into()), Delivery::NotSent)
+}
+
+/// Why there is no TLS connection, if it is for a reason somebody can do something about.
+///
+/// With TLS 1.3 a server checks our certificate when we believe the handshake to be over, but before it reads
+/// what we send: its refusal of the certificate is one of the connection too.
+fn refused_handshake(error: &rustls::Error) -> Option<String> {
+    use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error as Tls};
+    Some(match error {
+        Tls::InvalidCertificate(problem) => {
+            let problem = match problem {
+                Certificate::Expired | Certificate::ExpiredContext { .. } => "has expired",
+                Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+                    "is not valid yet (are the clocks right?)"
+                }
+                Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                    "is for another host name"
+                }
+                Certificate::UnknownIssuer => "is of an unknown authority (see tls.ca_file)",
+                Certificate::Revoked => "was revoked",
+                Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. } => {
+                    "is not one for servers"
+                }
+                other => return Some(format!("the server's certificate is unusable: {other}")),
+            };
+            format!("the server's certificate {problem}")
+        }
+        Tls::AlertReceived(Alert::CertificateRequired) => {
+            "the server asks for a client certificate (see tls.cert_file)".into()
+        }
+        Tls::AlertReceived(
+            alert @ (Alert::AccessDenied
+            | Alert::BadCertificate
+            | Alert::CertificateExpired
+            | Alert::CertificateRevoked
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::UnsupportedCertificate),
+        ) => format!("the server refused our certificate (see tls.cert_file): {alert:?}"),
+        Tls::InvalidMessage(_) => "what answers does not speak TLS (is it plain http?)".into(),
+        _ => return None,
+    })
+}
+
+/// The first cause of this type. I/O errors do not name what they wrap as their source.
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 /// The innermost cause: the layers around it only say that they failed, and `reqwest`'s names the URL.

@@ -1,7 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+mod address;
 mod body;
+mod build;
 mod client;
+mod connections;
+mod credentials;
 mod endpoint;
 pub mod failure;
 mod headers;
@@ -10,9 +14,10 @@ mod pool;
 mod retry_after;
 mod sse;
 mod tls;
+mod tokens;
 
 pub use body::Body;
-pub use client::{HttpClient, Lane, Place};
+pub use client::{ClientStats, HttpClient, Lane, Place};
 pub use headers::{Headers, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 pub use options::HttpOptions;
 pub use pool::{ClientPool, ConnectorError};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use mcp_protocol::Limits;
 
 /// Settings of a [`ClientPool`](crate::ClientPool) and the transports that use it.
@@ -29,6 +30,9 @@ pub struct HttpOptions {
     pub pool_max_idle: usize,
     /// How long an idle connection is kept. Default: 90 s.
     pub pool_idle_timeout: Duration,
+    /// The networks that may be reached, after names were looked up; empty: all. Link-local and cloud metadata
+    /// addresses are refused in any case, and so are those of no single host. Default: empty.
+    pub networks: Vec<IpNet>,
 }
 
 impl Default for HttpOptions {
@@ -42,6 +46,7 @@ impl Default for HttpOptions {
             pool_max_connections: 256,
             pool_max_idle: 64,
             pool_idle_timeout: Duration::from_secs(90),
+            networks: Vec::new(),
         }
     }
 }

@@ -2,18 +2,19 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use mcp_transport::{HttpEndpoint, TransportError};
-use reqwest::redirect;
+use reqwest::dns::Resolve;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::client::HttpClient;
-use crate::endpoint;
-use crate::failure::unusable;
+use crate::address::{AddressPolicy, SystemNames};
+use crate::build::Settings;
+use crate::client::{ClientStats, HttpClient};
+use crate::endpoint::{self, without_fragment};
 use crate::options::HttpOptions;
 use crate::tls;
+use crate::tokens::Tokens;
 
 /// HTTP clients by server, each with connections of its own. Clones share them.
 ///
@@ -37,10 +38,7 @@ use crate::tls;
 pub struct ClientPool(Arc<Shared>);
 
 struct Shared {
-    options: Arc<HttpOptions>,
-    tls: rustls::ClientConfig,
-    /// Why no server can be verified, if so.
-    no_tls: Option<Box<str>>,
+    settings: Arc<Settings>,
     clients: Mutex<Vec<Entry>>,
 }
 
@@ -70,15 +68,22 @@ impl ClientPool {
     /// # Errors
     /// [`ConnectorError`] if TLS or a client cannot be set up.
     pub fn new(options: HttpOptions) -> Result<Self, ConnectorError> {
+        Self::with_resolver(options, Arc::new(SystemNames))
+    }
+
+    /// The same, with something else than the operating system to look names up. Addresses that may not be
+    /// reached are left out of what it finds.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_resolver(options: HttpOptions, names: Arc<dyn Resolve>) -> Result<Self, ConnectorError> {
         let (tls, problem) = tls::client_config().map_err(ConnectorError::Tls)?;
+        let policy = Arc::new(AddressPolicy::new(options.networks.clone()));
+        let no_tls = problem.map(|error| error.to_string().into());
+        let settings = Settings { options: Arc::new(options), policy, names, tls, no_tls };
         // Whatever is wrong with the settings should be known now and not at the first server.
-        build(&options, tls.clone()).map_err(ConnectorError::Client)?;
-        Ok(Self(Arc::new(Shared {
-            options: Arc::new(options),
-            tls,
-            no_tls: problem.map(|error| error.to_string().into()),
-            clients: Mutex::default(),
-        })))
+        settings.build(settings.tls.clone(), None).map_err(ConnectorError::Client)?;
+        Ok(Self(Arc::new(Shared { settings: Arc::new(settings), clients: Mutex::default() })))
     }
 
     /// The client of an endpoint: the one there is, or a new one. Of concurrent first calls one makes it.
@@ -89,15 +94,19 @@ impl ClientPool {
     ///
     /// # Errors
     /// [`Endpoint`](mcp_transport::TransportErrorKind::Endpoint) if the URL may not be used (credentials in it,
-    /// plain http, another scheme), if the client cannot be made, and for `https` on a machine without trusted
-    /// certificates.
+    /// plain http, another scheme, a refused address), if certificate files, the proxy or the authorization
+    /// cannot be used, and for `https` on a machine without trusted certificates.
     pub fn get(&self, endpoint: &HttpEndpoint) -> Result<HttpClient, TransportError> {
-        endpoint::check(endpoint)?;
-        if let Some(reason) = self.0.no_tls.as_ref().filter(|_| endpoint.url.scheme() == "https") {
-            return Err(unusable(format!(
-                "https needs trusted certificates (package ca-certificates): {reason}"
-            )));
+        let settings = &self.0.settings;
+        endpoint::check(endpoint, &settings.policy)?;
+        if endpoint.tls.danger_skip_verify {
+            let origin = endpoint.url.origin().ascii_serialization();
+            tracing::warn!(
+                origin,
+                "certificates are not verified: anybody on the way can read and change all"
+            );
         }
+        let tokens = Tokens::of(endpoint)?;
         let endpoint = shape(endpoint);
         let now = Instant::now();
         let mut clients = self.lock();
@@ -106,12 +115,16 @@ impl ClientPool {
             entry.used = now;
             return Ok(entry.client.clone());
         }
-        let http = build(&self.0.options, self.0.tls.clone())
-            .map_err(|_| unusable("the HTTP client cannot be set up"))?;
-        let origin = endpoint.url.origin().ascii_serialization();
-        let client = HttpClient::new(http, origin, self.0.options.pool_max_connections);
+        let client = HttpClient::new(settings.clone(), &endpoint, tokens)?;
         clients.push(Entry { endpoint, client: client.clone(), used: now });
         Ok(client)
+    }
+
+    /// What the clients are doing, by the origin of their server.
+    #[must_use]
+    pub fn stats(&self) -> Vec<(String, ClientStats)> {
+        let clients = self.lock();
+        clients.iter().map(|Entry { client, .. }| (client.origin().to_owned(), client.stats())).collect()
     }
 
     /// Closes the clients of a URL, if there are any: nothing is sent on them any more, their idle connections
@@ -147,7 +160,7 @@ impl ClientPool {
     /// The settings its clients have.
     #[must_use]
     pub fn options(&self) -> &Arc<HttpOptions> {
-        &self.0.options
+        &self.0.settings.options
     }
 
     fn drop_unused(&self, clients: &mut Vec<Entry>, now: Instant) {
@@ -156,7 +169,7 @@ impl ClientPool {
             if !entry.client.is_unused() {
                 entry.used = now;
             }
-            now.saturating_duration_since(entry.used) < self.0.options.pool_idle_timeout
+            now.saturating_duration_since(entry.used) < self.options().pool_idle_timeout
         });
     }
 
@@ -169,9 +182,8 @@ impl ClientPool {
 /// Without the URLs, whose path and query may hold a key.
 impl fmt::Debug for ClientPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { options, .. } = &*self.0;
         f.debug_struct("ClientPool")
-            .field("options", options)
+            .field("options", self.options())
             .field("len", &self.len())
             .finish_non_exhaustive()
     }
@@ -183,47 +195,6 @@ fn shape(endpoint: &HttpEndpoint) -> HttpEndpoint {
     let mut shape = HttpEndpoint::new(without_fragment(url));
     (shape.auth, shape.tls, shape.proxy) = (auth.clone(), tls.clone(), proxy.clone());
     shape
-}
-
-fn without_fragment(url: &Url) -> Url {
-    let mut url = url.clone();
-    url.set_fragment(None);
-    url
-}
-
-fn build(options: &HttpOptions, tls: rustls::ClientConfig) -> reqwest::Result<reqwest::Client> {
-    let builder = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .user_agent(&options.user_agent)
-        // Credentials belong to an origin: they follow neither a redirect nor a proxy of the environment.
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        .no_proxy()
-        // Decompression would hide the size of what a peer sends.
-        .no_gzip()
-        .no_brotli()
-        .no_zstd()
-        .no_deflate()
-        .connect_timeout(options.connect_timeout)
-        .pool_max_idle_per_host(options.pool_max_idle.min(options.pool_max_connections))
-        .pool_idle_timeout(options.pool_idle_timeout)
-        .http1_max_headers(100)
-        .http2_max_header_list_size(32 << 10);
-    detect_dead_peers(builder).build()
-}
-
-/// A peer that vanished without a word is noticed within 20 s, between requests and while one waits.
-fn detect_dead_peers(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
-    let builder = builder
-        .tcp_keepalive(Duration::from_secs(10))
-        .tcp_keepalive_interval(Duration::from_secs(5))
-        .tcp_keepalive_retries(2)
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .http2_keep_alive_timeout(Duration::from_secs(10));
-    // Probes are not sent while written bytes wait for their acknowledgement; this covers that case.
-    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-    let builder = builder.tcp_user_timeout(Duration::from_secs(20));
-    builder
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ impl StdioEndpoint {
 }
 
 /// A URL that speaks MCP, and how requests to it are made. A Streamable HTTP endpoint is no more than that.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HttpEndpoint {
     /// The MCP endpoint, used as given.
     pub url: Url,
@@ -130,7 +130,8 @@ pub struct HttpEndpoint {
     pub auth: Option<Auth>,
     /// Whom to trust, and who we are.
     pub tls: TlsSettings,
-    /// The proxy all requests go through; `None`: none, whatever the environment says.
+    /// The proxy all requests go through, perhaps with a name and password in it; `None`: none, whatever the
+    /// environment says.
     pub proxy: Option<Url>,
 }
 
@@ -162,6 +163,20 @@ impl HttpEndpoint {
             taken.push("proxy".into());
         }
         taken
+    }
+}
+
+impl fmt::Debug for HttpEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, headers, allow_insecure_http, auth, tls, proxy } = self;
+        f.debug_struct("HttpEndpoint")
+            .field("url", url)
+            .field("headers", headers)
+            .field("allow_insecure_http", allow_insecure_http)
+            .field("auth", auth)
+            .field("tls", tls)
+            .field("proxy", &proxy.as_ref().map(|proxy| proxy.origin().ascii_serialization()))
+            .finish()
     }
 }
 
@@ -267,6 +282,8 @@ mod tests {
                 method: crate::auth::ClientAuthentication::Basic,
             })));
             let mut endpoint = Endpoint::Sse(SseEndpoint::new(http));
+            let shown = format!("{endpoint:?}");
+            assert!(!shown.contains("hunter2") && !shown.contains("u:p"), "{shown}");
             let expected: &[&str] =
                 if left { &["headers.X-API-Key", "auth"] } else { &["headers.X-API-Key", "auth", "proxy"] };
             assert_eq!(endpoint.take_secrets(), expected);

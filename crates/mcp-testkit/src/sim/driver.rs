@@ -267,6 +267,8 @@ impl World {
         if took > grace + Duration::from_secs(4) {
             self.broken("R38 shutdown", format!("took {took:?} with {grace:?} of grace"));
         }
+        // A connection whose handshake failed is closed by the client, in its own time.
+        sleep(Duration::from_secs(1)).await;
         let open = self.network.open();
         if open > 0 {
             self.broken("I7 baseline", format!("{open} connections are open after the shutdown"));

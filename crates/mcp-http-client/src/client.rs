@@ -23,6 +23,9 @@ use crate::tokens::Tokens;
 /// Exchanges of [`Lane::Control`] under way at once.
 const CONTROL_EXCHANGES: usize = 16;
 
+/// Exchanges of [`Lane::Stream`] under way at once: one for each session with the server.
+const STREAMS: usize = 256;
+
 /// How long before a message becomes useless waiting for a place ends. The sender watches the same moment:
 /// what is known here, that nothing was sent, has to reach it first. Timers tick in milliseconds.
 const NOTICE: Duration = Duration::from_millis(5);
@@ -45,11 +48,12 @@ struct Inner {
     tokens: Option<Tokens>,
     calls: Arc<Semaphore>,
     control: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
     waiting: AtomicUsize,
     connections: Connections,
 }
 
-/// What an [`HttpClient`] is doing, at one moment or since it was made.
+/// What an [`HttpClient`] is doing, at one moment or since it was made. Shown as one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientStats {
@@ -57,16 +61,31 @@ pub struct ClientStats {
     pub calls: usize,
     /// Most of them at once.
     pub calls_limit: usize,
-    /// Exchanges of [`Lane::Control`] under way, event streams besides the calls among them.
+    /// Exchanges of [`Lane::Control`] under way.
     pub control: usize,
     /// Most of them at once.
     pub control_limit: usize,
+    /// Exchanges of [`Lane::Stream`] under way.
+    pub streams: usize,
+    /// Most of them at once.
+    pub streams_limit: usize,
     /// How many wait for a place.
     pub waiting: usize,
     /// Connections that were opened and answered at least once.
     pub opened: u64,
     /// Answers that came on a connection that had answered before.
     pub reused: u64,
+}
+
+impl fmt::Display for ClientStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { calls, calls_limit, control, control_limit, streams, waiting, opened, reused, .. } = self;
+        write!(
+            f,
+            "{calls} of {calls_limit} calls, {control} of {control_limit} others, {streams} streams, \
+             {waiting} waiting; {opened} connections opened, reused {reused} times"
+        )
+    }
 }
 
 /// What an exchange waits behind.
@@ -77,6 +96,9 @@ pub enum Lane {
     /// What is over soon: handshakes, probes, everything without an answer, the end of a session. It must
     /// not wait for calls, because it may be what ends one, or tells whether the server is alive.
     Control,
+    /// Event streams that stay open for as long as a session and belong to no call. They must neither take
+    /// the places of calls nor, being many if users have sessions of their own, those of control messages.
+    Stream,
 }
 
 impl Lane {
@@ -109,6 +131,7 @@ impl HttpClient {
         Ok(Self(Arc::new(Inner {
             calls: Arc::new(Semaphore::new(call_places(&settings))),
             control: Arc::new(Semaphore::new(CONTROL_EXCHANGES)),
+            streams: Arc::new(Semaphore::new(STREAMS)),
             settings,
             url: endpoint.url.clone(),
             origin,
@@ -132,6 +155,8 @@ impl HttpClient {
             calls_limit,
             control: CONTROL_EXCHANGES.saturating_sub(inner.control.available_permits()),
             control_limit: CONTROL_EXCHANGES,
+            streams: STREAMS.saturating_sub(inner.streams.available_permits()),
+            streams_limit: STREAMS,
             waiting: inner.waiting.load(Ordering::Relaxed),
             opened,
             reused,
@@ -155,6 +180,7 @@ impl HttpClient {
         self.0.clients.write().unwrap_or_else(PoisonError::into_inner).take();
         self.0.calls.close();
         self.0.control.close();
+        self.0.streams.close();
     }
 
     /// Whether nobody has this client but the one who asks.
@@ -176,6 +202,7 @@ impl HttpClient {
         let lane = match lane {
             Lane::Call => &self.0.calls,
             Lane::Control => &self.0.control,
+            Lane::Stream => &self.0.streams,
         };
         let free = lane.clone().acquire_owned();
         let waiting = Waiting::of(&self.0.waiting);

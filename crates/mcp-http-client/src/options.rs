@@ -23,8 +23,8 @@ pub struct HttpOptions {
     /// Most calls under way at once to one server URL, each with a connection of its own over HTTP/1.1; at
     /// least 1. More calls wait for their turn, first come first served; one that is not served in its time
     /// fails with [`Busy`](mcp_transport::TransportErrorKind::Busy). Handshakes, probes, cancellations and
-    /// other short messages do not wait for calls; up to 16 of them are under way besides. A response stream
-    /// counts for as long as it is open. Default: 256.
+    /// other short messages do not wait for calls; up to 16 of them are under way besides, and up to 256 event
+    /// streams that belong to no call. A response stream counts for as long as it is open. Default: 256.
     pub pool_max_connections: usize,
     /// Most idle connections kept per server URL. Default: 64.
     pub pool_max_idle: usize,

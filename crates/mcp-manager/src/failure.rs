@@ -114,7 +114,9 @@ fn shorten(mut text: String) -> String {
 fn of_transport(error: &TransportError) -> ErrorCategory {
     match error.kind {
         TransportErrorKind::Timeout { .. } | TransportErrorKind::Busy { .. } => ErrorCategory::NetworkTimeout,
-        TransportErrorKind::Status { .. } | TransportErrorKind::SessionExpired => ErrorCategory::HttpStatus,
+        TransportErrorKind::Status { .. }
+        | TransportErrorKind::Redirect { .. }
+        | TransportErrorKind::SessionExpired => ErrorCategory::HttpStatus,
         TransportErrorKind::Payload(_) => ErrorCategory::InvalidPayload,
         _ => ErrorCategory::TransportError,
     }

@@ -52,7 +52,9 @@ pub enum TransportErrorKind {
     /// No place among the connections to the server became free while the message was of use
     /// ([`Outbound::until`](crate::Outbound::until)). The server did not get it: always
     /// [`Delivery::NotSent`]; see [`TransportError::busy`].
-    #[error("no connection to the server was free within {limit:?}; see pool_max_connections")]
+    #[error(
+        "no connection to the server was free within {limit:?}; its calls are bounded by pool_max_connections"
+    )]
     Busy {
         /// The time the message had when it came to the transport.
         limit: Duration,
@@ -64,6 +66,14 @@ pub enum TransportErrorKind {
         status: u16,
         /// `Retry-After`, if the server named one.
         retry_after: Option<Duration>,
+    },
+    /// A redirect, which is not followed: what we send is for the server that was configured.
+    #[error("http status {status}, a redirect to {target}, which is not followed")]
+    Redirect {
+        /// The status code.
+        status: u16,
+        /// Where it leads: a path at the same origin, or only that it is another one.
+        target: Box<str>,
     },
     /// The server no longer knows our session (404 with a session id). The message was not executed.
     #[error("the server ended the session")]

@@ -393,9 +393,10 @@ impl Negotiation {
 /// The HTTP status, if the error is nothing more than that.
 fn status(error: &CallError) -> Option<u16> {
     match error {
-        CallError::Transport(TransportError { kind: TransportErrorKind::Status { status, .. }, .. }) => {
-            Some(*status)
-        }
+        CallError::Transport(TransportError {
+            kind: TransportErrorKind::Status { status, .. } | TransportErrorKind::Redirect { status, .. },
+            ..
+        }) => Some(*status),
         _ => None,
     }
 }

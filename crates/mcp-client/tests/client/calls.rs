@@ -417,7 +417,7 @@ async fn failures_keep_their_text_and_delivery() {
         ("unsent", "connection refused", Delivery::NotSent),
         (
             "busy",
-            "no connection to the server was free within 30s; see pool_max_connections",
+            "no connection to the server was free within 30s; its calls are bounded by pool_max_connections",
             Delivery::NotSent,
         ),
     ] {

@@ -4,6 +4,7 @@ pub mod assert;
 mod clock;
 mod cluster;
 mod dice;
+pub mod fault;
 mod function;
 mod history;
 mod server;

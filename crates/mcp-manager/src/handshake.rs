@@ -375,6 +375,7 @@ impl Inner {
             probe_timeout: limit / 2,
             // A session the server has forgotten is replaced here, where it is recorded.
             recover_session: false,
+            rate_limit: link.rate_limit.clone(),
             ..ConnectOptions::default()
         }
     }
@@ -451,12 +452,14 @@ impl Inner {
 
     /// Tells the registry when the session breaks by itself.
     fn watch(self: &Arc<Self>, link: &Arc<Link>, session: Arc<Session>) {
+        self.follow_changes(link, &session);
         let (inner, link) = (Arc::downgrade(self), Arc::downgrade(link));
         tokio::spawn(async move {
             let error = session.client().closed().await;
             let (Some(inner), Some(link)) = (inner.upgrade(), link.upgrade()) else { return };
             let loss = match link.definition.endpoint.kind() {
-                TransportKind::Stdio => Loss::Restartable,
+                // What is lost with the connection is the session, of which the server would tell us things.
+                TransportKind::Stdio | TransportKind::Sse => Loss::Restartable,
                 _ => Loss::Lazy,
             };
             let lost = inner.record(|registry, now| {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod call;
+mod changes;
 mod diagnostics;
 mod directed;
 mod drain;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwapOption;
 
+use mcp_client::RateLimit;
 use mcp_registry::{Definition, ServerKey, StartLimit, ToolHints};
 
 use crate::flight::Flight;
@@ -31,6 +32,8 @@ pub(crate) struct Link {
     pub(crate) outcomes: Outcomes,
     /// Starts of its process, if it is one.
     pub(crate) starts: Mutex<StartLimit>,
+    /// Spaces out what is sent to it, on whatever session.
+    pub(crate) rate_limit: Option<RateLimit>,
     /// Sessions of users who have one of their own.
     pub(crate) seats: Seats,
     session: Slot<Session>,
@@ -57,9 +60,12 @@ impl Drop for Link {
 
 impl Link {
     pub(crate) fn new(key: ServerKey, definition: Arc<Definition>) -> Self {
+        let rate_limit =
+            definition.rate_limit.map(|limit| RateLimit::new(limit.requests, limit.per, limit.burst));
         Self {
             key,
             definition,
+            rate_limit,
             handshakes: Flight::new(),
             reconnections: Flight::new(),
             listings: Flight::new(),

@@ -2,6 +2,7 @@
 //! after its scenario.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod changes;
 mod directed;
 mod events;
 mod explain;

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
@@ -25,17 +26,20 @@ pub struct GatewaySettings {
     pub allowed_origins: Vec<String>,
     /// Addresses that servers reached over HTTP may have; empty: any that is fit to be one.
     pub outbound_allow: Vec<IpNet>,
+    /// Where servers that are registered over the REST API are kept; `None`: nowhere.
+    pub state_file: Option<PathBuf>,
 }
 
 /// Equal if a gateway would serve the same clients the same way, keys included.
 impl PartialEq for GatewaySettings {
     fn eq(&self, other: &Self) -> bool {
-        let Self { listen, api_keys, allowed_hosts, allowed_origins, outbound_allow } = self;
+        let Self { listen, api_keys, allowed_hosts, allowed_origins, outbound_allow, state_file } = self;
         let exposed = |keys: &[SecretString]| -> Vec<String> {
             keys.iter().map(|key| key.expose_secret().to_owned()).collect()
         };
         (listen, allowed_hosts, allowed_origins, outbound_allow)
             == (&other.listen, &other.allowed_hosts, &other.allowed_origins, &other.outbound_allow)
+            && *state_file == other.state_file
             && exposed(api_keys) == exposed(&other.api_keys)
     }
 }
@@ -74,6 +78,7 @@ pub(crate) struct GatewaySpec {
     allowed_hosts: Option<Vec<String>>,
     allowed_origins: Option<Vec<String>>,
     outbound_allow: Option<Vec<String>>,
+    state_file: Option<PathBuf>,
 }
 
 impl GatewaySpec {
@@ -89,6 +94,10 @@ impl GatewaySpec {
         set(&mut settings.api_keys, self.api_keys);
         set(&mut settings.allowed_hosts, self.allowed_hosts);
         set(&mut settings.allowed_origins, self.allowed_origins);
+        if let Some(path) = self.state_file {
+            checks.ensure(path.file_name().is_some(), ["state_file"], "must be the path of a file");
+            settings.state_file = Some(path);
+        }
         if let Some(ranges) = self.outbound_allow {
             // An empty list could mean that nothing is allowed, or that nothing is asked for.
             checks.ensure(

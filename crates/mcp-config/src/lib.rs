@@ -16,6 +16,7 @@ mod preset;
 mod read;
 mod registration;
 mod server;
+mod state_file;
 mod tree;
 
 pub use diagnostic::{ConfigError, Diagnostic, Position};
@@ -28,3 +29,4 @@ pub use name::RESERVED_NAMES;
 pub use preset::{PRESETS, Preset, preset};
 pub use registration::Registration;
 pub use server::{AuthSpec, RateLimitSpec, ServerSpec, TlsSpec};
+pub use state_file::StateFile;

@@ -493,8 +493,11 @@ fn values_of_gateway_and_policy() {
                 &["f:3:1: `gateway.proxy`: unknown key; it belongs to a server"],
             ),
             (
-                "[gateway]\noutbound_allow = []\n",
-                &["f:2:18: `gateway.outbound_allow`: is empty; leave it out to allow any address"],
+                "[gateway]\noutbound_allow = []\nstate_file = \"..\"\n",
+                &[
+                    "f:2:18: `gateway.outbound_allow`: is empty; leave it out to allow any address",
+                    "f:3:14: `gateway.state_file`: must be the path of a file",
+                ],
             ),
             (
                 "[policy]\nunreachable_after = 0\nmax_servers = 0\ncall_attempts = 11\nconnect_attempts = 0\nconnect_jitter_ratio = 1.5\nhealth_interval = 0\nprobe_timeout = 0\nping_timeout = 0\nerror_rate_threshold = nan\nrequest_timeout = 0\nhandshake_timeout = 0\nmax_call_deadline = 0\npool_max_connections = 0\npool_idle_timeout = 0\nmax_message_bytes = 0\nambiguous_failover = \"never\"\nrpc_error_policy = \"x\"\nreset_retry_on = \"x\"\nmax_backoff = 9999999999\n",

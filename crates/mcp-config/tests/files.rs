@@ -135,6 +135,7 @@ fn every_key_of_servers_over_http_takes_effect() {
         r#"
         [gateway]
         outbound_allow = ["10.0.0.0/8", "fd00::1"]
+        state_file = "state.json"
         [servers.fixed]
         url = "https://a.example"
         auth = { type = "bearer", token = "t0ken" }
@@ -165,6 +166,7 @@ fn every_key_of_servers_over_http_takes_effect() {
     );
     let shown = format!("{config:?}");
     assert!(["t0ken", "k3y", "s3cret"].iter().all(|secret| !shown.contains(secret)), "{shown}");
+    assert_eq!(config.gateway.state_file.as_deref(), Some("state.json".as_ref()));
     let ranges: Vec<_> = config.gateway.outbound_allow.iter().map(ToString::to_string).collect();
     assert_eq!(ranges, ["10.0.0.0/8", "fd00::1/128"]);
     let ms = Duration::from_millis;

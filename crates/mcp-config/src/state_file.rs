@@ -1,0 +1,223 @@
+//! Keeping servers that were registered at run time in a file. Source: contract §7.3, last paragraph.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use mcp_protocol::{Era, EraPolicy};
+use mcp_registry::{Definition, Kept, Policy, ServerName, Store, StoreError};
+use mcp_transport::{Endpoint, HttpEndpoint, OpenMethod, SseEndpoint, StdioEndpoint, TlsSettings};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::registration::Registration;
+
+/// Version of the format.
+const VERSION: u32 = 1;
+
+/// Largest file that is read: 64 MiB.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Keeps servers in a JSON file that only its owner may read: `{"version", "servers": [{"name", "config",
+/// "left_out"}]}`, where `config` has the keys of `POST /servers`. Secrets are not in it.
+///
+/// The file is replaced as a whole: whoever reads it sees the old or the new one, also after a crash.
+#[derive(Debug, Clone)]
+pub struct StateFile {
+    path: PathBuf,
+    policy: Policy,
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    version: u32,
+    servers: Vec<Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    name: String,
+    config: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<String>,
+}
+
+impl StateFile {
+    /// A store in this file, which need not exist. `policy` has the defaults that all servers share, and says
+    /// what may be registered.
+    #[must_use]
+    pub fn new(path: PathBuf, policy: Policy) -> Self {
+        Self { path, policy }
+    }
+
+    fn error(&self, doing: &str, error: impl std::fmt::Display) -> StoreError {
+        StoreError(format!("cannot {doing} the state file {}: {error}", self.path.display()))
+    }
+
+    fn restore(&self, entry: Entry) -> Result<Kept, StoreError> {
+        let Entry { name, config, left_out } = entry;
+        let wrong = |what: String| {
+            let advice = "mend the file, or move it away to start without what is kept in it";
+            self.error("read", format!("server {name:?}: {what}; {advice}"))
+        };
+        let key: ServerName =
+            name.parse().map_err(|error: mcp_registry::InvalidServerName| wrong(error.to_string()))?;
+        let definition = Registration::replacing(&key, &Value::Object(config).to_string())
+            .and_then(|registration| registration.into_definition(&self.policy))
+            .map_err(|fields| wrong(fields.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")))?;
+        if matches!(definition.endpoint, Endpoint::Stdio(_)) && !self.policy.allow_stdio_registration {
+            return Err(wrong("it is a command, which needs `policy.allow_stdio_registration`".into()));
+        }
+        Ok(Kept { definition, left_out })
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let name = self.path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+        let mut temporary = name.to_owned();
+        temporary.push(format!(".{}.tmp", std::process::id()));
+        let temporary = self.path.with_file_name(temporary);
+        // Left by a process with our id that was killed half-way.
+        let _ = fs::remove_file(&temporary);
+        let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, &self.path));
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        written?;
+        // So that the new name survives a crash of the machine, where directories can be synchronised.
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let _ = File::open(directory.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all());
+        Ok(())
+    }
+
+    fn read(&self) -> io::Result<Option<Vec<u8>>> {
+        let file = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(io::Error::other("it is larger than 64 MiB"));
+        }
+        Ok(Some(bytes))
+    }
+}
+
+impl Store for StateFile {
+    fn save(&self, servers: &[Kept]) -> Result<(), StoreError> {
+        let entry = |kept: &Kept| Entry {
+            name: kept.definition.name.to_string(),
+            config: config(&kept.definition, &self.policy),
+            left_out: kept.left_out.clone(),
+        };
+        let state = State { version: VERSION, servers: servers.iter().map(entry).collect() };
+        let mut bytes = serde_json::to_vec_pretty(&state).map_err(|error| self.error("write", error))?;
+        bytes.push(b'\n');
+        self.write(&bytes).map_err(|error| self.error("write", error))
+    }
+
+    fn load(&self) -> Result<Vec<Kept>, StoreError> {
+        let Some(bytes) = self.read().map_err(|error| self.error("read", error))? else {
+            return Ok(Vec::new());
+        };
+        let state: State = serde_json::from_slice(&bytes).map_err(|error| {
+            self.error("read", format!("{error}; move it away to start without what is kept in it"))
+        })?;
+        if state.version != VERSION {
+            let version = state.version;
+            return Err(self.error("read", format!("it has version {version}, this gateway reads {VERSION}")));
+        }
+        state.servers.into_iter().map(|entry| self.restore(entry)).collect()
+    }
+}
+
+/// Writes a file that does not exist yet, for its owner only.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// The keys a definition would be registered with. What a policy gives to all servers is left to it.
+fn config(definition: &Definition, policy: &Policy) -> Map<String, Value> {
+    let millis = |duration: std::time::Duration| duration.as_millis() as u64;
+    let mut keys = vec![
+        ("transport", json!(definition.endpoint.kind().to_string())),
+        ("enabled", json!(definition.enabled)),
+        ("description", json!(definition.description)),
+        ("group", json!(definition.group.as_ref().map(ServerName::as_str))),
+        ("priority", json!(definition.priority)),
+        ("critical", json!(definition.critical)),
+        ("max_retries", json!(definition.max_retries)),
+        ("retry_delay_ms", json!(definition.retry_delay.map(millis))),
+        ("health_path", json!(definition.health_path)),
+        ("probe", json!(definition.probe.as_str())),
+        ("tools", json!(definition.tools)),
+        ("trust_annotations", json!(definition.trust_annotations)),
+        ("forward_user_token", json!(definition.forward_user_token)),
+        ("discover_tools", json!(definition.discover_tools)),
+        ("protocol", json!(protocol(definition.protocol))),
+    ];
+    if definition.request_timeout != policy.request_timeout {
+        keys.push(("timeout_ms", json!(millis(definition.request_timeout))));
+    }
+    if let Some(limit) = &definition.rate_limit {
+        let limit = json!({"requests": limit.requests, "per_ms": millis(limit.per), "burst": limit.burst});
+        keys.push(("rate_limit", limit));
+    }
+    match &definition.endpoint {
+        Endpoint::Stdio(StdioEndpoint { command, args, env: _, inherit_env, allow_env, cwd }) => {
+            keys.extend([
+                ("command", json!(command)),
+                ("args", json!(args)),
+                ("inherit_env", json!(inherit_env)),
+                ("allow_env", json!(allow_env)),
+                ("cwd", json!(cwd)),
+            ])
+        }
+        Endpoint::Sse(SseEndpoint { http, heartbeat, open_method }) => {
+            keys.extend(http_keys(http));
+            let method = match open_method {
+                OpenMethod::Get => "get",
+                OpenMethod::Post => "post",
+            };
+            keys.push(("open_method", json!(method)));
+            let heartbeat = heartbeat.unwrap_or_default();
+            if heartbeat != policy.sse_heartbeat {
+                keys.push(("heartbeat_ms", json!(millis(heartbeat))));
+            }
+        }
+        other => keys.extend(other.http().into_iter().flat_map(http_keys)),
+    }
+    let keys = keys.into_iter().filter(|(_, value)| !value.is_null());
+    keys.map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn http_keys(endpoint: &HttpEndpoint) -> [(&'static str, Value); 4] {
+    let HttpEndpoint { url, headers: _, allow_insecure_http, auth: _, tls, proxy } = endpoint;
+    let TlsSettings { ca_file, cert_file, key_file, danger_skip_verify } = tls;
+    let files = [("ca_file", ca_file), ("cert_file", cert_file), ("key_file", key_file)];
+    let mut trust: Map<String, Value> =
+        files.into_iter().filter_map(|(key, file)| Some((key.to_owned(), json!(file.as_ref()?)))).collect();
+    if *danger_skip_verify {
+        trust.insert("danger_skip_verify".to_owned(), json!(true));
+    }
+    [
+        ("url", json!(url.as_str())),
+        ("allow_insecure_http", json!(allow_insecure_http)),
+        ("tls", if trust.is_empty() { Value::Null } else { trust.into() }),
+        ("proxy", json!(proxy.as_ref().map(url::Url::as_str))),
+    ]
+}
+
+fn protocol(policy: EraPolicy) -> &'static str {
+    match policy {
+        EraPolicy::Auto => "auto",
+        EraPolicy::Only(Era::Handshake) => "legacy",
+        EraPolicy::Only(Era::Stateless) => "modern",
+    }
+}

@@ -2,16 +2,22 @@
 
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use mcp_registry::Policy;
 use mcp_transport::Connectors;
-use mcp_transport_http::{ConnectorError, HttpConnector, HttpOptions};
+use mcp_transport_http::{ClientPool, ConnectorError, HttpConnector, HttpOptions};
+use mcp_transport_sse::SseConnector;
 use mcp_transport_stdio::{StdioConnector, StdioOptions};
 
 /// `mcp-gateway/VERSION`, as product §5 wants it.
 const USER_AGENT: &str = concat!("mcp-gateway/", env!("CARGO_PKG_VERSION"));
 
-/// Connectors with the limits of a policy.
-pub(crate) fn built_in(policy: &Policy) -> Result<Connectors, ConnectorError> {
+/// Share of the limit of a handshake after which an event stream that does not open is given up: its error,
+/// which says what was missing, comes before that of the handshake.
+const OPENING: f64 = 0.9;
+
+/// Connectors with the limits of a policy, for servers in these networks, or in all if there are none.
+pub(crate) fn built_in(policy: &Policy, networks: &[IpNet]) -> Result<Connectors, ConnectorError> {
     let limits = mcp_protocol::Limits::default();
     let stdio = StdioOptions {
         limits: limits.with_max_bytes(policy.max_message_bytes),
@@ -25,9 +31,13 @@ pub(crate) fn built_in(policy: &Policy) -> Result<Connectors, ConnectorError> {
         pool_max_connections: policy.pool_max_connections,
         pool_max_idle: policy.pool_max_idle,
         pool_idle_timeout: policy.pool_idle_timeout,
+        networks: networks.to_vec(),
         ..HttpOptions::default()
     };
+    let pool = ClientPool::new(http)?;
+    let sse = SseConnector::with_pool(pool.clone()).open_timeout(policy.handshake_timeout.mul_f64(OPENING));
     Ok(Connectors::new()
         .with("stdio", Arc::new(StdioConnector::new(stdio)))
-        .with("http", Arc::new(HttpConnector::new(http)?)))
+        .with("http", Arc::new(HttpConnector::with_pool(pool)))
+        .with("sse", Arc::new(sse)))
 }

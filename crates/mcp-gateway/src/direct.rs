@@ -130,23 +130,24 @@ fn summary(error: &ValidationError) -> String {
 
 /// A manager over the servers the command line means.
 fn open(target: &DirectTarget) -> Result<Manager, DirectError> {
-    let (policy, definitions) = match target {
+    let (policy, networks, definitions) = match target {
         DirectTarget::Config(path) => {
             let config = Config::load(path, &mcp_config::process_env)
                 .map_err(|error| DirectError::Config(crate::with_causes(&error)))?;
-            (config.policy, config.servers)
+            (config.policy, config.gateway.outbound_allow, config.servers)
         }
         DirectTarget::Command { program, args } => {
-            (Policy::default(), vec![only(Endpoint::Stdio(StdioEndpoint::new(program, args)))?])
+            (Policy::default(), Vec::new(), vec![only(Endpoint::Stdio(StdioEndpoint::new(program, args)))?])
         }
         DirectTarget::Url(url) => {
             let url =
                 url.parse().map_err(|error| DirectError::Target(format!("{url:?} is no URL: {error}")))?;
-            (Policy::default(), vec![only(Endpoint::Http(HttpEndpoint::new(url)))?])
+            (Policy::default(), Vec::new(), vec![only(Endpoint::Http(HttpEndpoint::new(url)))?])
         }
         _ => return Err(DirectError::Target("this build cannot reach such a server".into())),
     };
-    let manager = crate::serve::manager(policy).map_err(|failed| DirectError::Connect(failed.message))?;
+    let manager =
+        crate::serve::manager(policy, &networks).map_err(|failed| DirectError::Connect(failed.message))?;
     for definition in definitions {
         manager.register(definition).map_err(|error| DirectError::Config(error.to_string()))?;
     }

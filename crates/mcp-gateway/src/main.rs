@@ -5,6 +5,7 @@ mod connector;
 mod demo;
 mod demo_servers;
 mod direct;
+mod kept;
 mod logging;
 mod reload;
 mod serve;

@@ -25,7 +25,7 @@ pub(crate) struct Reloader {
     gateway: GatewaySettings,
     policy: Policy,
     /// The servers that came from the file. Locked while it is read, so that two reloads do not mix.
-    servers: Mutex<Vec<ServerName>>,
+    servers: Arc<Mutex<Vec<ServerName>>>,
 }
 
 impl Reloader {
@@ -37,7 +37,12 @@ impl Reloader {
         servers: Vec<ServerName>,
     ) -> Arc<Self> {
         let policy = manager.policy().clone();
-        Arc::new(Self { path, manager, gateway, policy, servers: Mutex::new(servers) })
+        Arc::new(Self { path, manager, gateway, policy, servers: Arc::new(Mutex::new(servers)) })
+    }
+
+    /// The servers that come from the file.
+    pub(crate) fn servers(&self) -> Arc<Mutex<Vec<ServerName>>> {
+        self.servers.clone()
     }
 
     /// A valid file is applied without touching servers that did not change, a wrong one not at all.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use mcp_api::{ApiKeys, ApiState, Settings};
 use mcp_cli::Exit;
 use mcp_client::ClientInfo;
@@ -17,6 +18,7 @@ use crate::Failed;
 use crate::args::ServeArgs;
 use crate::connector;
 use crate::demo_servers::DemoServers;
+use crate::kept;
 use crate::reload::Reloader;
 use crate::signals::{Hangup, Signals};
 
@@ -36,7 +38,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
     let listener = bind(&config.gateway.listen).await?;
     let address = listener.local_addr().map_err(|error| Failed::new(Exit::Failed, error))?;
     let hosts = hosts(&config.gateway, address)?;
-    let manager = manager(config.policy)?;
+    let manager = manager(config.policy, &config.gateway.outbound_allow)?;
     let demo = match config.source {
         Some(_) => None,
         None => Some(DemoServers::start().await.map_err(|error| Failed::because(Exit::Failed, &error))?),
@@ -47,6 +49,9 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
         manager.register(definition).map_err(|error| Failed::new(Exit::InvalidConfig, error))?;
     }
     let reloader = config.source.map(|path| Reloader::new(path, manager.clone(), as_written, names));
+    if let (Some(path), Some(reloader)) = (config.gateway.state_file, &reloader) {
+        kept::keep(&manager, path, reloader.servers())?;
+    }
     manager.start_monitor();
     // In the background: a server that takes its time delays nobody but its own callers.
     tokio::spawn({
@@ -89,13 +94,18 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
     let orderly = async {
         let (served, report) = tokio::join!(serving, manager.shutdown(grace));
         let cut = served.map_or(0, |report| report.cut);
+        if let Some(error) = &report.not_saved {
+            tracing::error!(error, "registered servers could not be saved");
+        }
+        let unclean: Vec<_> = report.unclean.iter().map(|unclean| unclean.server.as_str()).collect();
         tracing::info!(
             calls_cut = report.calls_cut,
             requests_cut = cut,
             connections_closed = report.connections_closed,
+            ?unclean,
             "ended"
         );
-        report.calls_cut == 0 && cut == 0
+        report.calls_cut == 0 && report.not_saved.is_none() && cut == 0
     };
     let clean = tokio::select! {
         clean = orderly => clean,
@@ -129,8 +139,9 @@ fn load(args: &ServeArgs) -> Result<Config, Failed> {
 }
 
 /// A manager over every transport.
-pub(crate) fn manager(policy: Policy) -> Result<Manager, Failed> {
-    let connector = connector::built_in(&policy).map_err(|error| Failed::because(Exit::Failed, &error))?;
+pub(crate) fn manager(policy: Policy, networks: &[IpNet]) -> Result<Manager, Failed> {
+    let connector =
+        connector::built_in(&policy, networks).map_err(|error| Failed::because(Exit::Failed, &error))?;
     Ok(Manager::new(Setup {
         policy,
         client_info: ClientInfo::new("mcp-gateway", env!("CARGO_PKG_VERSION")),

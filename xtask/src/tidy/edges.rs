@@ -21,6 +21,7 @@ const LAYERS: &[Layer] = &[
     Layer { level: 2, name: "mcp-client", uses: &["mcp-protocol", "mcp-transport"] },
     Layer { level: 2, name: "mcp-registry", uses: &["mcp-protocol", "mcp-transport"] },
     Layer { level: 3, name: "mcp-transport-http", uses: &["mcp-http-client", "mcp-protocol", "mcp-transport"] },
+    Layer { level: 3, name: "mcp-transport-sse", uses: &["mcp-http-client", "mcp-protocol", "mcp-transport"] },
     Layer { level: 3, name: "mcp-demo-server", uses: &["mcp-protocol", "mcp-serve-http", "mcp-transport-stdio"] },
     Layer { level: 3, name: "mcp-config", uses: &["mcp-protocol", "mcp-registry", "mcp-transport", "mcp-transport-stdio"] },
     Layer { level: 3, name: "mcp-manager", uses: &["mcp-client", "mcp-protocol", "mcp-registry", "mcp-transport"] },
@@ -30,7 +31,8 @@ const LAYERS: &[Layer] = &[
     Layer { level: 5, name: "mcp-api", uses: &["mcp-api-types", "mcp-config", "mcp-manager", "mcp-protocol", "mcp-registry", "mcp-transport"] },
     Layer { level: 5, name: "mcp-cli", uses: &["mcp-api-types", "mcp-config"] },
     Layer { level: 6, name: "mcp-gateway", uses: &["mcp-api", "mcp-api-types", "mcp-cli", "mcp-client", "mcp-config", "mcp-demo-server", "mcp-manager",
-        "mcp-protocol", "mcp-registry", "mcp-serve-http", "mcp-transport", "mcp-transport-http", "mcp-transport-stdio"] },
+        "mcp-protocol", "mcp-registry", "mcp-serve-http", "mcp-transport", "mcp-transport-http", "mcp-transport-sse",
+        "mcp-transport-stdio"] },
 ];
 
 /// Crates that exist for tests alone.

@@ -1,0 +1,175 @@
+//! Opening connections.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use mcp_http_client::failure::unusable;
+use mcp_http_client::{ClientPool, ConnectorError, Headers, HttpOptions, Lane};
+use mcp_transport::{
+    Connector, Delivery, Endpoint, HttpEndpoint, SseEndpoint, Transport, TransportError, TransportErrorKind,
+};
+use reqwest::{Method, Request};
+use url::Url;
+
+use crate::inbox::Reader;
+use crate::opening::{Opened, open};
+use crate::patience::Patience;
+use crate::session::Session;
+use crate::transport::SseTransport;
+
+/// Opens connections of the two-endpoint transport. Clones share their clients and what they know of servers.
+///
+/// `connect` opens the stream and waits until the server has named the URL for messages. If the last stream of
+/// the same URL was lost and its server had asked for a wait (`retry:`), it waits that long first, 30 s at
+/// most.
+#[derive(Debug, Clone)]
+pub struct SseConnector {
+    pool: ClientPool,
+    open_timeout: Duration,
+    patience: Arc<Patience>,
+}
+
+impl SseConnector {
+    /// A connector with a pool of its own.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if TLS or the HTTP client cannot be set up.
+    pub fn new(options: HttpOptions) -> Result<Self, ConnectorError> {
+        ClientPool::new(options).map(Self::with_pool)
+    }
+
+    /// A connector that takes its clients from this pool.
+    #[must_use]
+    pub fn with_pool(pool: ClientPool) -> Self {
+        Self { pool, open_timeout: Duration::from_secs(10), patience: Arc::default() }
+    }
+
+    /// Sets how long the server may take to answer with a stream and to name the URL for messages, both
+    /// together. Default: 10 s.
+    #[must_use]
+    pub fn open_timeout(self, limit: Duration) -> Self {
+        Self { open_timeout: limit, ..self }
+    }
+
+    async fn open(&self, endpoint: &Endpoint) -> Result<SseTransport, TransportError> {
+        let Endpoint::Sse(endpoint) = endpoint else {
+            return Err(unusable(format!("the sse transport cannot reach a {} endpoint", endpoint.kind())));
+        };
+        let url = &endpoint.http.url;
+        let headers = Headers::new(&endpoint.http.headers)?;
+        let client = self.pool.get(&endpoint.http)?;
+        self.wait(endpoint).await?;
+        let options = self.pool.options();
+        let Opened { events, messages } =
+            open(&client, endpoint, &headers, options.max_event_bytes, self.open_timeout).await?;
+        tracing::debug!(origin = client.origin(), messages = messages.path(), "event stream open");
+        let reader = Reader {
+            events,
+            session: Session::new(),
+            limits: options.limits,
+            patience: Arc::clone(&self.patience),
+            url: url.clone(),
+            ready: VecDeque::new(),
+        };
+        Ok(SseTransport::new(client, headers, messages, reader))
+    }
+
+    /// Waits until the server wants to hear from us again; not at all if that takes longer than whoever
+    /// connects is likely to wait.
+    async fn wait(&self, endpoint: &SseEndpoint) -> Result<(), TransportError> {
+        let left = self.patience.left(&endpoint.http.url);
+        if left > self.open_timeout {
+            let text = format!(
+                "{} asked not to be connected to for a while (`retry:`), {left:.0?} of which are left",
+                endpoint.http.url.origin().ascii_serialization()
+            );
+            return Err(TransportError::new(TransportErrorKind::Connect(text.into()), Delivery::NotSent));
+        }
+        if !left.is_zero() {
+            tokio::time::sleep(left).await;
+        }
+        Ok(())
+    }
+
+    /// One GET; the status is the answer and the body is not read.
+    async fn ask_health(&self, endpoint: &HttpEndpoint, path: &str) -> Result<u16, TransportError> {
+        let client = self.pool.get(endpoint)?;
+        let mut request = Request::new(Method::GET, health_url(&endpoint.url, path));
+        *request.headers_mut() = Headers::new(&endpoint.headers)?.base();
+        let answer = client.place(Lane::Control, None).await?.send(request).await?;
+        let status = answer.status().as_u16();
+        answer.release();
+        Ok(status)
+    }
+}
+
+impl Connector for SseConnector {
+    fn supports(&self, endpoint: &Endpoint) -> bool {
+        matches!(endpoint, Endpoint::Sse(_))
+    }
+
+    fn connect<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+    ) -> BoxFuture<'a, Result<Box<dyn Transport>, TransportError>> {
+        async move { Ok(Box::new(self.open(endpoint).await?) as Box<dyn Transport>) }.boxed()
+    }
+
+    fn health<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        path: &'a str,
+    ) -> BoxFuture<'a, Option<Result<u16, TransportError>>> {
+        async move {
+            match endpoint {
+                Endpoint::Sse(sse) => Some(self.ask_health(&sse.http, path).await),
+                _ => None,
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The endpoint without a trailing `/` and without a trailing `/sse`, plus the path: where contract §3.5 has
+/// `/mcp`, servers of this transport have `/sse`.
+fn health_url(endpoint: &Url, path: &str) -> Url {
+    let base = endpoint.path().trim_end_matches('/');
+    let base = base.strip_suffix("/sse").unwrap_or(base);
+    let mut url = endpoint.clone();
+    url.set_path(&format!("{base}/{}", path.trim_start_matches('/')));
+    url.set_query(None);
+    url.set_fragment(None);
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use mcp_transport::StdioEndpoint;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_is_no_event_stream() {
+        let connector = SseConnector::new(HttpOptions::default()).unwrap();
+        let endpoint = Endpoint::Stdio(StdioEndpoint::new("cat", ["-"]));
+        assert!(!connector.supports(&endpoint));
+        let error = connector.open(&endpoint).await.unwrap_err();
+        assert_eq!(error.to_string(), "the sse transport cannot reach a stdio endpoint");
+        assert_eq!(error.delivery, Delivery::NotSent);
+        assert_eq!(connector.health(&endpoint, "/health").await, None);
+    }
+
+    #[test]
+    fn the_health_path_stands_beside_the_stream() {
+        for (endpoint, path, expected) in [
+            ("https://a.example/sse", "/health", "https://a.example/health"),
+            ("https://a.example/x/sse/?key=1#f", "up", "https://a.example/x/up"),
+            ("https://a.example/events", "/health", "https://a.example/events/health"),
+        ] {
+            assert_eq!(health_url(&endpoint.parse().unwrap(), path).as_str(), expected);
+        }
+    }
+}

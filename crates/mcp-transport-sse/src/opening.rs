@@ -1,0 +1,180 @@
+//! Opening the stream: what comes before the first message.
+
+use bytes::Bytes;
+use mcp_http_client::{Body, Headers, HttpClient, Lane, failure, retry_after};
+use mcp_transport::{Delivery, OpenMethod, SseEndpoint, TransportError, TransportErrorKind};
+use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Request, StatusCode};
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use crate::events::{Events, chunks};
+
+/// Longest URL for messages in bytes (reliability document §6).
+const LONGEST_URL: usize = 8 << 10;
+
+/// A stream whose server has named the URL to post to.
+pub(crate) struct Opened {
+    pub(crate) events: Events,
+    pub(crate) messages: Url,
+}
+
+/// Opens the stream and waits for its `endpoint` event, all of it until `deadline`, which is in `limit`.
+/// Source: contract §7.5, wire reference §4.4.
+pub(crate) async fn open(
+    client: &HttpClient,
+    endpoint: &SseEndpoint,
+    headers: &Headers,
+    max_event_bytes: usize,
+    limit: std::time::Duration,
+) -> Result<Opened, TransportError> {
+    let deadline = Instant::now() + limit;
+    let opening = async {
+        let place = client.place(Lane::Stream, Some(deadline.into_std())).await?;
+        place.send(request(endpoint, headers)).await
+    };
+    let body = timeout_at(deadline, opening)
+        .await
+        .unwrap_or_else(|_| Err(not_sent(TransportErrorKind::Timeout { limit })))?;
+    check(&body)?;
+    let mut events = Events::new(chunks(body), max_event_bytes, endpoint.heartbeat, client.origin());
+    let named = timeout_at(deadline, endpoint_event(&mut events)).await.unwrap_or_else(|_| {
+        let text = format!(
+            "{} did not name its message endpoint within {limit:?}: no `endpoint` event came",
+            client.origin()
+        );
+        Err(not_sent(TransportErrorKind::Connect(text.into())))
+    })?;
+    let messages = message_url(&endpoint.http.url, &named)?;
+    Ok(Opened { events, messages })
+}
+
+fn request(endpoint: &SseEndpoint, configured: &Headers) -> Request {
+    let method = match endpoint.open_method {
+        OpenMethod::Get => Method::GET,
+        OpenMethod::Post => Method::POST,
+    };
+    let mut request = Request::new(method, endpoint.http.url.clone());
+    let mut headers = configured.base();
+    headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+    *request.headers_mut() = headers;
+    request
+}
+
+/// Only 200 with an event stream will do.
+fn check(body: &Body) -> Result<(), TransportError> {
+    let (status, headers) = (body.status(), body.headers());
+    if status != StatusCode::OK {
+        let kind = TransportErrorKind::Status { status: status.as_u16(), retry_after: retry_after(headers) };
+        return Err(not_sent(kind));
+    }
+    if media_type(headers).as_deref() != Some("text/event-stream") {
+        let found = headers.get(CONTENT_TYPE).map_or("none".into(), quoted);
+        return Err(unusable(format!("expected a stream of text/event-stream, got {found}")));
+    }
+    match headers.get(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+        None => Ok(()),
+        Some(coding) => Err(unusable(format!(
+            "the event stream is encoded as {}, which was not asked for",
+            quoted(coding)
+        ))),
+    }
+}
+
+/// The data of the first `endpoint` event. What comes before it has no meaning yet.
+async fn endpoint_event(events: &mut Events) -> Result<Bytes, TransportError> {
+    loop {
+        let event = events.next().await.map_err(|error| not_sent(error.kind))?;
+        match &*event.name {
+            "endpoint" => return Ok(event.data),
+            "error" => {
+                let text = format!("{} sent an error event instead of its message endpoint", events.origin());
+                return Err(not_sent(TransportErrorKind::Closed(text.into())));
+            }
+            _ => tracing::debug!(origin = events.origin(), "an event before `endpoint` is ignored"),
+        }
+    }
+}
+
+/// The URL to post to. It must have the origin of the stream: credentials for one go to the other.
+fn message_url(stream: &Url, data: &[u8]) -> Result<Url, TransportError> {
+    let text = std::str::from_utf8(data).unwrap_or_default().trim();
+    let joined = Some(text).filter(|text| !text.is_empty() && text.len() <= LONGEST_URL);
+    let mut url = joined
+        .and_then(|text| stream.join(text).ok())
+        .ok_or_else(|| unusable("the `endpoint` event holds no usable URL"))?;
+    let (ours, theirs) = (stream.origin(), url.origin());
+    if ours != theirs {
+        let (ours, theirs) = (ours.ascii_serialization(), theirs.ascii_serialization());
+        return Err(unusable(format!(
+            "the `endpoint` event names another origin than that of the stream: {theirs:.200}, not {ours}"
+        )));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(unusable("the URL in the `endpoint` event holds credentials"));
+    }
+    url.set_fragment(None);
+    Ok(url)
+}
+
+/// Nothing but the request for the stream has been sent, so no message was.
+fn not_sent(kind: TransportErrorKind) -> TransportError {
+    TransportError::new(kind, Delivery::NotSent)
+}
+
+fn unusable(text: impl Into<Box<str>>) -> TransportError {
+    not_sent(failure::payload(text).kind)
+}
+
+/// The `Content-Type` in lower case and without parameters.
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(text.split(';').next()?.trim().to_ascii_lowercase())
+}
+
+/// A header value of the peer, fit for an error text.
+fn quoted(value: &HeaderValue) -> String {
+    const LONGEST: usize = 80;
+    let bytes = &value.as_bytes()[..value.len().min(LONGEST)];
+    format!("{:?}", String::from_utf8_lossy(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_urls_are_resolved_and_stay_at_their_origin() {
+        let stream: Url = "http://127.0.0.1:3001/base/sse?key=1".parse().unwrap();
+        for (data, resolved) in [
+            ("/messages?session_id=a", Some("http://127.0.0.1:3001/messages?session_id=a")),
+            ("messages", Some("http://127.0.0.1:3001/base/messages")),
+            ("?session=a", Some("http://127.0.0.1:3001/base/sse?session=a")),
+            (" /m \n", Some("http://127.0.0.1:3001/m")),
+            ("http://127.0.0.1:3001/m#x", Some("http://127.0.0.1:3001/m")),
+            ("HTTP://127.0.0.1:3001/m", Some("http://127.0.0.1:3001/m")),
+            ("//127.0.0.1:3001/m", Some("http://127.0.0.1:3001/m")),
+            ("", None),
+            (" ", None),
+            ("https://127.0.0.1:3001/m", None),
+            ("http://127.0.0.1/m", None),
+            ("http://localhost:3001/m", None),
+            ("http://127.0.0.1:3001.evil.example/m", None),
+            ("http://127.0.0.1:3001@evil.example/m", None),
+            ("//evil.example/m", None),
+            ("\\\\evil.example/m", None),
+            ("http://me:pw@127.0.0.1:3001/m", None),
+            ("file:///etc/passwd", None),
+            ("javascript:alert(1)", None),
+            ("http://[::1", None),
+        ] {
+            let url = message_url(&stream, data.as_bytes());
+            assert_eq!(url.as_ref().ok().map(Url::as_str), resolved, "{data:?}");
+            assert!(url.is_ok() || matches!(url, Err(error) if error.delivery == Delivery::NotSent));
+        }
+        let long = format!("/{}", "m".repeat(LONGEST_URL));
+        assert!(message_url(&stream, &long.as_bytes()[..LONGEST_URL]).is_ok());
+        assert!(message_url(&stream, long.as_bytes()).is_err());
+        assert!(message_url(&stream, b"/\xff").is_err());
+    }
+}

@@ -5,7 +5,9 @@
 
 mod bench;
 mod checkout;
+mod conformance;
 mod coverage;
+mod docs;
 mod peers;
 mod sim;
 mod skipped;
@@ -27,6 +29,10 @@ commands:
   peers      install the independent MCP servers of the interop tests into target/peers
   test       everything that must pass; says at the end what was skipped and what to install
   ci         the same, and a missing tool is a failure
+  conformance
+             run the official suite against our client and against the gateway as one, and write the result into
+             docs/conformance.md; or one of them: `conformance client`, `conformance gateway-client`, and after it
+             one scenario
   sim        run the simulators: --seeds N (default 1000), --seed S to replay one, --jobs J, --only NAME
   bench      run the benchmarks, or one: `bench parse`, `bench gateway` (further arguments go to it)
   coverage   line coverage of each crate by the tests";
@@ -45,7 +51,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &str, rest: &[String]) -> Result<(), String> {
-    if !["bench", "sim"].contains(&command) && !rest.is_empty() {
+    if !["bench", "conformance", "sim"].contains(&command) && !rest.is_empty() {
         return Err(format!("takes no arguments, got {rest:?}\n\n{USAGE}"));
     }
     let checkout = Checkout::find()?;
@@ -56,6 +62,7 @@ fn run(command: &str, rest: &[String]) -> Result<(), String> {
         "ci" => test::run(&checkout, Mode::Strict),
         "sim" => sim::run(&checkout, rest),
         "bench" => bench::run(&checkout, rest),
+        "conformance" => conformance::run(&checkout, rest),
         "coverage" => coverage::run(&checkout),
         "" | "help" | "--help" | "-h" => {
             println!("{USAGE}");

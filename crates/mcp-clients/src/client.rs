@@ -249,9 +249,7 @@ impl McpClient {
     }
 
     async fn list<T: DeserializeOwned>(&self, method: Method) -> Result<Vec<T>, ClientError> {
-        let limit = self.definition().request_timeout;
-        let session = self.session()?;
-        let items = self.guarded(&session, async |client| client.list(method.clone(), limit).await).await?;
+        let items = self.list_raw(method.clone()).await?;
         let listed = items.len();
         let items: Vec<T> = items.iter().filter_map(|item| item.to().ok()).collect();
         if items.len() < listed {
@@ -259,6 +257,13 @@ impl McpClient {
             tracing::warn!(%server, %method, unusable, "left out entries without their required members");
         }
         Ok(items)
+    }
+
+    /// The items of a list as they came.
+    pub(crate) async fn list_raw(&self, method: Method) -> Result<Vec<RawJson>, ClientError> {
+        let limit = self.definition().request_timeout;
+        let session = self.session()?;
+        self.guarded(&session, async |client| client.list(method, limit).await).await
     }
 
     async fn ask<T: DeserializeOwned>(

@@ -27,8 +27,9 @@ pub enum ClientError {
         /// How far the request got.
         delivery: Delivery,
     },
-    /// The request waited in a queue of ours until its time was up.
-    #[error("no connection to the server was free within {limit:?}; see pool_max_connections")]
+    /// The request waited for its turn until its time was up: too many were under way, or a rate limit held
+    /// them back.
+    #[error("no turn within {limit:?}: too many requests are under way, or the rate limit holds them back")]
     Busy {
         /// The time it had.
         limit: Duration,

@@ -1,10 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 mod breaker;
+mod built_in;
 mod client;
+mod config;
 mod error;
 mod event;
+mod factory;
 mod options;
+mod registry;
 mod result;
 mod state;
 mod subscription;
@@ -13,7 +17,18 @@ mod timer;
 
 pub use breaker::{Breaker, BreakerOptions, BreakerState, Pass};
 pub use client::McpClient;
+pub use config::ClientConfig;
 pub use error::ClientError;
 pub use event::{ClientChange, ClientEvent, ClientEvents};
+pub use factory::{Blueprint, ClientFactory, FactoryError};
 pub use options::ClientOptions;
+pub use registry::{
+    ClientRegistry, Refreshed, RegisteredServer, RegistryError, RegistryStatistics, Restored,
+};
 pub use result::{ConnectionMetadata, ConnectionResult, ConnectionStats};
+pub use subscription::Notifications;
+
+pub use mcp_client::{Interest, RequestHandler, ServerProfile, ServerRequest};
+pub use mcp_protocol::prompt::Prompt;
+pub use mcp_protocol::resource::{Resource, ResourceContents, ResourceTemplate};
+pub use mcp_protocol::tool::{CallToolResult, Tool};

@@ -16,8 +16,8 @@ pub struct ClientOptions {
     /// Attempts, waits and time limits: `connect_*`, `handshake_timeout` and `ping_timeout`. Each request has
     /// the limit of the server's definition.
     pub policy: Arc<Policy>,
-    /// Who we are and what we offer to servers. Its `policy`, `hint` and time limits are set anew for each
-    /// connection.
+    /// Who we are, what we offer to servers, and who answers what they ask. Its `policy`, `hint` and time limits
+    /// are set anew for each connection, and so is its `rate_limit` if the server's definition has one.
     pub connect: ConnectOptions,
     /// The circuit breaker; `None`: off, as it has to be where a manager decides which servers are called.
     pub breaker: Option<BreakerOptions>,

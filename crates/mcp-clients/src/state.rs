@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use mcp_client::{Client, ServerProfile};
+use mcp_client::{Client, RateLimit, ServerProfile};
 use mcp_protocol::Era;
-use mcp_registry::{ConnectionState, Definition, Failure, Timestamp};
+use mcp_registry::{ConnectionState, Definition, ErrorCategory, Failure, Timestamp};
 use mcp_transport::Connector;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -140,7 +140,15 @@ pub(crate) trait Watcher: Send + Sync {
 }
 
 impl Shared {
-    pub(crate) fn new(definition: Definition, connector: Arc<dyn Connector>, options: ClientOptions) -> Self {
+    pub(crate) fn new(
+        definition: Definition,
+        connector: Arc<dyn Connector>,
+        mut options: ClientOptions,
+    ) -> Self {
+        if let Some(limit) = definition.rate_limit {
+            // One for all connections to the server.
+            options.connect.rate_limit = Some(RateLimit::new(limit.requests, limit.per, limit.burst));
+        }
         Self {
             definition: Arc::new(definition),
             connector,
@@ -171,12 +179,25 @@ impl Shared {
         self.events.subscribe()
     }
 
-    /// Tells a watcher of all changes from now on, and at once of a connection that is there.
+    /// Tells a watcher of all changes from now on, and at once of how things stand.
     pub(crate) fn watch(&self, watcher: Weak<dyn Watcher>) {
         let mut state = self.state();
         state.watchers.retain(|watcher| watcher.strong_count() > 0);
-        if let (Some(watcher), Some(session)) = (watcher.upgrade(), &state.session) {
-            watcher.changed(&Change::Connected(&session.client.profile()));
+        if let Some(watcher) = watcher.upgrade() {
+            match (state.connection, &state.session) {
+                (ConnectionState::Connected, Some(session)) => {
+                    watcher.changed(&Change::Connected(&session.client.profile()));
+                }
+                (ConnectionState::Initializing | ConnectionState::Reconnecting, _) => {
+                    watcher.changed(&Change::Connecting(state.connection));
+                }
+                (ConnectionState::Error, _) => {
+                    let failure = Failure::new(ErrorCategory::Unknown, "the client had lost its connection");
+                    watcher.changed(&Change::Connecting(ConnectionState::Initializing));
+                    watcher.changed(&Change::Lost(&failure));
+                }
+                _ => {}
+            }
         }
         state.watchers.push(watcher);
     }

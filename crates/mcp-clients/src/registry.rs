@@ -1,0 +1,264 @@
+//! Many clients by name. Source: contract §7.3, second paragraph.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use mcp_client::ServerProfile;
+use mcp_protocol::resource::ResourceContents;
+use mcp_registry::{
+    ConnectionState, Definition, Handshake, InvalidTransition, Journal, Loss, Registry, RegistryFull,
+    ServerKey, ServerName, ServerRecord, Subscription, Timer, Timestamp,
+};
+
+use crate::client::McpClient;
+use crate::options::ClientOptions;
+use crate::state::{Change, Watcher};
+
+mod bulk;
+mod keep;
+mod query;
+mod refresh;
+
+pub use keep::Restored;
+pub use query::RegistryStatistics;
+pub use refresh::Refreshed;
+
+/// A registry could not do what it was asked to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// The name is taken.
+    #[error("a server named {name:?} is registered already; unregister it first")]
+    AlreadyExists {
+        /// The name.
+        name: String,
+    },
+    /// No server has the name.
+    #[error("no server is named {requested:?}")]
+    NotFound {
+        /// What was asked for.
+        requested: String,
+        /// What there is, sorted.
+        available: Vec<String>,
+    },
+    /// There are as many servers as there may be.
+    #[error(transparent)]
+    Full(#[from] RegistryFull),
+    /// The change of state is none of contract §1.5.
+    #[error(transparent)]
+    InvalidTransition(#[from] InvalidTransition),
+}
+
+/// Clients by name, with what is known of their servers. Clones are the same registry.
+///
+/// What happens to a client shows in its record at once, and as an event. The registry keeps its clients alive; they
+/// disconnect when they are unregistered, or with the last handle of a registry that is dropped.
+#[derive(Clone)]
+pub struct ClientRegistry(Arc<Inner>);
+
+struct Inner {
+    timer: Arc<dyn Timer>,
+    journal: Arc<Journal>,
+    /// Locked for the length of one change, never across I/O. Clients call in with their own lock held, so
+    /// none is called from here.
+    state: Mutex<State>,
+}
+
+struct State {
+    registry: Registry,
+    entries: BTreeMap<ServerName, Arc<Entry>>,
+}
+
+/// The live side of one registration.
+struct Entry {
+    key: ServerKey,
+    client: McpClient,
+    contents: Mutex<Arc<[ResourceContents]>>,
+    /// Held for as long as the registration lasts: the client knows it weakly.
+    _link: Arc<Link>,
+}
+
+/// Carries the changes of one client to its record.
+struct Link {
+    key: ServerKey,
+    registry: Weak<Inner>,
+}
+
+/// One registered server at one moment.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RegisteredServer {
+    /// What is known of it.
+    pub record: Arc<ServerRecord>,
+    /// Its client.
+    pub client: McpClient,
+    /// What was read of its resources by the last refresh.
+    pub resources: Arc<[ResourceContents]>,
+}
+
+impl RegisteredServer {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &ServerName {
+        self.record.name()
+    }
+}
+
+impl ClientRegistry {
+    /// An empty registry with the policy and the clock of these options, which should be those of its clients.
+    #[must_use]
+    pub fn new(options: &ClientOptions) -> Self {
+        let journal = Arc::new(Journal::new(&options.policy));
+        let registry = Registry::new(options.policy.clone(), journal.clone());
+        let state = Mutex::new(State { registry, entries: BTreeMap::new() });
+        Self(Arc::new(Inner { timer: options.timer.clone(), journal, state }))
+    }
+
+    /// Registers a client under a name, whatever its state. Its configuration is the client's definition with this name.
+    ///
+    /// # Errors
+    /// [`RegistryError::AlreadyExists`], [`RegistryError::Full`]; the client stays as it is.
+    pub fn register(&self, name: ServerName, client: McpClient) -> Result<Arc<ServerRecord>, RegistryError> {
+        let mut definition = Definition::clone(client.definition());
+        definition.name = name.clone();
+        let (record, link) = {
+            let mut state = self.0.state();
+            if state.entries.contains_key(&name) {
+                return Err(RegistryError::AlreadyExists { name: name.to_string() });
+            }
+            let record = state.registry.register(self.0.now(), definition)?;
+            let link = Arc::new(Link { key: record.key(), registry: Arc::downgrade(&self.0) });
+            let entry = Entry {
+                key: record.key(),
+                client: client.clone(),
+                contents: Mutex::new(Arc::default()),
+                _link: link.clone(),
+            };
+            state.entries.insert(name, Arc::new(entry));
+            (record, link)
+        };
+        let link: Weak<Link> = Arc::downgrade(&link);
+        client.shared().watch(link);
+        Ok(record)
+    }
+
+    /// Removes a server and disconnects its client.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`].
+    pub async fn unregister(&self, name: &str) -> Result<(), RegistryError> {
+        let entry = {
+            let mut state = self.0.state();
+            let Some(entry) = state.entries.remove(name) else { return Err(state.not_found(name)) };
+            state.registry.unregister(self.0.now(), name);
+            entry
+        };
+        entry.client.disconnect().await;
+        Ok(())
+    }
+
+    /// Takes a server out of service (contract §1.4, S12) and marks its connection as broken, without touching
+    /// it. What the client does next shows again.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`].
+    pub fn mark_unavailable(&self, name: &str, reason: &str) -> Result<(), RegistryError> {
+        let mut state = self.0.state();
+        let key = state.key(name)?;
+        state.registry.mark_unavailable(self.0.now(), &key, reason);
+        Ok(())
+    }
+
+    /// Sets the connection state in the record of a server, without touching its connection.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`], or [`RegistryError::InvalidTransition`] for a change contract §1.5 does not
+    /// know; nothing is changed.
+    pub fn update_state(&self, name: &str, to: ConnectionState) -> Result<(), RegistryError> {
+        let mut state = self.0.state();
+        let key = state.key(name)?;
+        Ok(state.registry.set_connection(self.0.now(), &key, to)?)
+    }
+
+    /// Tells of registrations, removals and changes from now on.
+    #[must_use]
+    pub fn events(&self) -> Subscription {
+        self.0.journal.subscribe()
+    }
+
+    /// The events that are retained.
+    #[must_use]
+    pub fn journal(&self) -> &Arc<Journal> {
+        &self.0.journal
+    }
+
+    fn entry(&self, name: &str) -> Result<Arc<Entry>, RegistryError> {
+        let state = self.0.state();
+        state.entries.get(name).cloned().ok_or_else(|| state.not_found(name))
+    }
+}
+
+impl Inner {
+    fn now(&self) -> Timestamp {
+        self.timer.now()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn key(&self, name: &str) -> Result<ServerKey, RegistryError> {
+        self.entries.get(name).map(|entry| entry.key.clone()).ok_or_else(|| self.not_found(name))
+    }
+
+    fn not_found(&self, name: &str) -> RegistryError {
+        RegistryError::NotFound {
+            requested: name.to_owned(),
+            available: self.entries.keys().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl Watcher for Link {
+    fn changed(&self, change: &Change<'_>) {
+        let Some(inner) = self.registry.upgrade() else { return };
+        let (now, key) = (inner.now(), &self.key);
+        let mut state = inner.state();
+        let registry = &mut state.registry;
+        match change {
+            Change::Connecting(ConnectionState::Reconnecting) => registry.reconnecting(now, key),
+            Change::Connecting(_) => registry.connecting(now, key),
+            Change::Connected(profile) => {
+                registry.handshake_succeeded(now, key, handshake(profile), None, true);
+            }
+            Change::Exhausted { failure, .. } => registry.connect_failed(now, key, (*failure).clone()),
+            Change::Failed(failure) => {
+                registry.handshake_failed(now, key, (*failure).clone(), None, None, true);
+            }
+            Change::Lost(_) => registry.connection_lost(now, key, Loss::Lazy),
+            Change::Disconnected => registry.disconnected(now, key),
+            Change::Scheduled { .. } => {}
+        }
+    }
+}
+
+fn handshake(profile: &ServerProfile) -> Handshake {
+    Handshake {
+        era: profile.era,
+        protocol_version: Some(profile.protocol_version.clone()),
+        server_info: profile.server_info.clone(),
+        capabilities: profile.capabilities.clone(),
+        ttl: profile.ttl,
+    }
+}
+
+impl fmt::Debug for ClientRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientRegistry")
+            .field("servers", &self.0.state().entries.len())
+            .finish_non_exhaustive()
+    }
+}

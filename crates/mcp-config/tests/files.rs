@@ -210,7 +210,7 @@ fn every_key_of_servers_over_http_takes_effect() {
     let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
-        ["f:7:99: `servers.fixed.tls.danger_skip_verify`: whoever is on the way to the server can read \
+        ["f:8:99: `servers.fixed.tls.danger_skip_verify`: whoever is on the way to the server can read \
           and change everything; trust its certificate with `ca_file` instead"]
     );
 }

@@ -41,6 +41,8 @@ pub(crate) struct Connection {
     end: OnceLock<End>,
     stderr: Mutex<Tail>,
     noise_lines: AtomicU64,
+    /// What did not end in order, first things first.
+    unclean: OnceLock<&'static str>,
 }
 
 impl Connection {
@@ -52,6 +54,7 @@ impl Connection {
             end: OnceLock::new(),
             stderr: Mutex::new(Tail::new(stderr_bytes)),
             noise_lines: AtomicU64::new(0),
+            unclean: OnceLock::new(),
         }
     }
 
@@ -97,6 +100,16 @@ impl Connection {
         if !matches!(self.end.get(), Some(End::Closed)) {
             std::future::pending().await
         }
+    }
+
+    /// Notes that something did not end in order. The first note stands.
+    pub(crate) fn ends_unclean(&self, what: &'static str) {
+        let _ = self.unclean.set(what);
+    }
+
+    /// What did not end in order.
+    pub(crate) fn unclean(&self) -> Option<&'static str> {
+        self.unclean.get().copied()
     }
 
     /// The failure that ended the connection; `None` if we closed it.

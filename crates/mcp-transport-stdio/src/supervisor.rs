@@ -56,6 +56,7 @@ impl Supervisor {
         let deadline = tokio::time::Instant::now() + self.options.reap;
         let status = self.process.finish(self.options.reap).await;
         if status.is_none() {
+            self.connection.ends_unclean("its process survives being killed");
             tracing::warn!(pid = self.connection.pid(), "server process survives being killed");
         }
         // The last words of the server belong into the error.
@@ -69,6 +70,7 @@ impl Supervisor {
             self.reader.abort();
         }
         if status.is_some() && tokio::time::timeout_at(deadline, self.process.gone()).await.is_err() {
+            self.connection.ends_unclean("processes that it started survive being killed");
             tracing::warn!(
                 pid = self.connection.pid(),
                 "processes that the server started survive being killed"
@@ -99,7 +101,9 @@ impl Supervisor {
             // Of a wrapper such as `npx` the server itself may still be at work: it holds the pipes.
             self.pipes_closed().await;
         };
-        let _ = timeout(limit, all_gone).await;
+        if timeout(limit, all_gone).await.is_err() {
+            self.connection.ends_unclean("its process, or one that it started, had to be killed");
+        }
     }
 
     /// Waits until nobody writes to us any more.

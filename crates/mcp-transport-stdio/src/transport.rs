@@ -120,6 +120,10 @@ impl Transport for StdioTransport {
         }
         details
     }
+
+    fn unclean_end(&self) -> Option<String> {
+        self.connection.unclean().map(str::to_owned)
+    }
 }
 
 impl Drop for StdioTransport {

@@ -160,6 +160,7 @@ async fn a_server_that_ends_with_its_stdin_is_not_signalled() {
     server.close().await;
     assert_nothing_left(server.transport.pid());
     assert!(!signalled.exists());
+    assert_eq!(server.transport.unclean_end(), None);
     assert_eq!(server.rest().await, (vec![], None));
 }
 
@@ -189,6 +190,8 @@ async fn a_server_that_ignores_everything_is_killed_with_its_children() {
     assert!(took >= Duration::from_millis(600), "both waits are given: {took:?}");
     assert!(took < Duration::from_millis(600) + Duration::from_secs(3), "{took:?}");
     assert_nothing_left(server.transport.pid());
+    let unclean = server.transport.unclean_end();
+    assert_eq!(unclean.as_deref(), Some("its process, or one that it started, had to be killed"));
     assert_eq!(server.rest().await, (vec![], None));
 }
 

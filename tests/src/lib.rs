@@ -3,6 +3,7 @@
 //! The tests themselves are in `it/`, the programs they start in `bin/`.
 
 pub mod conformance;
+pub mod host;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -9,18 +9,17 @@
 #![expect(clippy::print_stderr, reason = "says why it failed")]
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use mcp_client::{CallError, Client, ClientInfo, ConnectOptions, Outgoing, connect};
-use mcp_protocol::{EraPolicy, Limits, Method, RawJson};
+use mcp_protocol::{EraPolicy, Method, RawJson};
 use mcp_tests::conformance::{Outcome, PATIENCE, call_tools, era, server_url};
+use mcp_tests::host::Host;
 use mcp_transport::{Endpoint, HttpEndpoint};
 use mcp_transport_http::{HttpConnector, HttpOptions};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-
-/// What the client says it can do: the handler answers all of it.
-const CAPABILITIES: &str = r#"{"elicitation":{},"roots":{},"sampling":{}}"#;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -37,7 +36,8 @@ async fn run() -> Outcome {
     let connector = HttpConnector::new(HttpOptions::default())?;
     let options = ConnectOptions {
         client_info: ClientInfo::new("mcp-conformance-client", env!("CARGO_PKG_VERSION")),
-        capabilities: RawJson::parse(CAPABILITIES, &Limits::default())?,
+        capabilities: Host::capabilities()?,
+        handler: Some(Arc::new(Host)),
         policy: era().map_or(EraPolicy::Auto, EraPolicy::Only),
         ..ConnectOptions::default()
     };

@@ -262,7 +262,14 @@ async fn reconnect_and_leave(world: &World, manager: &Manager, dice: &Dice, name
         any(|change| matches!(change, RegistryChange::StateChanged { to: ConnectionState::Connected, .. }));
     let down = any(|change| matches!(change, RegistryChange::Unavailable { .. }));
     let goes_on = any(|change| matches!(change, RegistryChange::ReconnectScheduled { .. }));
-    let settled = connected || (down && goes_on);
+    // Somebody's reconnect that was under way may have found it connected at the moment it went away.
+    let reconnects = changes.iter().any(|event| {
+        let to = ConnectionState::Reconnecting;
+        event.timestamp == began
+            && matches!(event.change, RegistryChange::StateChanged { to: now, .. } if now == to)
+    });
+    let joined = before.connection_state == ConnectionState::Connected && !reconnects;
+    let settled = connected || joined || (down && goes_on);
     if !settled {
         let what = format!("{name} is away for {attempts:?}: out of service {down}, tried again {goes_on}");
         world.broken("contract 2.6", what);

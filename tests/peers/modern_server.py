@@ -1,25 +1,26 @@
-"""An MCP server on the official Python SDK, for the interop tests: both eras, stdio and Streamable HTTP.
+"""An MCP server on the official Python SDK, for the interop tests: both eras and every transport.
 
-usage: modern_server.py stdio | http
+usage: modern_server.py stdio | http | sse
 
-Over HTTP it listens on a free loopback port, prints the URL of its endpoint as its first line, and ends
-when its standard input does, so that it never outlives the test that started it.
+Over HTTP and SSE it prints the URL of its endpoint as its first line, and ends when its standard input does.
 """
 
-import os
-import socket
 import sys
-import threading
 from typing import Annotated
 
 import anyio
-import uvicorn
+from loopback import serve
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.server.mcpserver.resolve import Elicit, Resolve
+from mcp.server.mcpserver.resolve import Elicit, ListRoots, Resolve, Sample
+from mcp.types import CreateMessageResult, ListRootsResult, SamplingMessage, TextContent
 from pydantic import BaseModel
 
 server = MCPServer("python-peer", version="1.0.0", instructions="A peer for tests", log_level="WARNING")
+
+# How often a call of `slow` was cancelled, and `count` called.
+cancellations = 0
+counter = 0
 
 
 class Sum(BaseModel):
@@ -32,6 +33,15 @@ class Name(BaseModel):
 
 def ask_name() -> Elicit[Name]:
     return Elicit("What is your name?", Name)
+
+
+def ask_model() -> Sample:
+    question = TextContent(type="text", text="What is the answer?")
+    return Sample([SamplingMessage(role="user", content=question)], max_tokens=10)
+
+
+def ask_roots() -> ListRoots:
+    return ListRoots()
 
 
 @server.tool()
@@ -56,9 +66,29 @@ def fail(reason: str) -> str:
 async def slow(steps: int, step_ms: int, ctx: Context) -> str:
     """Takes `steps` times `step_ms` milliseconds and reports progress after each step."""
     for step in range(steps):
-        await anyio.sleep(step_ms / 1000)
+        try:
+            await anyio.sleep(step_ms / 1000)
+        except anyio.get_cancelled_exc_class():
+            global cancellations
+            cancellations += 1
+            raise
         await ctx.report_progress(step + 1, steps)
     return f"{steps} steps done"
+
+
+@server.tool()
+def cancelled() -> str:
+    """How many calls of `slow` were cancelled."""
+    return str(cancellations)
+
+
+@server.tool()
+async def count(ctx: Context) -> str:
+    """Adds one to the counter."""
+    global counter
+    counter += 1
+    await ctx.notify_resource_updated("peer://counter")
+    return str(counter)
 
 
 @server.tool()
@@ -67,10 +97,28 @@ def greet(name: Annotated[Name, Resolve(ask_name)]) -> str:
     return f"Hello, {name.name}"
 
 
+@server.tool()
+def ask(answer: Annotated[CreateMessageResult, Resolve(ask_model)]) -> str:
+    """Asks the model of the client."""
+    return f"It said: {answer.content.text}"
+
+
+@server.tool()
+def roots(found: Annotated[ListRootsResult, Resolve(ask_roots)]) -> str:
+    """Where the client lets servers work."""
+    return "\n".join(str(root.uri) for root in found.roots)
+
+
 @server.resource("peer://greeting", mime_type="text/plain")
 def greeting() -> str:
     """A fixed text."""
     return "Hello from the Python peer"
+
+
+@server.resource("peer://counter", mime_type="text/plain")
+def counter_now() -> str:
+    """What `count` counts."""
+    return str(counter)
 
 
 @server.resource("peer://square/{number}")
@@ -85,25 +133,13 @@ def review(topic: str) -> str:
     return f"Please review {topic}."
 
 
-def end_with_stdin() -> None:
-    while sys.stdin.buffer.read(65536):
-        pass
-    os._exit(0)
-
-
-async def serve_http() -> None:
-    listener = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=end_with_stdin, daemon=True).start()
-    config = uvicorn.Config(server.streamable_http_app(), log_level="warning")
-    print(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
-    await uvicorn.Server(config).serve(sockets=[listener])
-
-
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["stdio"]:
             server.run("stdio")
         case ["http"]:
-            anyio.run(serve_http)
+            anyio.run(serve, server.streamable_http_app(), "/mcp")
+        case ["sse"]:
+            anyio.run(serve, server.sse_app(), "/sse")
         case _:
             sys.exit(__doc__)

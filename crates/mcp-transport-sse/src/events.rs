@@ -100,15 +100,6 @@ mod tests {
 
     use super::*;
 
-    /// Pieces, each a while after the one before; then silence.
-    fn slowly(pieces: &'static [(u64, &'static [u8])]) -> Chunks {
-        let pieces = stream::iter(pieces).then(|&(secs, bytes)| async move {
-            sleep(Duration::from_secs(secs)).await;
-            Ok(Bytes::from_static(bytes))
-        });
-        pieces.chain(stream::pending()).boxed()
-    }
-
     fn events(chunks: Chunks, heartbeat: Option<u64>) -> Events {
         Events::new(chunks, 1024, heartbeat.map(Duration::from_secs), "http://a.example")
     }
@@ -116,41 +107,42 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn any_byte_is_a_sign_of_life() {
         let started = Instant::now();
-        const PIECES: &[(u64, &[u8])] =
-            &[(0, b":"), (19, b" ping"), (19, b"\n\n"), (19, b"data:"), (19, b"x\n\n")];
-        let mut events = events(slowly(PIECES), Some(10));
+        let pieces = stream::iter(["", ": ping\n", "\n", "data:", "x\n\n"]).then(|bytes| async {
+            sleep(Duration::from_secs(19)).await;
+            Ok(Bytes::from_static(bytes.as_bytes()))
+        });
+        let mut events = events(pieces.chain(stream::pending()).boxed(), Some(10));
         assert_eq!(events.next().await.unwrap().data, "x");
-        assert_eq!(started.elapsed(), Duration::from_secs(76));
+        assert_eq!(started.elapsed(), Duration::from_secs(95));
         let error = events.next().await.unwrap_err();
-        assert_eq!(started.elapsed(), Duration::from_secs(96), "dead after two intervals");
-        assert_eq!(
-            error.kind,
-            TransportErrorKind::Closed(
-                "http://a.example sent nothing on its event stream for 20s, not even a heartbeat".into()
-            )
-        );
+        assert_eq!(started.elapsed(), Duration::from_secs(115), "dead after two intervals");
+        let text = "http://a.example sent nothing on its event stream for 20s, not even a heartbeat";
+        assert_eq!(error.kind, TransportErrorKind::Closed(text.into()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_a_heartbeat_silence_is_no_death() {
-        let mut events = events(slowly(&[(1_000_000, b"data:x\n\n")]), None);
-        assert_eq!(events.next().await.unwrap().data, "x");
+        let late = stream::once(async {
+            sleep(Duration::from_secs(1_000_000)).await;
+            Ok(Bytes::from_static(b"data:x\n\n"))
+        });
+        assert_eq!(events(late.boxed(), None).next().await.unwrap().data, "x");
     }
 
     #[tokio::test]
     async fn the_last_wait_asked_for_is_kept() {
-        let pieces =
-            slowly(&[(0, b"retry: 5\n\n"), (0, b"retry: x\ndata: a\n\nretry: 7\ndata: b\n\ndata: c\n\n")]);
-        let mut events = events(pieces, None);
+        let pieces = ["retry: 5\n\n", "retry: x\ndata: a\n\nretry: 7\ndata: b\n\ndata: c\n\n"];
+        let pieces = stream::iter(pieces.map(|bytes| Ok(Bytes::from_static(bytes.as_bytes()))));
+        let mut events = events(pieces.boxed(), None);
         let mut seen = Vec::new();
         for _ in 0..4 {
             let event = events.next().await.unwrap();
             seen.push((event.data, events.retry().map(|retry| retry.as_millis())));
         }
-        assert_eq!(
-            seen,
-            [("".into(), Some(5)), ("a".into(), Some(5)), ("b".into(), Some(7)), ("c".into(), Some(7))]
-        );
+        let expected = [("", 5), ("a", 5), ("b", 7), ("c", 7)];
+        assert_eq!(seen, expected.map(|(data, millis)| (Bytes::from_static(data.as_bytes()), Some(millis))));
+        let error = events.next().await.unwrap_err();
+        assert_eq!(error.to_string(), "http://a.example closed its event stream");
     }
 
     #[tokio::test]

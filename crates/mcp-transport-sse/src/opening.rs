@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mcp_http_client::{Body, Headers, HttpClient, Lane, failure, retry_after};
 use mcp_transport::{Delivery, OpenMethod, SseEndpoint, TransportError, TransportErrorKind};
-use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Request, StatusCode};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -35,7 +35,8 @@ pub(crate) async fn open(
     };
     let body = timeout_at(deadline, opening)
         .await
-        .unwrap_or_else(|_| Err(not_sent(TransportErrorKind::Timeout { limit })))?;
+        .map_or(Err(TransportErrorKind::Timeout { limit }), |opened| opened.map_err(|error| error.kind))
+        .map_err(not_sent)?;
     check(&body)?;
     let mut events = Events::new(chunks(body), max_event_bytes, endpoint.heartbeat, client.origin());
     let named = timeout_at(deadline, endpoint_event(&mut events)).await.unwrap_or_else(|_| {
@@ -57,6 +58,10 @@ fn request(endpoint: &SseEndpoint, configured: &Headers) -> Request {
     let mut request = Request::new(method, endpoint.http.url.clone());
     let mut headers = configured.base();
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+    if endpoint.open_method == OpenMethod::Post {
+        // Servers may insist on it (411).
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     *request.headers_mut() = headers;
     request
 }

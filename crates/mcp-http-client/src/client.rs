@@ -42,6 +42,10 @@ struct Inner {
     origin: String,
     /// The same for failures, with the proxy on the way.
     target: String,
+    /// The origin of the proxy.
+    proxy: Option<String>,
+    /// Whether any certificate is accepted.
+    unverified: bool,
     /// `None` once closed: its idle connections are closed with it.
     clients: RwLock<Option<Clients>>,
     files: Option<Files>,
@@ -124,10 +128,9 @@ impl HttpClient {
         let files = Files::of(endpoint);
         let clients = settings.clients(endpoint)?;
         let origin = endpoint.url.origin().ascii_serialization();
-        let target = match &endpoint.proxy {
-            Some(proxy) => format!("{origin} through {}", proxy.origin().ascii_serialization()),
-            None => origin.clone(),
-        };
+        let proxy = endpoint.proxy.as_ref().map(|proxy| proxy.origin().ascii_serialization());
+        let target =
+            proxy.as_ref().map_or_else(|| origin.clone(), |proxy| format!("{origin} through {proxy}"));
         Ok(Self(Arc::new(Inner {
             calls: Arc::new(Semaphore::new(call_places(&settings))),
             control: Arc::new(Semaphore::new(CONTROL_EXCHANGES)),
@@ -136,12 +139,22 @@ impl HttpClient {
             url: endpoint.url.clone(),
             origin,
             target,
+            proxy,
+            unverified: endpoint.tls.danger_skip_verify,
             clients: RwLock::new(Some(clients)),
             files,
             tokens,
             waiting: AtomicUsize::new(0),
             connections: Connections::default(),
         })))
+    }
+
+    /// What an operator should see of how the server is reached, as facts of a transport.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<(&'static str, String)> {
+        let Inner { unverified, proxy, .. } = &*self.0;
+        let tls = unverified.then(|| ("tls", "certificates are not verified".to_owned()));
+        tls.into_iter().chain(proxy.clone().map(|proxy| ("proxy", proxy))).collect()
     }
 
     /// What it is doing.

@@ -34,7 +34,8 @@ fn check_proxy(url: &Url, policy: &AddressPolicy) -> Result<(), TransportError> 
 }
 
 /// Whether two URLs lead to the same scheme, host and port.
-pub(crate) fn same_origin(one: &Url, other: &Url) -> bool {
+#[must_use]
+pub fn same_origin(one: &Url, other: &Url) -> bool {
     one.scheme() == other.scheme()
         && one.host() == other.host()
         && one.port_or_known_default() == other.port_or_known_default()

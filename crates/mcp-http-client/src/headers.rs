@@ -3,8 +3,8 @@
 use mcp_protocol::header;
 use mcp_transport::{Header, TransportError};
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
-    HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap,
+    HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -56,6 +56,13 @@ impl Headers {
         let mut headers = self.configured.clone();
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers
+    }
+
+    /// The `Authorization` of a message, if that is not the configured one.
+    #[must_use]
+    pub fn own_authorization(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let own = headers.get(AUTHORIZATION)?;
+        (self.configured.get(AUTHORIZATION) != Some(own)).then(|| own.clone())
     }
 
     /// What every `POST` of a message carries, with the message's own headers in place of configured

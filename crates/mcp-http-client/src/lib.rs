@@ -18,6 +18,7 @@ mod tokens;
 
 pub use body::Body;
 pub use client::{ClientStats, HttpClient, Lane, Place};
+pub use endpoint::same_origin;
 pub use headers::{Headers, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 pub use options::HttpOptions;
 pub use pool::{ClientPool, ConnectorError};

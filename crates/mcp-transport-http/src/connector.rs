@@ -9,6 +9,7 @@ use reqwest::{Method, Request};
 use url::Url;
 
 use crate::transport::HttpTransport;
+use crate::wire::Wire;
 
 /// Opens Streamable HTTP connections; those to the same URL share a client of the pool.
 ///
@@ -44,7 +45,8 @@ impl HttpConnector {
             Endpoint::Http(http) => {
                 let headers = Headers::new(&http.headers)?;
                 let client = self.pool.get(http)?;
-                Ok(HttpTransport::new(client, self.pool.options().clone(), http.url.clone(), headers))
+                let (options, url) = (self.pool.options().clone(), http.url.clone());
+                Ok(HttpTransport::new(Wire { client, options, url, headers }))
             }
             other => Err(unusable(format!("the http transport cannot reach a {} endpoint", other.kind()))),
         }

@@ -5,18 +5,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use mcp_http_client::{Body, HttpOptions, failure, retry_after};
-use mcp_protocol::{Era, Message, Method, RequestId};
+use mcp_http_client::{Body, HttpOptions, Lane, failure, retry_after};
+use mcp_protocol::{Era, Message, Method, ProtocolVersion, RequestId};
 use mcp_transport::{Delivery, Incoming, Outbound, Reply, TransportError, TransportErrorKind};
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
+use crate::events::Events;
 use crate::messages::Messages;
-use crate::session::{self, Session};
+use crate::resume::Resume;
+use crate::session::{self, Offer, Session};
 use crate::transport::Connection;
+use crate::wire::{Identity, Opened, coding, media_type};
 
 /// Longest wait for the body of an answer with an error status; the status alone is an answer as well.
 const ERROR_BODY_TIME: Duration = Duration::from_secs(2);
+
+/// Attempts in a row to resume the stream of an answer.
+const ATTEMPTS: u32 = 8;
 
 /// What must be remembered of a message until its answer is there.
 #[derive(Debug)]
@@ -30,13 +36,22 @@ pub(crate) struct Exchange {
     batches: bool,
     /// The session the message was sent in.
     session: Option<Arc<Session>>,
-    /// The session id in the answer's head, used once the answer turns out to be a success.
-    offered: Option<HeaderValue>,
+    /// The `Authorization` the message was given.
+    authorization: Option<HeaderValue>,
+    /// The revision, if its answer can be resumed.
+    resumable: Option<ProtocolVersion>,
+    /// The session in the answer's head, used once the answer turns out to be a success.
+    offered: Option<Offer>,
 }
 
 impl Exchange {
-    /// For a message about to be sent in a session, or in none.
-    pub(crate) fn new(connection: Arc<Connection>, out: &Outbound, session: Option<Arc<Session>>) -> Self {
+    /// For a message about to be sent in a session, or in none, and with an `Authorization` of its own or not.
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        out: &Outbound,
+        session: Option<Arc<Session>>,
+        authorization: Option<HeaderValue>,
+    ) -> Self {
         let request = match &out.message {
             Message::Request(request) => Some(request.id.clone()),
             _ => None,
@@ -48,6 +63,8 @@ impl Exchange {
             // Only 2025-03-26 has batches, but any server of that era may have agreed on it.
             batches: out.version.is_none_or(|version| version.era() == Era::Handshake),
             session,
+            authorization,
+            resumable: out.version.filter(|version| has_streams(*version)),
             offered: None,
         }
     }
@@ -74,15 +91,15 @@ impl Exchange {
             response.release();
             return Ok(Reply::Accepted);
         }
-        if let Some(coding) = response.headers().get(CONTENT_ENCODING).filter(|coding| *coding != "identity")
-        {
+        if let Some(coding) = coding(response.headers()) {
             return Err(failure::payload(format!(
                 "the answer is encoded as {}, which was not asked for",
                 quoted(coding)
             )));
         }
         if self.initialize {
-            self.offered = session::offered(response.headers());
+            let authorization = self.authorization.clone();
+            self.offered = session::offered(response.headers()).map(|id| Offer { id, authorization });
         }
         match media_type(response.headers()).as_deref() {
             Some("application/json") => {
@@ -119,6 +136,42 @@ impl Exchange {
         }
     }
 
+    /// Opens the stream of the answer again after it broke, to go on where it did, if the server has said
+    /// where that is. `error` is why it broke.
+    pub(crate) async fn resume(
+        &self,
+        resume: &mut Resume,
+        error: TransportError,
+    ) -> Result<Events, TransportError> {
+        let Some(version) = self.resumable.filter(|_| resume.id().is_some()) else { return Err(error) };
+        let session = self.session.as_ref().map(|session| session.id().clone());
+        let identity = Identity { session, version, authorization: self.authorization.clone() };
+        let in_vain = |why: String| failure::closed(format!("{error}; it was not resumed: {why}"));
+        let mut wait = resume.broken();
+        loop {
+            tokio::time::sleep(wait).await;
+            match self.connection.wire().open(Lane::Call, &identity, resume.id()).await {
+                Opened::Stream(body) => {
+                    resume.opened();
+                    return Ok(Events::new(body, self.options().max_event_bytes));
+                }
+                Opened::Gone => {
+                    if let Some(session) = &self.session {
+                        session.end();
+                    }
+                    return Err(in_vain("the server ended the session".into()));
+                }
+                Opened::Refused(status) => {
+                    return Err(in_vain(format!("http status {}", status.as_u16())));
+                }
+                Opened::Failed(error, _) if resume.attempts() >= ATTEMPTS => {
+                    return Err(in_vain(format!("{ATTEMPTS} attempts failed: {error}")));
+                }
+                Opened::Failed(_, asked) => wait = resume.broken().max(asked.unwrap_or_default()),
+            }
+        }
+    }
+
     async fn read_error(mut self, response: Body) -> Result<Reply, TransportError> {
         let status = response.status();
         if let (StatusCode::NOT_FOUND, Some(session)) = (status, &self.session) {
@@ -126,12 +179,10 @@ impl Exchange {
             response.release();
             return Err(TransportError::new(TransportErrorKind::SessionExpired, Delivery::Rejected));
         }
-        if status.is_redirection() {
-            tracing::warn!(origin = self.origin(), status = status.as_u16(), "redirects are not followed");
-        }
-        let kind = TransportErrorKind::Status {
-            status: status.as_u16(),
-            retry_after: retry_after(response.headers()),
+        let code = status.as_u16();
+        let kind = match self.connection.redirect(&response) {
+            Some(target) => TransportErrorKind::Redirect { status: code, target: target.into() },
+            None => TransportErrorKind::Status { status: code, retry_after: retry_after(response.headers()) },
         };
         let delivery = if status.is_server_error() { Delivery::Unknown } else { Delivery::Rejected };
         // A missing or insufficient authorization is for the layer above to see, whatever the body says.
@@ -170,10 +221,9 @@ pub(crate) fn is_initialize(message: &Message) -> bool {
     matches!(message, Message::Request(request) if request.method == Method::Initialize)
 }
 
-/// The `Content-Type` in lower case and without parameters.
-fn media_type(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    Some(text.split(';').next()?.trim().to_ascii_lowercase())
+/// Whether servers of a revision have streams of their own, and resume those of answers.
+pub(crate) fn has_streams(version: ProtocolVersion) -> bool {
+    version.era() == Era::Handshake && version >= ProtocolVersion::V2025_03_26
 }
 
 /// A header value of the peer, fit for an error text.

@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use mcp_http_client::{Body, EventDecoder, failure};
-use mcp_protocol::{Message, ParseError, Payload};
+use mcp_http_client::{Body, failure};
+use mcp_protocol::{Limits, Message, ParseError, Payload};
 use mcp_transport::{Inbox, Incoming, TransportError};
 
+use crate::events::{Broken, Events};
 use crate::exchange::Exchange;
+use crate::resume::Resume;
 
 /// Messages that belong to one request, in the order they came.
 pub(crate) struct Messages {
@@ -16,24 +18,32 @@ pub(crate) struct Messages {
     /// Read, and not given out yet; at most one batch.
     ready: VecDeque<Result<Incoming, TransportError>>,
     /// The event stream, while more is expected from it.
-    events: Option<(Body, EventDecoder)>,
+    events: Option<Events>,
+    resume: Resume,
     /// Whether the last item is in `ready` or was given out.
     complete: bool,
 }
 
 impl Messages {
+    fn new(exchange: Exchange, events: Option<Events>) -> Self {
+        let mut resume = Resume::default();
+        if events.is_some() {
+            resume.opened();
+        }
+        Self { exchange, ready: VecDeque::new(), events, resume, complete: false }
+    }
+
     /// The messages of a JSON body.
     pub(crate) fn from_body(exchange: Exchange, frame: Bytes) -> Result<Inbox, TransportError> {
-        let mut messages = Self { exchange, ready: VecDeque::new(), events: None, complete: false };
+        let mut messages = Self::new(exchange, None);
         messages.take_frame(frame)?;
         Ok(messages.into_inbox())
     }
 
     /// The messages of an event stream.
     pub(crate) fn from_events(exchange: Exchange, response: Body) -> Inbox {
-        let decoder = EventDecoder::new(exchange.options().max_event_bytes);
-        Self { exchange, ready: VecDeque::new(), events: Some((response, decoder)), complete: false }
-            .into_inbox()
+        let events = Events::new(response, exchange.options().max_event_bytes);
+        Self::new(exchange, Some(events)).into_inbox()
     }
 
     fn into_inbox(self) -> Inbox {
@@ -64,43 +74,38 @@ impl Messages {
 
     /// The next event's data, or an error and whether it is the last item.
     async fn next_frame(&mut self) -> Result<Bytes, (TransportError, bool)> {
-        let origin = self.exchange.origin();
-        let early = || failure::closed(format!("{origin} ended its answer before the response came"));
-        let Some((response, decoder)) = self.events.as_mut() else { return Err((early(), true)) };
         loop {
-            match decoder.next() {
-                Some(Ok(event)) if event.is_message() => return Ok(event.data),
-                Some(Ok(_)) => continue,
-                Some(Err(error)) if error.is_fatal() => {
-                    return Err((failure::closed(error.to_string()), true));
+            let broken = match &mut self.events {
+                Some(events) => events.next(&mut self.resume).await,
+                None => Err(Broken::Ended),
+            };
+            let error = match broken {
+                Ok(data) => return Ok(data),
+                Err(Broken::Event(error)) => return Err((error, false)),
+                Err(Broken::Flood(error)) => return Err((error, true)),
+                Err(Broken::Connection(error)) => error,
+                Err(Broken::Ended) => {
+                    let origin = self.exchange.origin();
+                    failure::closed(format!("{origin} ended its answer before the response came"))
                 }
-                Some(Err(error)) => return Err((failure::payload(error.to_string()), false)),
-                None => {}
-            }
-            match response.chunk().await {
-                Ok(Some(chunk)) => decoder.feed(chunk),
-                Ok(None) => return Err((early(), true)),
-                Err(error) => return Err((error, true)),
-            }
+            };
+            // Gives its place among the calls under way to others while it waits.
+            self.events = None;
+            let resumed = self.exchange.resume(&mut self.resume, error).await;
+            self.events = Some(resumed.map_err(|error| (error, true))?);
         }
     }
 
     /// Reads one frame: a message, or a batch from a server that may send one.
     fn take_frame(&mut self, frame: Bytes) -> Result<(), TransportError> {
-        let limits = &self.exchange.options().limits;
-        let unusable = |error: ParseError| failure::payload(format!("unusable message: {error}"));
-        let messages = if self.exchange.allows_batches() {
-            Payload::parse(&frame, limits)
-        } else {
-            Message::parse(&frame, limits).map(Payload::Single)
-        };
-        match messages.map_err(unusable)? {
+        let payload = parse(&frame, &self.exchange.options().limits, self.exchange.allows_batches());
+        match payload.map_err(|error| unusable(&error))? {
             Payload::Single(message) => self.take_message(message, &frame),
             Payload::Batch(entries) => {
                 for entry in entries {
                     match entry {
                         Ok(message) => self.take_message(message, &frame),
-                        Err(error) => self.ready.push_back(Err(unusable(error))),
+                        Err(error) => self.ready.push_back(Err(unusable(&error))),
                     }
                 }
             }
@@ -112,10 +117,19 @@ impl Messages {
         if self.exchange.settle(&mut message) {
             self.complete = true;
             // Now and not at the end: the caller may drop the stream as soon as it has the answer.
-            if let Some((response, _)) = self.events.take() {
-                response.release();
+            if let Some(events) = self.events.take() {
+                events.release();
             }
         }
         self.ready.push_back(Ok(Incoming { message, frame: frame.clone() }));
     }
+}
+
+/// Reads a frame: a message, or a batch from a server that may send one.
+pub(crate) fn parse(frame: &Bytes, limits: &Limits, batches: bool) -> Result<Payload, ParseError> {
+    if batches { Payload::parse(frame, limits) } else { Message::parse(frame, limits).map(Payload::Single) }
+}
+
+pub(crate) fn unusable(error: &ParseError) -> TransportError {
+    failure::payload(format!("unusable message: {error}"))
 }

@@ -16,11 +16,20 @@ const LONGEST_ID: usize = 4096;
 pub(crate) struct Session {
     /// Its id. Whoever knows it can speak in our name, so it is marked as sensitive.
     id: HeaderValue,
+    /// The `Authorization` it was opened with, if that was not the endpoint's: who may end it and listen in it.
+    authorization: Option<HeaderValue>,
     /// The revision last used in it.
     version: Mutex<Option<ProtocolVersion>>,
     /// Whether the server said that it is gone, or is being told so. The id is still sent, so that every
     /// caller learns of it until the next `initialize`.
     over: AtomicBool,
+}
+
+/// What a session is made of, should the server agree to open it.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    pub(crate) id: HeaderValue,
+    pub(crate) authorization: Option<HeaderValue>,
 }
 
 /// The session in use, at most one at a time, and those before it that are not done yet.
@@ -36,12 +45,16 @@ struct State {
 }
 
 impl Session {
-    fn new(id: HeaderValue) -> Self {
-        Self { id, version: Mutex::default(), over: AtomicBool::new(false) }
+    fn new(Offer { id, authorization }: Offer) -> Self {
+        Self { id, authorization, version: Mutex::default(), over: AtomicBool::new(false) }
     }
 
     pub(crate) fn id(&self) -> &HeaderValue {
         &self.id
+    }
+
+    pub(crate) fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
     }
 
     pub(crate) fn version(&self) -> Option<ProtocolVersion> {
@@ -73,8 +86,8 @@ impl SessionSlot {
 
     /// Puts the outcome of an `initialize` in place. Returns the session that no new message is sent in.
     #[must_use = "the session returned may still be open at the server"]
-    pub(crate) fn replace(&self, id: Option<HeaderValue>) -> Option<Arc<Session>> {
-        let session = id.map(|id| Arc::new(Session::new(id)));
+    pub(crate) fn replace(&self, offer: Option<Offer>) -> Option<Arc<Session>> {
+        let session = offer.map(|offer| Arc::new(Session::new(offer)));
         let mut state = self.lock();
         // The answer may have crossed with `close`.
         if state.closed {
@@ -149,6 +162,10 @@ mod tests {
         Some(HeaderValue::from_static(text))
     }
 
+    fn offer(text: &'static str) -> Option<Offer> {
+        id(text).map(|id| Offer { id, authorization: None })
+    }
+
     fn id_for(slot: &SessionSlot, version: Option<ProtocolVersion>) -> Option<HeaderValue> {
         slot.session_for(version).map(|session| session.id().clone())
     }
@@ -156,7 +173,7 @@ mod tests {
     #[test]
     fn only_handshake_messages_carry_the_id() {
         let slot = SessionSlot::default();
-        assert!(slot.replace(id("a")).is_none());
+        assert!(slot.replace(offer("a")).is_none());
         for (version, sent) in [(H, id("a")), (None, None), (Some(ProtocolVersion::LATEST_STATELESS), None)] {
             assert_eq!(id_for(&slot, version), sent, "{version:?}");
         }
@@ -166,15 +183,15 @@ mod tests {
     #[test]
     fn a_new_session_returns_the_old_one_unless_it_is_gone() {
         let slot = SessionSlot::default();
-        assert!(slot.replace(id("a")).is_none());
-        let old = slot.replace(id("b")).unwrap();
+        assert!(slot.replace(offer("a")).is_none());
+        let old = slot.replace(offer("b")).unwrap();
         assert_eq!(Some(old.id()), id("a").as_ref());
         assert!(old.end(), "nobody has ended it");
         assert!(slot.is_open(), "the news concerned the old session");
         assert!(slot.session_for(H).unwrap().end());
         assert!(!slot.is_open());
         assert_eq!(id_for(&slot, H), id("b"), "every caller gets to know");
-        assert!(!slot.replace(id("c")).unwrap().end(), "it was gone before");
+        assert!(!slot.replace(offer("c")).unwrap().end(), "it was gone before");
         assert!(slot.replace(None).unwrap().end());
         assert_eq!(id_for(&slot, H), None);
     }
@@ -182,8 +199,8 @@ mod tests {
     #[test]
     fn the_same_id_again_is_the_same_session() {
         let slot = SessionSlot::default();
-        assert!(slot.replace(id("a")).is_none());
-        assert!(!slot.replace(id("a")).unwrap().end(), "the old one is not to be ended");
+        assert!(slot.replace(offer("a")).is_none());
+        assert!(!slot.replace(offer("a")).unwrap().end(), "the old one is not to be ended");
         assert!(slot.is_open());
         assert_eq!(slot.close().len(), 1);
     }
@@ -191,10 +208,10 @@ mod tests {
     #[test]
     fn closing_returns_the_sessions_still_held_as_well() {
         let slot = SessionSlot::default();
-        assert!(slot.replace(id("a")).is_none());
+        assert!(slot.replace(offer("a")).is_none());
         let held = slot.session_for(H).unwrap();
-        drop(slot.replace(id("b")));
-        drop(slot.replace(id("c")));
+        drop(slot.replace(offer("b")));
+        drop(slot.replace(offer("c")));
         let closed: Vec<_> = slot.close().iter().map(|session| Some(session.id().clone())).collect();
         assert_eq!(closed, [id("a"), id("c")]);
         assert!(!held.end(), "closing has ended it");
@@ -204,7 +221,7 @@ mod tests {
     fn a_session_that_arrives_after_close_is_given_back() {
         let slot = SessionSlot::default();
         assert!(slot.close().is_empty());
-        assert_eq!(slot.replace(id("late")).map(|session| session.id().clone()), id("late"));
+        assert_eq!(slot.replace(offer("late")).map(|session| session.id().clone()), id("late"));
         assert!(slot.close().is_empty() && slot.is_closed() && !slot.is_open());
     }
 

@@ -1,21 +1,25 @@
 //! A connection to one endpoint: messages out, sessions opened and ended.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use mcp_http_client::{Headers, HttpClient, HttpOptions, Lane, PROTOCOL_VERSION, SESSION_ID};
+use mcp_http_client::{Body, HttpOptions, Lane, PROTOCOL_VERSION, SESSION_ID, same_origin};
+use mcp_protocol::{Message, Method};
 use mcp_transport::{Delivery, Inbox, Outbound, Reply, Transport, TransportError, TransportErrorKind};
-use reqwest::header::HeaderValue;
-use reqwest::{Method, Request};
+use reqwest::header::{HeaderValue, LOCATION};
+use reqwest::{Method as Verb, Request};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use url::Url;
 
-use crate::exchange::{Exchange, is_initialize};
-use crate::session::{Session, SessionSlot};
+use crate::exchange::{Exchange, has_streams, is_initialize};
+use crate::listener::{Listener, Listening, Target};
+use crate::session::{Offer, Session, SessionSlot};
+use crate::wire::{Identity, Wire};
 
 /// Longest time spent on telling the server that a session has ended.
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
@@ -25,28 +29,34 @@ const FAREWELL_TIME: Duration = Duration::from_secs(2);
 /// A session is ended when a new one has replaced it and the last exchange running on it is over; closing
 /// ends them all at once and refuses new messages. An exchange under way belongs to whoever holds its future
 /// or stream, and ends when that is dropped.
-#[derive(Debug)]
 pub(crate) struct HttpTransport {
     connection: Arc<Connection>,
+    /// Until somebody takes it.
+    inbox: Option<Listener>,
 }
 
 /// What the exchanges of one connection share.
+#[derive(Debug)]
 pub(crate) struct Connection {
-    client: HttpClient,
-    options: Arc<HttpOptions>,
-    url: Url,
-    headers: Headers,
+    wire: Arc<Wire>,
     session: SessionSlot,
     /// Sessions being ended in the background, each within [`FAREWELL_TIME`].
     farewells: Mutex<JoinSet<()>>,
+    /// What the inbox listens to.
+    target: watch::Sender<Target>,
+    /// Whether the server's own stream is open.
+    listening: Arc<AtomicBool>,
 }
 
 impl HttpTransport {
-    pub(crate) fn new(client: HttpClient, options: Arc<HttpOptions>, url: Url, headers: Headers) -> Self {
-        let session = SessionSlot::default();
-        let farewells = Mutex::default();
-        let connection = Connection { client, options, url, headers, session, farewells };
-        Self { connection: Arc::new(connection) }
+    pub(crate) fn new(wire: Wire) -> Self {
+        let wire = Arc::new(wire);
+        let (target, listener) = watch::channel(Target::Nothing);
+        let listening = Arc::<AtomicBool>::default();
+        let inbox = Some(Listener::new(wire.clone(), listener, listening.clone()));
+        let (session, farewells) = Default::default();
+        let connection = Connection { wire, session, farewells, target, listening };
+        Self { connection: Arc::new(connection), inbox }
     }
 }
 
@@ -55,11 +65,12 @@ impl Transport for HttpTransport {
         self.connection.clone().send(out).boxed()
     }
 
-    /// There is none: every message arrives in the exchange of a request.
+    /// What belongs to no request, on the server's own stream if it offers one in the handshake era.
     fn take_inbox(&mut self) -> Option<Inbox> {
-        None
+        self.inbox.take().map(Listener::into_inbox)
     }
 
+    /// Every answer arrives in the exchange of its request.
     fn answers_on_inbox(&self) -> bool {
         false
     }
@@ -69,23 +80,48 @@ impl Transport for HttpTransport {
     }
 
     fn details(&self) -> Vec<(&'static str, String)> {
-        let session = if self.connection.session.is_open() { "yes" } else { "no" };
-        vec![("origin", self.connection.origin().to_owned()), ("session", session.to_owned())]
+        let Connection { wire, session, listening, .. } = &*self.connection;
+        let yes_no = |is: bool| if is { "yes" } else { "no" }.to_owned();
+        let mut details = vec![
+            ("origin", wire.client.origin().to_owned()),
+            ("session", yes_no(session.is_open())),
+            ("stream", yes_no(listening.load(Ordering::Relaxed))),
+            ("exchanges", wire.client.stats().to_string()),
+        ];
+        details.extend(wire.client.remarks());
+        details
     }
 }
 
 impl Connection {
+    pub(crate) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
     pub(crate) fn options(&self) -> &HttpOptions {
-        &self.options
+        &self.wire.options
     }
 
     pub(crate) fn origin(&self) -> &str {
-        self.client.origin()
+        self.wire.client.origin()
+    }
+
+    /// Where an answer redirects to, in words: another origin is not named.
+    pub(crate) fn redirect(&self, answer: &Body) -> Option<String> {
+        const LONGEST: usize = 80;
+        let location = answer.headers().get(LOCATION).filter(|_| answer.status().is_redirection())?;
+        let target = self.wire.url.join(location.to_str().ok()?).ok()?;
+        let near = same_origin(&self.wire.url, &target);
+        tracing::warn!(origin = self.origin(), "a redirect was not followed");
+        // The query may hold a secret. A path of a URL is ASCII.
+        let path = target.path();
+        Some(if near { path[..path.len().min(LONGEST)].to_owned() } else { "another origin".to_owned() })
     }
 
     /// Uses the session a successful `initialize` opened, or none, instead of the one before.
-    pub(crate) fn adopt(&self, id: Option<HeaderValue>) {
-        if let Some(old) = self.session.replace(id) {
+    pub(crate) fn adopt(&self, offer: Option<Offer>) {
+        self.listen_to(Target::Nothing);
+        if let Some(old) = self.session.replace(offer) {
             self.release(old);
         }
     }
@@ -102,13 +138,17 @@ impl Connection {
     }
 
     async fn send(self: Arc<Self>, out: Outbound) -> Result<Reply, TransportError> {
-        let place = self.client.place(Lane::of(&out.message), out.until).await?;
+        let place = self.wire.client.place(Lane::of(&out.message), out.until).await?;
         // Only now: the wait may have outlasted the connection, or the session.
         if self.session.is_closed() {
             let kind = TransportErrorKind::Closed("the connection was closed".into());
             return Err(TransportError::new(kind, Delivery::NotSent));
         }
-        let mut headers = self.headers.for_message(&out.headers)?;
+        let mut headers = self.wire.headers.for_message(&out.headers)?;
+        let authorization = match out.headers.is_empty() {
+            true => None,
+            false => self.wire.headers.own_authorization(&headers),
+        };
         if let Some(version) = out.version {
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
         }
@@ -116,14 +156,47 @@ impl Connection {
         if let Some(session) = &session {
             headers.insert(SESSION_ID, session.id().clone());
         }
-        let exchange = Exchange::new(self.clone(), &out, session);
-        let mut request = Request::new(Method::POST, self.url.clone());
+        let listening = Self::listening(&out, session.as_ref(), authorization.as_ref());
+        let exchange = Exchange::new(self.clone(), &out, session, authorization);
+        let mut request = Request::new(Verb::POST, self.wire.url.clone());
         *request.headers_mut() = headers;
         *request.body_mut() = Some(out.message.encode().into());
-        exchange.read(place.send(request).await?).await
+        let reply = exchange.read(place.send(request).await?).await?;
+        if let Some(listening) = listening {
+            self.listen_to(Target::Session(Arc::new(listening)));
+        }
+        Ok(reply)
+    }
+
+    /// What to listen to once a message was accepted: the end of a handshake opens the server's own stream.
+    fn listening(
+        out: &Outbound,
+        session: Option<&Arc<Session>>,
+        authorization: Option<&HeaderValue>,
+    ) -> Option<Listening> {
+        let Message::Notification(notification) = &out.message else { return None };
+        let version = out.version.filter(|version| has_streams(*version))?;
+        if notification.method != Method::Initialized {
+            return None;
+        }
+        let authorization = session.and_then(|session| session.authorization()).or(authorization).cloned();
+        let id = session.map(|session| session.id().clone());
+        let identity = Identity { session: id, version, authorization };
+        Some(Listening { identity, session: session.map(Arc::downgrade).unwrap_or_default() })
+    }
+
+    fn listen_to(&self, next: Target) {
+        self.target.send_if_modified(|target| {
+            let open = !matches!(target, Target::Closed);
+            if open {
+                *target = next;
+            }
+            open
+        });
     }
 
     async fn close(&self) {
+        self.listen_to(Target::Closed);
         let open = self.session.close();
         let mut farewells = std::mem::take(&mut *self.farewells());
         for session in open {
@@ -134,14 +207,9 @@ impl Connection {
 
     /// Asks the server to end a session. A refusal (405: it does not support that) changes nothing.
     fn farewell(&self, session: &Session) -> impl Future<Output = ()> + Send + use<> {
-        let mut headers = self.headers.base();
-        if let Some(version) = session.version() {
-            headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
-        }
-        headers.insert(SESSION_ID, session.id().clone());
-        let mut request = Request::new(Method::DELETE, self.url.clone());
-        *request.headers_mut() = headers;
-        let client = self.client.clone();
+        let (version, authorization) = (session.version(), session.authorization());
+        let request = self.wire.request(Verb::DELETE, Some(session.id()), version, authorization);
+        let client = self.wire.client.clone();
         async move {
             let origin = client.origin();
             let sending = async { client.place(Lane::Control, None).await?.send(request).await };
@@ -158,13 +226,8 @@ impl Connection {
     }
 }
 
-/// Without the URL, whose path and query may hold a key.
-impl fmt::Debug for Connection {
+impl fmt::Debug for HttpTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection")
-            .field("origin", &self.origin())
-            .field("headers", &self.headers)
-            .field("session", &self.session)
-            .finish_non_exhaustive()
+        f.debug_tuple("HttpTransport").field(&self.connection).finish()
     }
 }

@@ -1,5 +1,6 @@
 //! Dropping exchanges and closing the transport.
 
+use futures::StreamExt;
 use futures::future::poll_immediate;
 use mcp_transport::{Delivery, Reply, TransportErrorKind};
 
@@ -37,8 +38,6 @@ async fn dropping_the_send_closes_the_exchange() {
 /// A server that keeps its stream open after the answer does not keep the connection.
 #[tokio::test]
 async fn a_stream_that_goes_on_after_the_answer_is_closed() {
-    use futures::StreamExt;
-
     let answer = Step::Write(format!("data: {RESULT}\n\n").into());
     let mut peer = Peer::answering([events_head(), answer, Step::AwaitClose]).await;
     let transport = peer.connect().await;
@@ -52,9 +51,11 @@ async fn a_stream_that_goes_on_after_the_answer_is_closed() {
 async fn after_close_nothing_is_sent() {
     let mut peer = Peer::answering(json(RESULT)).await;
     let mut transport = peer.connect().await;
-    assert!(transport.take_inbox().is_none());
+    let inbox = transport.take_inbox().unwrap();
+    assert!(transport.take_inbox().is_none() && !transport.answers_on_inbox());
     transport.close().await;
     transport.close().await;
+    assert_eq!(inbox.map(show).collect::<Vec<_>>().await, [""; 0]);
     let expected = TransportErrorKind::Closed("the connection was closed".into());
     assert_eq!(failure_of(transport.send(request()).await), (expected, Delivery::NotSent));
     assert!(peer.rest().is_empty());

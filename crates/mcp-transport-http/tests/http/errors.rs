@@ -91,17 +91,31 @@ async fn an_error_body_is_not_waited_for_long() {
 #[tokio::test]
 async fn redirects_are_not_followed_and_credentials_stay_here() {
     let mut target = Peer::answering(json(RESULT)).await;
+    let elsewhere = format!("http://{}/mcp?hunter2", target.address);
+    let long = format!("/{}", "x".repeat(200));
     for status in [301, 302, 303, 307, 308] {
-        let location = format!("Location: http://{}/mcp\r\n", target.address);
-        let mut peer = Peer::answering(answer(status, &location, "")).await;
-        let mut endpoint = peer.endpoint();
-        endpoint.headers = vec![("X-Api-Key".into(), "hunter2".into())];
-        let transport = connect(endpoint, HttpOptions::default()).await;
-        let expected = (TransportErrorKind::Status { status, retry_after: None }, Delivery::Rejected);
-        assert_eq!(failure_of(transport.send(request()).await), expected);
-        assert_eq!(peer.request().await.header("x-api-key"), Some("hunter2"));
-        assert!(peer.rest().is_empty() && target.rest().is_empty(), "{status}");
+        for (location, expected) in [
+            (&*elsewhere, "another origin"),
+            ("//hunter2.example/mcp", "another origin"),
+            ("https://localhost/hunter2", "another origin"),
+            ("file:///hunter2", "another origin"),
+            ("/mcp/?hunter2", "/mcp/"),
+            ("v2#hunter2", "/v2"),
+            (&long, &long[..80]),
+        ] {
+            let mut peer = Peer::answering(answer(status, &format!("Location: {location}\r\n"), "")).await;
+            let mut endpoint = peer.endpoint();
+            endpoint.headers = vec![("X-Api-Key".into(), "hunter2".into())];
+            let transport = connect(endpoint, HttpOptions::default()).await;
+            let kind = TransportErrorKind::Redirect { status, target: expected.into() };
+            assert_eq!(failure_of(transport.send(request()).await), (kind, Delivery::Rejected), "{location}");
+            assert_eq!(peer.request().await.header("x-api-key"), Some("hunter2"));
+            assert!(peer.rest().is_empty() && target.rest().is_empty(), "{status} {location}");
+        }
     }
+    let looping = Peer::answering(answer(307, "Location: /mcp\r\n", "")).await;
+    let expected = "!redirect rejected http status 307, a redirect to /mcp, which is not followed";
+    assert_items(&exchange(&*looping.connect().await, request()).await, &[expected], "itself");
 }
 
 #[tokio::test]
@@ -121,7 +135,7 @@ async fn without_a_connection_nothing_is_sent() {
 
     let options = HttpOptions { connect_timeout: Duration::from_millis(300), ..HttpOptions::default() };
     for (scheme, address, text) in
-        [("http", nobody, "refused"), ("https", plain, "corrupt message"), ("https", stalled, "timed out")]
+        [("http", nobody, "refused"), ("https", plain, "does not speak TLS"), ("https", stalled, "timed out")]
     {
         let url = format!("{scheme}://{address}/hunter2?key=hunter2");
         let transport = connect(HttpEndpoint::new(url.parse().unwrap()), options.clone()).await;

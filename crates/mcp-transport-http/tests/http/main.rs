@@ -9,5 +9,7 @@ mod peer;
 mod pool;
 mod queue;
 mod requests;
+mod resume;
 mod sessions;
+mod streams;
 mod tokens;

@@ -67,6 +67,8 @@ impl Recorded {
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     seen: mpsc::Receiver<Seen>,
+    /// Requests for event streams, which come when they like.
+    streams: mpsc::Receiver<Recorded>,
     task: JoinHandle<()>,
 }
 
@@ -76,15 +78,17 @@ impl Peer {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (report, seen) = mpsc::channel(1024);
+        let (stream_report, streams) = mpsc::channel(1024);
         let script = Arc::new(script);
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             for number in 0.. {
                 let (stream, _) = listener.accept().await.unwrap();
-                connections.spawn(serve(stream, number, script.clone(), report.clone()));
+                let reports = (report.clone(), stream_report.clone());
+                connections.spawn(serve(stream, number, script.clone(), reports));
             }
         });
-        Self { address, seen, task }
+        Self { address, seen, streams, task }
     }
 
     /// Answers every request alike.
@@ -103,6 +107,17 @@ impl Peer {
             Seen::Request(request) => request,
             Seen::Closed => panic!("the client closed a connection instead of sending a request"),
         }
+    }
+
+    /// The next `GET` for an event stream, which is not among what is [`seen`](Self::seen).
+    pub(crate) async fn stream(&mut self) -> Recorded {
+        let seen = tokio::time::timeout(std::time::Duration::from_secs(10), self.streams.recv()).await;
+        seen.expect("a stream is asked for within 10 s").unwrap()
+    }
+
+    /// The same, if there was one up to now.
+    pub(crate) fn stream_up_to_now(&mut self) -> Option<Recorded> {
+        self.streams.try_recv().ok()
     }
 
     /// Whatever was seen up to now and not asked for.
@@ -130,12 +145,16 @@ async fn serve(
     mut stream: TcpStream,
     connection: usize,
     script: Arc<impl Fn(&Recorded) -> Vec<Step>>,
-    report: mpsc::Sender<Seen>,
+    (report, stream_report): (mpsc::Sender<Seen>, mpsc::Sender<Recorded>),
 ) {
     let mut buffer = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buffer, connection).await {
         let steps = script(&request);
-        report.send(Seen::Request(request)).await.unwrap();
+        if request.header("accept") == Some("text/event-stream") {
+            stream_report.send(request).await.unwrap();
+        } else {
+            report.send(Seen::Request(request)).await.unwrap();
+        }
         for step in steps {
             match step {
                 Step::Write(bytes) => {
@@ -263,6 +282,8 @@ pub(crate) fn show_error(error: &TransportError) -> String {
         TransportErrorKind::Connect(_) => "connect",
         TransportErrorKind::Closed(_) => "closed",
         TransportErrorKind::Status { .. } => "status",
+        TransportErrorKind::Redirect { .. } => "redirect",
+        TransportErrorKind::Gap => "gap",
         TransportErrorKind::SessionExpired => "session",
         TransportErrorKind::Payload(_) => "payload",
         other => panic!("not expected of this transport: {other:?}"),

@@ -121,11 +121,12 @@ async fn n3_a_token_is_on_the_messages_it_was_given_for_and_on_no_other() {
     )
     .await;
 
+    // Whoever opened a session ends it.
     client.handshake(LIMIT).await.unwrap();
     expect(&mut peer, &[("initialize", "configured")]).await;
     let mut after = [peer.request().await, peer.request().await];
     after.sort_by_key(what);
-    assert_seen(&after[0], "DELETE", "configured");
+    assert_seen(&after[0], "DELETE", "alice");
     assert_seen(&after[1], "notifications/initialized", "configured");
 
     client.handshake_with(&token("carol"), LIMIT).await.unwrap();
@@ -136,7 +137,13 @@ async fn n3_a_token_is_on_the_messages_it_was_given_for_and_on_no_other() {
     assert_seen(&after[1], "notifications/initialized", "carol");
 
     client.close().await;
-    expect(&mut peer, &[("DELETE", "configured")]).await;
+    expect(&mut peer, &[("DELETE", "carol")]).await;
+    let mut streams = Vec::new();
+    while let Some(seen) = peer.stream_up_to_now() {
+        streams.push(seen.header("authorization").unwrap().to_owned());
+    }
+    streams.dedup();
+    assert!(!streams.is_empty() && streams.iter().all(|token| token != "Bearer bob"), "{streams:?}");
 }
 
 #[tokio::test]

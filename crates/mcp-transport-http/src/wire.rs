@@ -1,0 +1,131 @@
+//! What the requests to one endpoint have in common, and the `GET` that opens or resumes an event stream.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mcp_http_client::{
+    Body, Headers, HttpClient, HttpOptions, LAST_EVENT_ID, Lane, PROTOCOL_VERSION, SESSION_ID, failure,
+    retry_after,
+};
+use mcp_protocol::ProtocolVersion;
+use mcp_transport::{TransportError, TransportErrorKind};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Request, StatusCode};
+use url::Url;
+
+/// An endpoint and the client to reach it with.
+pub(crate) struct Wire {
+    pub(crate) client: HttpClient,
+    pub(crate) options: Arc<HttpOptions>,
+    pub(crate) url: Url,
+    pub(crate) headers: Headers,
+}
+
+/// In whose name a stream is opened.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) session: Option<HeaderValue>,
+    pub(crate) version: ProtocolVersion,
+    /// In place of the endpoint's.
+    pub(crate) authorization: Option<HeaderValue>,
+}
+
+/// What came of a `GET`.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    Stream(Body),
+    /// The server does not know the session any more.
+    Gone,
+    /// The server offers no such stream, or not from there on: the status.
+    Refused(StatusCode),
+    /// It may work later; the wait is what the server asks for.
+    Failed(TransportError, Option<Duration>),
+}
+
+impl Wire {
+    /// A request without body, with the headers of a session.
+    pub(crate) fn request(
+        &self,
+        method: Method,
+        session: Option<&HeaderValue>,
+        version: Option<ProtocolVersion>,
+        authorization: Option<&HeaderValue>,
+    ) -> Request {
+        let mut headers = self.headers.base();
+        if let Some(version) = version {
+            headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
+        }
+        if let Some(id) = session {
+            headers.insert(SESSION_ID, id.clone());
+        }
+        if let Some(authorization) = authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        let mut request = Request::new(method, self.url.clone());
+        *request.headers_mut() = headers;
+        request
+    }
+
+    /// Opens an event stream, to go on after the event with this id if there is one.
+    pub(crate) async fn open(&self, lane: Lane, identity: &Identity, after: Option<&HeaderValue>) -> Opened {
+        let Identity { session, version, authorization } = identity;
+        let mut request = self.request(Method::GET, session.as_ref(), Some(*version), authorization.as_ref());
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        if let Some(id) = after {
+            request.headers_mut().insert(LAST_EVENT_ID, id.clone());
+        }
+        let sent = match self.client.place(lane, None).await {
+            Ok(place) => place.send(request).await,
+            Err(error) => Err(error),
+        };
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(error) => return Opened::Failed(error, None),
+        };
+        let status = answer.status();
+        let later = matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+        ) || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED);
+        if status.is_success() && is_event_stream(answer.headers()) {
+            return Opened::Stream(answer);
+        }
+        let wait = retry_after(answer.headers());
+        answer.release();
+        match status {
+            StatusCode::NOT_FOUND if session.is_some() => Opened::Gone,
+            _ if later => {
+                let kind = TransportErrorKind::Status { status: status.as_u16(), retry_after: wait };
+                Opened::Failed(failure::closed(kind.to_string()), wait)
+            }
+            _ => Opened::Refused(status),
+        }
+    }
+}
+
+/// Whether the body is an event stream that can be read as it comes.
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    media_type(headers).as_deref() == Some("text/event-stream") && coding(headers).is_none()
+}
+
+/// The `Content-Type` in lower case and without parameters.
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(text.split(';').next()?.trim().to_ascii_lowercase())
+}
+
+/// The `Content-Encoding` of a body that is encoded, which was not asked for.
+pub(crate) fn coding(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get(CONTENT_ENCODING).filter(|coding| *coding != "identity")
+}
+
+/// Without the URL, whose path and query may hold a key.
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire")
+            .field("origin", &self.client.origin())
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
+    }
+}

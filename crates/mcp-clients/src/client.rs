@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mcp_client::{CallError, Client, Outgoing, ServerProfile};
+use mcp_client::{CallError, Client, Outgoing, Patience, ServerProfile};
 use mcp_protocol::prompt::Prompt;
 use mcp_protocol::resource::{
     ReadResourceParams, ReadResourceResult, Resource, ResourceContents, ResourceTemplate,
@@ -149,8 +149,8 @@ impl McpClient {
         self.shared().breaker().map(|breaker| breaker.state(now))
     }
 
-    /// The present connection itself, for requests this type has no method for. They pass by the circuit
-    /// breaker.
+    /// The present connection itself, for example to read what comes on the way to an answer one by one. What is
+    /// done with it passes by the circuit breaker.
     ///
     /// # Errors
     /// [`ClientError::Connection`] without one.
@@ -266,22 +266,41 @@ impl McpClient {
         self.guarded(&session, async |client| client.list(method, limit).await).await
     }
 
+    /// Makes a request this type has no method for, or one with headers, progress or limits of its own.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn request(&self, request: Outgoing, patience: Patience) -> Result<RawJson, ClientError> {
+        let session = self.session()?;
+        self.send(&session, request, patience).await
+    }
+
     async fn ask<T: DeserializeOwned>(
         &self,
-        session: &Arc<Session>,
+        session: &Session,
         method: Method,
         params: RawJson,
     ) -> Result<T, ClientError> {
         let limit = self.definition().request_timeout;
         let request = Outgoing::new(method.clone(), Some(params));
-        let answer = self.guarded(session, async |client| client.call(request, limit).await).await?;
+        let result = self.send(session, request, Patience { idle: limit, total: limit }).await?;
+        result.to().map_err(|error| {
+            ClientError::unusable(format!("the answer to {method} is not what it should be: {error}"))
+        })
+    }
+
+    async fn send(
+        &self,
+        session: &Session,
+        request: Outgoing,
+        patience: Patience,
+    ) -> Result<RawJson, ClientError> {
+        let answer = self.guarded(session, async |client| client.call_with(request, patience).await).await?;
         let kind = Envelope::read(&answer.result).map(|envelope| envelope.result_type);
         if matches!(kind, Ok(ResultType::InputRequired)) {
             return Err(ClientError::InputRequired { result: answer.result });
         }
-        answer.result.to().map_err(|error| {
-            ClientError::unusable(format!("the answer to {method} is not what it should be: {error}"))
-        })
+        Ok(answer.result)
     }
 
     fn session(&self) -> Result<Arc<Session>, ClientError> {
@@ -295,7 +314,7 @@ impl McpClient {
     /// Makes a request if the circuit breaker lets it through, and draws the conclusions from its outcome.
     async fn guarded<T>(
         &self,
-        session: &Arc<Session>,
+        session: &Session,
         request: impl AsyncFnOnce(Client) -> Result<T, CallError>,
     ) -> Result<T, ClientError> {
         let permit = Permit::get(self.shared())?;
@@ -303,9 +322,7 @@ impl McpClient {
         permit.judge(outcome.as_ref().err().is_none_or(|error| !error.blames_server()));
         if let Err(error @ ClientError::Connection { .. }) = &outcome {
             // Other transports notice by themselves when their connection breaks.
-            if self.definition().endpoint.kind() == TransportKind::Http
-                && error.delivery() == Delivery::NotSent
-            {
+            if session.client.transport() == TransportKind::Http && error.delivery() == Delivery::NotSent {
                 session.report_loss(of_request(error));
             }
         }

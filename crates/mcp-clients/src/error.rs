@@ -76,6 +76,12 @@ pub enum ClientError {
         /// When the next request is let through; zero while a trial is under way.
         retry_in: Duration,
     },
+    /// The server asked for input before it would go on, and the handler gave none.
+    #[error("{text}")]
+    Unanswered {
+        /// What it asked for, and what the handler said.
+        text: Box<str>,
+    },
     /// The server asks for input before it goes on, and no handler gives it (contract §9.13, M5).
     #[error("the server needs input to go on; give the client a request handler")]
     InputRequired {
@@ -93,9 +99,10 @@ impl ClientError {
                 ErrorCategory::TransportError
             }
             Self::Timeout { .. } | Self::Busy { .. } => ErrorCategory::NetworkTimeout,
-            Self::Protocol { .. } | Self::Request { .. } | Self::InputRequired { .. } => {
-                ErrorCategory::InvalidPayload
-            }
+            Self::Protocol { .. }
+            | Self::Request { .. }
+            | Self::Unanswered { .. }
+            | Self::InputRequired { .. } => ErrorCategory::InvalidPayload,
             Self::Rpc(_) => ErrorCategory::RpcError,
             Self::Http { .. } => ErrorCategory::HttpStatus,
         }
@@ -112,6 +119,7 @@ impl ClientError {
             | Self::Http { delivery, .. } => *delivery,
             Self::Busy { .. } | Self::Request { .. } | Self::BreakerOpen { .. } => Delivery::NotSent,
             Self::Rpc(_) | Self::InputRequired { .. } => Delivery::Rejected,
+            Self::Unanswered { .. } => Delivery::Unknown,
         }
     }
 
@@ -139,6 +147,7 @@ impl ClientError {
             | Self::Request { .. }
             | Self::Rpc(_)
             | Self::BreakerOpen { .. }
+            | Self::Unanswered { .. }
             | Self::InputRequired { .. } => false,
         }
     }
@@ -179,6 +188,7 @@ impl From<CallError> for ClientError {
     fn from(error: CallError) -> Self {
         let delivery = error.delivery();
         match error {
+            CallError::Unanswered { .. } => Self::Unanswered { text: error.to_string().into() },
             CallError::Rpc { error, .. } => Self::Rpc(error),
             CallError::Transport(error) => error.into(),
             CallError::Invalid { reason, frame: None } => Self::request(reason),
@@ -214,7 +224,7 @@ fn shortened(mut text: String) -> String {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use mcp_protocol::ErrorCode;
+    use mcp_protocol::{ErrorCode, Method};
 
     #[test]
     fn each_error_has_one_category() {
@@ -248,6 +258,15 @@ mod tests {
             ),
             (ClientError::not_connected("x"), ErrorCategory::TransportError, true),
             (ClientError::BreakerOpen { retry_in: limit }, ErrorCategory::TransportError, false),
+            (
+                CallError::Unanswered {
+                    method: Method::RootsList,
+                    error: RpcError::new(ErrorCode::INTERNAL_ERROR, "x"),
+                }
+                .into(),
+                ErrorCategory::InvalidPayload,
+                false,
+            ),
             (
                 ClientError::InputRequired { result: RawJson::empty_object() },
                 ErrorCategory::InvalidPayload,

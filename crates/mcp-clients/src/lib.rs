@@ -28,7 +28,19 @@ pub use registry::{
 pub use result::{ConnectionMetadata, ConnectionResult, ConnectionStats};
 pub use subscription::Notifications;
 
-pub use mcp_client::{Interest, RequestHandler, ServerProfile, ServerRequest};
+pub use mcp_client::{
+    ConnectOptions, Interest, Outgoing, Patience, RequestHandler, ServerProfile, ServerRequest,
+};
+pub use mcp_config::{InvalidField, StateFile};
 pub use mcp_protocol::prompt::Prompt;
 pub use mcp_protocol::resource::{Resource, ResourceContents, ResourceTemplate};
 pub use mcp_protocol::tool::{CallToolResult, Tool};
+pub use mcp_registry::{
+    ConnectionState, Definition, ErrorCategory, Failure, MemoryStore, Policy, ServerName, Store,
+};
+
+/// Compiles the examples of the reference.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/clients.md")]
+#[derive(Debug)]
+pub struct Reference;

@@ -26,7 +26,7 @@ const LAYERS: &[Layer] = &[
     Layer { level: 3, name: "mcp-config", uses: &["mcp-protocol", "mcp-registry", "mcp-transport", "mcp-transport-stdio"] },
     Layer { level: 3, name: "mcp-manager", uses: &["mcp-client", "mcp-protocol", "mcp-registry", "mcp-transport"] },
     Layer { level: 4, name: "mcp-clients", uses: &["mcp-client", "mcp-config", "mcp-protocol", "mcp-registry", "mcp-transport", "mcp-transport-http",
-        "mcp-transport-stdio"] },
+        "mcp-transport-sse", "mcp-transport-stdio"] },
     Layer { level: 4, name: "mcp-testkit", uses: &["mcp-manager", "mcp-protocol", "mcp-registry", "mcp-transport"] },
     Layer { level: 5, name: "mcp-api", uses: &["mcp-api-types", "mcp-config", "mcp-manager", "mcp-protocol", "mcp-registry", "mcp-transport"] },
     Layer { level: 5, name: "mcp-cli", uses: &["mcp-api-types", "mcp-config"] },

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
 
+mod demo;
 mod factory;
 mod lifecycle;
 mod registry;

@@ -15,3 +15,4 @@ mod first_use;
 mod hang;
 mod load;
 mod reload;
+mod state;

@@ -100,12 +100,19 @@ async fn servers_do_not_outlive_a_gateway_that_is_killed() {
 
 /// A stopped process reacts to nothing but SIGKILL.
 #[tokio::test]
-async fn a_server_that_hangs_does_not_outlive_the_gateway() {
+async fn j12_a_server_that_hangs_does_not_outlive_the_gateway_and_is_named() {
     let configuration =
         Configuration::new("[policy]\nprocess_stop_timeout = 200").stdio("demo", &demo(&[]), "");
-    let gateway = Gateway::configured(&configuration).await;
+    let mut gateway = Gateway::configured(&configuration).await;
     let servers: Vec<_> = gateway.all_healthy().await;
     let pid = servers[0].details["pid"].parse().unwrap();
     Process::of(pid).stop().await;
-    gateway.stop_within(Duration::from_secs(5)).await;
+    let processes = gateway.processes();
+    gateway.signal(Signal::TERM);
+    let ended = gateway.logged("ended calls_cut").await;
+    assert!(ended.contains(r#"unclean=["demo"]"#), "{ended}");
+    gateway.logged("had to be killed").await;
+    let status = timeout(Duration::from_secs(5), gateway.ended()).await.expect("the end comes soon");
+    assert_eq!(status.code(), Some(0), "no call was cut");
+    Process::all_gone(&processes).await;
 }

@@ -49,12 +49,10 @@ pub enum TransportErrorKind {
         /// The limit.
         limit: Duration,
     },
-    /// No place among the connections to the server became free while the message was of use
-    /// ([`Outbound::until`](crate::Outbound::until)). The server did not get it: always
+    /// The message found no place while it was of use ([`Outbound::until`](crate::Outbound::until)): too many
+    /// are under way to the server, or they follow too fast. The server did not get it: always
     /// [`Delivery::NotSent`]; see [`TransportError::busy`].
-    #[error(
-        "no connection to the server was free within {limit:?}; its calls are bounded by pool_max_connections"
-    )]
+    #[error("no place was free within {limit:?}; see pool_max_connections and rate_limit")]
     Busy {
         /// The time the message had when it came to the transport.
         limit: Duration,

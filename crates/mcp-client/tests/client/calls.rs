@@ -415,11 +415,7 @@ async fn failures_keep_their_text_and_delivery() {
         ("cut", "cut", Delivery::Unknown),
         ("accepted", "the server accepted the request without an answer", Delivery::Unknown),
         ("unsent", "connection refused", Delivery::NotSent),
-        (
-            "busy",
-            "no connection to the server was free within 30s; its calls are bounded by pool_max_connections",
-            Delivery::NotSent,
-        ),
+        ("busy", "no place was free within 30s; see pool_max_connections and rate_limit", Delivery::NotSent),
     ] {
         let error = client.call(tool(name), LIMIT).await.unwrap_err();
         assert_eq!((error.to_string().as_str(), error.delivery()), (text, delivery), "{name}");

@@ -187,13 +187,7 @@ fn a_failed_probe_is_judged_by_how_it_failed() {
         (Http, timeout(), End::Send(INITIALIZE)),
         (Http, closed(), End::Send(INITIALIZE)),
         (Http, connect(), gives_up("refused")),
-        (
-            Http,
-            busy(),
-            gives_up(
-                "no connection to the server was free within 1s; its calls are bounded by pool_max_connections",
-            ),
-        ),
+        (Http, busy(), gives_up("no place was free within 1s; see pool_max_connections and rate_limit")),
         (Http, lost(TransportErrorKind::Endpoint("no host".into())), gives_up("no host")),
         (Stdio, connect(), gives_up("refused")),
         (Stdio, exit(), End::Reopen(INITIALIZE)),

@@ -17,7 +17,7 @@ use mcp_transport::{
     Delivery, Header, Inbox, Incoming, Outbound, Transport, TransportError, TransportErrorKind, TransportKind,
 };
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::answer::Answer;
@@ -73,6 +73,7 @@ impl Connection {
             aborted: Signal::default(),
             counters: Counters::new(),
             notifications: broadcast::Sender::new(NOTIFICATIONS),
+            interrupted: Notify::new(),
             background: Arc::new(Semaphore::new(BACKGROUND)),
         });
         if let Some(inbox) = inbox {
@@ -130,6 +131,8 @@ pub(crate) struct Link {
     pub(crate) aborted: Signal,
     pub(crate) counters: Counters,
     notifications: broadcast::Sender<Notification>,
+    /// Messages on the inbox may have been lost.
+    pub(crate) interrupted: Notify,
     background: Arc<Semaphore>,
 }
 
@@ -192,7 +195,7 @@ impl Link {
     }
 
     /// Everything the server tells of on the inbox: to be looked at again after a gap.
-    fn told(&self) -> Interest {
+    pub(crate) fn told(&self) -> Interest {
         let agreed = self.agreed.read().unwrap_or_else(PoisonError::into_inner);
         let mut told = agreed.as_ref().map(|agreed| agreed.lists.clone()).unwrap_or_default();
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
@@ -201,8 +204,9 @@ impl Link {
     }
 
     /// After messages may have been lost: says that whatever they could tell of may have changed.
-    pub(crate) fn publish_gap(&self) {
+    fn publish_gap(&self) {
         self.publish_changes(&self.told());
+        self.interrupted.notify_waiters();
     }
 
     /// The same for what a subscription tells of.

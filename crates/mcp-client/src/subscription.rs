@@ -34,8 +34,8 @@ const RENEWAL_LIMIT: Duration = Duration::from_secs(30);
 pub struct Subscription {
     client: Client,
     accepted: Interest,
-    /// Reads the server's stream, in the stateless era.
-    listening: Option<AbortHandle>,
+    /// Keeps it alive.
+    keeping: AbortHandle,
 }
 
 impl Subscription {
@@ -48,10 +48,8 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        match &self.listening {
-            Some(listening) => listening.abort(),
-            None => self.client.unwatch(&self.accepted),
-        }
+        self.keeping.abort();
+        self.client.unwatch(&self.accepted);
     }
 }
 
@@ -66,15 +64,15 @@ impl Client {
         match self.profile().era {
             Era::Stateless => {
                 let (call, accepted) = deadline.bound(self.listen(&interest)).await?;
-                let keeping = keep(self.clone(), call, interest);
-                let listening = Some(tokio::spawn(keeping).abort_handle());
-                Ok(Subscription { client: self.clone(), accepted, listening })
+                let keeping = tokio::spawn(keep(self.clone(), call, interest)).abort_handle();
+                Ok(Subscription { client: self.clone(), accepted, keeping })
             }
             Era::Handshake => {
                 let accepted = Interest { uris: interest.uris.clone(), ..interest.and(&self.declared()) };
+                let keeping = tokio::spawn(revive(self.clone())).abort_handle();
                 // From here on dropped, it unsubscribes from what was subscribed to so far.
                 let mut subscription =
-                    Subscription { client: self.clone(), accepted: Interest::default(), listening: None };
+                    Subscription { client: self.clone(), accepted: Interest::default(), keeping };
                 for uri in &interest.uris {
                     self.call_until(of_resource(Method::ResourcesSubscribe, uri)?, deadline).await?;
                     self.watch(uri);
@@ -158,7 +156,7 @@ impl Client {
                     tracing::warn!(%error, "a resource is not subscribed to any more");
                 }
             }
-            client.link().publish_gap();
+            client.link().publish_changes(&client.link().told());
         };
         runtime.spawn(work);
     }
@@ -171,6 +169,20 @@ fn of_resource(method: Method, uri: &str) -> Result<Outgoing, CallError> {
     }
     let params = RawJson::encode(&Params { uri }).map_err(|error| CallError::malformed(error.to_string()))?;
     Ok(Outgoing::new(method, Some(params)))
+}
+
+/// Asks the server whether it is there whenever its messages were interrupted: if it has forgotten the session,
+/// that brings about a new one, in which everything is subscribed to again.
+async fn revive(client: Client) {
+    loop {
+        tokio::select! {
+            () = client.link().interrupted.notified() => {}
+            _ = client.closed() => return,
+        }
+        if let Err(error) = client.ping(REPLY_LIMIT).await {
+            tracing::debug!(%error, "no answer after an interruption");
+        }
+    }
 }
 
 /// Reads a stream of changes, and opens another one when it ends, as long as the connection lives.

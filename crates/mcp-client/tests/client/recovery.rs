@@ -46,6 +46,8 @@ async fn forgetful(calls: usize, again: bool) -> (Client, Wire, Arc<AtomicUsize>
                 return own([result(out, "{}")]);
             }
             Some(Method::ResourcesSubscribe) => return own([result(out, "{}")]),
+            Some(Method::Ping) if left.load(Ordering::Relaxed) == 0 => return forgotten(),
+            Some(Method::Ping) => return own([result(out, "{}")]),
             _ => {}
         }
         match handshake(Era::Handshake, out) {
@@ -108,6 +110,19 @@ async fn a_new_session_is_told_of_the_subscriptions_and_the_gap_is_announced() {
     assert_eq!(update.method, Method::ResourcesUpdated);
     assert_eq!(update.params.unwrap().as_str(), r#"{"uri":"a://b"}"#);
     assert_eq!(client.stats().gaps, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_notices_a_forgotten_session_by_itself() {
+    let (client, wire, _) = forgetful(1, true).await;
+    let uris = Interest { uris: ["a://b".to_owned()].into(), ..Interest::default() };
+    let _subscription = client.subscribe(uris, LIMIT).await.unwrap();
+    settle().await;
+    client.call(call(), LIMIT).await.unwrap();
+    // The stream of the server's messages ended with the session; nobody calls anything.
+    wire.push_item(Err(refuse(TransportErrorKind::Gap, Delivery::NotSent)));
+    assert_eq!(wire.wait_for_many(&Method::ResourcesSubscribe, 2).await.len(), 2);
+    assert_eq!(client.stats().sessions_recovered, 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,13 +9,14 @@ use futures::future::BoxFuture;
 use mcp_http_client::failure::unusable;
 use mcp_http_client::{ClientPool, ConnectorError, Headers, HttpOptions, Lane};
 use mcp_transport::{
-    Connector, Delivery, Endpoint, HttpEndpoint, SseEndpoint, Transport, TransportError, TransportErrorKind,
+    Connector, Delivery, Endpoint, Header, HttpEndpoint, SseEndpoint, Transport, TransportError,
+    TransportErrorKind,
 };
 use reqwest::{Method, Request};
 use url::Url;
 
 use crate::inbox::Reader;
-use crate::opening::{Opened, open};
+use crate::opening::{self, Opened, Reading};
 use crate::patience::Patience;
 use crate::session::Session;
 use crate::transport::SseTransport;
@@ -54,7 +55,7 @@ impl SseConnector {
         Self { open_timeout: limit, ..self }
     }
 
-    async fn open(&self, endpoint: &Endpoint) -> Result<SseTransport, TransportError> {
+    async fn open(&self, endpoint: &Endpoint, own: &[Header]) -> Result<SseTransport, TransportError> {
         let Endpoint::Sse(endpoint) = endpoint else {
             return Err(unusable(format!("the sse transport cannot reach a {} endpoint", endpoint.kind())));
         };
@@ -63,8 +64,9 @@ impl SseConnector {
         let client = self.pool.get(&endpoint.http)?;
         self.wait(endpoint).await?;
         let options = self.pool.options();
-        let Opened { events, messages } =
-            open(&client, endpoint, &headers, options.max_event_bytes, self.open_timeout).await?;
+        let request = opening::request(endpoint, headers.for_message(own)?);
+        let reading = Reading { heartbeat: endpoint.heartbeat, max_event_bytes: options.max_event_bytes };
+        let Opened { events, messages } = opening::open(&client, request, reading, self.open_timeout).await?;
         tracing::debug!(origin = client.origin(), messages = messages.path(), "event stream open");
         let reader = Reader {
             events,
@@ -115,7 +117,16 @@ impl Connector for SseConnector {
         &'a self,
         endpoint: &'a Endpoint,
     ) -> BoxFuture<'a, Result<Box<dyn Transport>, TransportError>> {
-        async move { Ok(Box::new(self.open(endpoint).await?) as Box<dyn Transport>) }.boxed()
+        self.connect_with(endpoint, &[])
+    }
+
+    /// The further headers are sent with the request for the stream, and not kept.
+    fn connect_with<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        headers: &'a [Header],
+    ) -> BoxFuture<'a, Result<Box<dyn Transport>, TransportError>> {
+        async move { Ok(Box::new(self.open(endpoint, headers).await?) as Box<dyn Transport>) }.boxed()
     }
 
     fn health<'a>(
@@ -156,7 +167,7 @@ mod tests {
         let connector = SseConnector::new(HttpOptions::default()).unwrap();
         let endpoint = Endpoint::Stdio(StdioEndpoint::new("cat", ["-"]));
         assert!(!connector.supports(&endpoint));
-        let error = connector.open(&endpoint).await.unwrap_err();
+        let error = connector.open(&endpoint, &[]).await.unwrap_err();
         assert_eq!(error.to_string(), "the sse transport cannot reach a stdio endpoint");
         assert_eq!(error.delivery, Delivery::NotSent);
         assert_eq!(connector.health(&endpoint, "/health").await, None);

@@ -1,7 +1,9 @@
 //! Opening the stream: what comes before the first message.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use mcp_http_client::{Body, Headers, HttpClient, Lane, failure, retry_after};
+use mcp_http_client::{Body, HttpClient, Lane, failure, retry_after};
 use mcp_transport::{Delivery, OpenMethod, SseEndpoint, TransportError, TransportErrorKind};
 use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Request, StatusCode};
@@ -19,51 +21,57 @@ pub(crate) struct Opened {
     pub(crate) messages: Url,
 }
 
-/// Opens the stream and waits for its `endpoint` event, all of it until `deadline`, which is in `limit`.
+/// How a stream is read.
+pub(crate) struct Reading {
+    pub(crate) heartbeat: Option<Duration>,
+    pub(crate) max_event_bytes: usize,
+}
+
+/// The request for the stream, from the headers of a message.
+pub(crate) fn request(endpoint: &SseEndpoint, mut headers: HeaderMap) -> Request {
+    headers.remove(CONTENT_TYPE);
+    headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+    let method = match endpoint.open_method {
+        OpenMethod::Get => Method::GET,
+        OpenMethod::Post => {
+            // Servers may insist on it (411).
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            Method::POST
+        }
+    };
+    let mut request = Request::new(method, endpoint.http.url.clone());
+    *request.headers_mut() = headers;
+    request
+}
+
+/// Opens the stream and waits for its `endpoint` event, within `limit` altogether.
 /// Source: contract §7.5, wire reference §4.4.
 pub(crate) async fn open(
     client: &HttpClient,
-    endpoint: &SseEndpoint,
-    headers: &Headers,
-    max_event_bytes: usize,
-    limit: std::time::Duration,
+    request: Request,
+    Reading { heartbeat, max_event_bytes }: Reading,
+    limit: Duration,
 ) -> Result<Opened, TransportError> {
     let deadline = Instant::now() + limit;
+    let stream = request.url().clone();
     let opening = async {
         let place = client.place(Lane::Stream, Some(deadline.into_std())).await?;
-        place.send(request(endpoint, headers)).await
+        place.send(request).await
     };
     let body = timeout_at(deadline, opening)
         .await
         .map_or(Err(TransportErrorKind::Timeout { limit }), |opened| opened.map_err(|error| error.kind))
         .map_err(not_sent)?;
     check(&body)?;
-    let mut events = Events::new(chunks(body), max_event_bytes, endpoint.heartbeat, client.origin());
+    let mut events = Events::new(chunks(body), max_event_bytes, heartbeat, client.origin());
     let named = timeout_at(deadline, endpoint_event(&mut events)).await.unwrap_or_else(|_| {
-        let text = format!(
-            "{} did not name its message endpoint within {limit:?}: no `endpoint` event came",
-            client.origin()
-        );
+        let origin = client.origin();
+        let text =
+            format!("{origin} did not name its message endpoint within {limit:?}: no `endpoint` event came");
         Err(not_sent(TransportErrorKind::Connect(text.into())))
     })?;
-    let messages = message_url(&endpoint.http.url, &named)?;
+    let messages = message_url(&stream, &named)?;
     Ok(Opened { events, messages })
-}
-
-fn request(endpoint: &SseEndpoint, configured: &Headers) -> Request {
-    let method = match endpoint.open_method {
-        OpenMethod::Get => Method::GET,
-        OpenMethod::Post => Method::POST,
-    };
-    let mut request = Request::new(method, endpoint.http.url.clone());
-    let mut headers = configured.base();
-    headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-    if endpoint.open_method == OpenMethod::Post {
-        // Servers may insist on it (411).
-        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    }
-    *request.headers_mut() = headers;
-    request
 }
 
 /// Only 200 with an event stream will do.

@@ -7,7 +7,7 @@ use futures::future::{self, BoxFuture};
 
 use crate::endpoint::Endpoint;
 use crate::error::{Delivery, TransportError, TransportErrorKind};
-use crate::transport::{Connector, Transport};
+use crate::transport::{Connector, Header, Transport};
 
 /// An ordered set of connectors: the first one that [supports](Connector::supports) an endpoint serves it.
 ///
@@ -66,8 +66,16 @@ impl Connector for Connectors {
         &'a self,
         endpoint: &'a Endpoint,
     ) -> BoxFuture<'a, Result<Box<dyn Transport>, TransportError>> {
+        self.connect_with(endpoint, &[])
+    }
+
+    fn connect_with<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        headers: &'a [Header],
+    ) -> BoxFuture<'a, Result<Box<dyn Transport>, TransportError>> {
         match self.find(endpoint) {
-            Some(connector) => connector.connect(endpoint),
+            Some(connector) => connector.connect_with(endpoint, headers),
             None => Box::pin(future::ready(Err(self.unsupported(endpoint)))),
         }
     }

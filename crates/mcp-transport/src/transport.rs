@@ -162,6 +162,17 @@ pub trait Connector: Send + Sync + 'static {
         endpoint: &'a Endpoint,
     ) -> BoxFuture<'a, Result<Box<dyn Transport>, TransportError>>;
 
+    /// The same with further headers, for transports whose opening is a request of its own. Others ignore them:
+    /// they are given with each message as well ([`Outbound::headers`]).
+    fn connect_with<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        headers: &'a [Header],
+    ) -> BoxFuture<'a, Result<Box<dyn Transport>, TransportError>> {
+        let _ = headers;
+        self.connect(endpoint)
+    }
+
     /// Asks the plain HTTP health path of an endpoint and gives the status code; redirects are not
     /// followed and the body is ignored. `None` if the endpoint has no URL. Source: contract §3.5.
     fn health<'a>(

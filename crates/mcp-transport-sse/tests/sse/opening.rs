@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_http_client::HttpOptions;
-use mcp_transport::{Connector, Endpoint, OpenMethod};
+use mcp_transport::{Connector, Connectors, Endpoint, Header, OpenMethod};
 use mcp_transport_sse::SseConnector;
 use secrecy::SecretString;
 use tokio::sync::Notify;
@@ -26,6 +26,27 @@ async fn the_stream_is_asked_for_and_names_where_to_post() {
     let origin = format!("http://{}", peer.address);
     let expected = [("origin", &*origin), ("messages", "/base/messages"), ("last_event", "none")];
     assert_eq!(details, expected.map(|(key, value)| (key, value.to_owned())), "without what may be secret");
+}
+
+#[tokio::test]
+async fn whose_stream_it_is_is_said_when_it_is_opened_and_not_kept() {
+    let (mut peer, _say) = Peer::live(|_| accepted()).await;
+    let mut endpoint = peer.endpoint();
+    endpoint.http.headers.push(("authorization".into(), SecretString::from("Bearer ours")));
+    let endpoint = Endpoint::Sse(endpoint);
+    let connector = SseConnector::new(HttpOptions::default()).unwrap();
+    let connectors = Connectors::new().with("sse", Arc::new(connector));
+    let headers = [Header::secret("Authorization", "Bearer theirs")];
+    let transport = connectors.connect_with(&endpoint, &headers).await.unwrap();
+    let opened = peer.request().await;
+    assert_eq!(opened.header("authorization"), Some("Bearer theirs"));
+    assert_eq!((opened.header("accept"), opened.header("content-type")), (Some("text/event-stream"), None));
+    transport.send(request(1)).await.unwrap();
+    assert_eq!(
+        peer.request().await.header("authorization"),
+        Some("Bearer ours"),
+        "each message says its own"
+    );
 }
 
 #[tokio::test]

@@ -295,6 +295,7 @@ fn connection_state(state: ConnectionState) -> api::ConnectionState {
 fn transport(kind: TransportKind) -> api::TransportKind {
     match kind {
         TransportKind::Stdio => api::TransportKind::Stdio,
+        TransportKind::Sse => api::TransportKind::Sse,
         _ => api::TransportKind::Http,
     }
 }

@@ -102,7 +102,7 @@ async fn connect_to(
     let silence = negotiation.has_fallback().then_some(options.probe_timeout);
     let mut attempt = Attempt::new(negotiation, &envelope, &options.headers, silence, deadline);
     loop {
-        let connection = match open(connector, endpoint, &rules, deadline).await {
+        let connection = match open(connector, endpoint, &options.headers, &rules, deadline).await {
             Ok(connection) => connection,
             Err(error) => return Err(attempt.failed_to_open(kind, error)),
         };
@@ -128,10 +128,11 @@ async fn connect_to(
 async fn open(
     connector: &dyn Connector,
     endpoint: &Endpoint,
+    headers: &[Header],
     rules: &Rules,
     Deadline { at, limit, .. }: Deadline,
 ) -> Result<Arc<Connection>, CallError> {
-    match tokio::time::timeout_at(at, connector.connect(endpoint)).await {
+    match tokio::time::timeout_at(at, connector.connect_with(endpoint, headers)).await {
         Ok(Ok(transport)) => Ok(Connection::new(transport, endpoint.kind(), rules.clone())),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(TransportError::new(TransportErrorKind::Timeout { limit }, Delivery::NotSent).into()),

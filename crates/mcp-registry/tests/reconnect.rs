@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use mcp_registry::{ConnectionState, Due, Loss, Policy, RegistryChange, Status};
+use mcp_registry::{
+    ConnectionState, Due, ErrorCategory, InvalidTransition, Loss, Policy, RegistryChange, Status,
+};
 
-use crate::support::{Core, START, failure, policy, secs};
+use crate::support::{Core, START, failure, handshake, policy, secs};
 
 /// Delay in milliseconds and number of each reconnection that was planned.
 fn planned(core: &Core) -> Vec<(u128, u32)> {
@@ -175,4 +177,59 @@ fn what_the_next_use_brings_back_is_left_alone() {
     core.registry.connection_lost(core.now, &core.key("a"), Loss::Lazy);
     assert_eq!(planned(&core), []);
     assert_eq!(core.registry.due(START), [Due::Check(core.key("a"))]);
+}
+
+#[test]
+fn a_failed_connect_of_somebody_else_plans_nothing() {
+    let mut core = Core::new(&["a"], |_| {});
+    core.registry.connect_failed(core.now, &core.key("a"), failure("refused"));
+    let record = core.record("a");
+    assert_eq!((record.status, record.connection_state.as_str()), (Status::Unreachable, "error"));
+    assert_eq!((record.last_error.as_deref(), record.consecutive_failures), (Some("refused"), 1));
+    assert_eq!(record.last_error_category, Some(ErrorCategory::TransportError));
+    let kinds: Vec<_> = core.changes().iter().map(RegistryChange::as_str).collect();
+    assert_eq!(kinds, ["server_registered", "state_changed", "server_unavailable"]);
+}
+
+#[test]
+fn a_connection_state_set_from_outside_follows_the_table() {
+    for from in ConnectionState::ALL {
+        for to in ConnectionState::ALL {
+            let mut core = Core::new(&["a"], |_| {});
+            let key = core.key("a");
+            let ways: &[ConnectionState] = match from {
+                ConnectionState::Disconnected => &[],
+                ConnectionState::Connected => &[ConnectionState::Initializing, ConnectionState::Connected],
+                ref other => std::slice::from_ref(other),
+            };
+            for state in ways {
+                core.registry.set_connection(core.now, &key, *state).unwrap();
+            }
+            let told = core.changes().len();
+            let outcome = core.registry.set_connection(core.now, &key, to);
+            assert_eq!(outcome.is_ok(), from.may_become(to), "{from:?} -> {to:?}");
+            match outcome {
+                Ok(()) => assert_eq!(core.record("a").connection_state, to),
+                Err(error) => {
+                    assert_eq!(error, InvalidTransition { from, to });
+                    assert_eq!(core.record("a").connection_state, from);
+                }
+            }
+            let changed = usize::from(outcome.is_ok() && from != to);
+            assert_eq!(core.changes().len(), told + changed, "{from:?} -> {to:?}");
+        }
+    }
+}
+
+#[test]
+fn leaving_connected_from_outside_ends_the_handshake() {
+    let mut core = Core::new(&["a"], |_| {});
+    let key = core.key("a");
+    core.registry.handshake_succeeded(core.now, &key, handshake(), None, true);
+    core.registry.set_connection(core.now, &key, ConnectionState::Connected).unwrap();
+    assert!(core.record("a").initialized);
+    core.registry.set_connection(core.now, &key, ConnectionState::Error).unwrap();
+    let record = core.record("a");
+    assert!(!record.initialized && record.initialization_expires_at.is_none());
+    assert_eq!(record.status, Status::Healthy, "which says nothing about its health");
 }

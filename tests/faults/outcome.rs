@@ -65,6 +65,18 @@ impl Failed {
         self.took.at_once();
         self
     }
+
+    /// The status it failed with, and how long the server asks to wait.
+    #[track_caller]
+    pub(crate) fn has_status(self, expected: u16) -> Option<Duration> {
+        match &self.error {
+            CallError::Transport(error) => match error.kind {
+                TransportErrorKind::Status { status, retry_after, .. } if status == expected => retry_after,
+                _ => panic!("no status {expected}: {error:?}"),
+            },
+            other => panic!("no status {expected}: {other:?}"),
+        }
+    }
 }
 
 /// One word for what failed.

@@ -18,13 +18,20 @@ pub(crate) enum Transport {
     StdioModern,
     HttpLegacy,
     HttpModern,
+    Sse,
 }
 
-use Transport::{HttpLegacy, HttpModern, StdioLegacy, StdioModern};
+use Transport::{HttpLegacy, HttpModern, Sse, StdioLegacy, StdioModern};
 
-pub(crate) const ALL: &[Transport] = &[StdioLegacy, StdioModern, HttpLegacy, HttpModern];
+pub(crate) const ALL: &[Transport] = &[StdioLegacy, StdioModern, HttpLegacy, HttpModern, Sse];
 pub(crate) const STDIO: &[Transport] = &[StdioLegacy, StdioModern];
 pub(crate) const HTTP: &[Transport] = &[HttpLegacy, HttpModern];
+/// All that go over sockets.
+pub(crate) const NET: &[Transport] = &[HttpLegacy, HttpModern, Sse];
+/// The two endpoints of 2024-11-05.
+pub(crate) const SSE: &[Transport] = &[Sse];
+/// All on which what the server says comes on one channel for all calls.
+pub(crate) const SHARED: &[Transport] = &[StdioLegacy, StdioModern, Sse];
 pub(crate) const SESSIONS: &[Transport] = &[HttpLegacy];
 pub(crate) const MODERN: &[Transport] = &[StdioModern, HttpModern];
 pub(crate) const LEGACY: &[Transport] = &[StdioLegacy, HttpLegacy];
@@ -36,12 +43,13 @@ impl Transport {
             StdioModern => Kind::Stdio(Era::Stateless),
             HttpLegacy => Kind::Http(Era::Handshake),
             HttpModern => Kind::Http(Era::Stateless),
+            Sse => Kind::Sse,
         }
     }
 
     pub(crate) fn era(self) -> Era {
         match self {
-            StdioLegacy | HttpLegacy => Era::Handshake,
+            StdioLegacy | HttpLegacy | Sse => Era::Handshake,
             StdioModern | HttpModern => Era::Stateless,
         }
     }
@@ -50,12 +58,18 @@ impl Transport {
         STDIO.contains(&self)
     }
 
+    /// Whether what the server says comes on one channel for all calls, without which there is no connection.
+    pub(crate) fn is_shared(self) -> bool {
+        SHARED.contains(&self)
+    }
+
     fn word(self) -> &'static str {
         match self {
             StdioLegacy => "stdio_legacy",
             StdioModern => "stdio_modern",
             HttpLegacy => "http_legacy",
             HttpModern => "http_modern",
+            Sse => "sse",
         }
     }
 }
@@ -98,7 +112,6 @@ type Run = Arc<dyn Fn(Rc<World>) -> LocalBoxFuture<'static, ()> + Send + Sync>;
 /// One test.
 #[derive(Clone)]
 pub(crate) struct Cell {
-    pub(crate) row: &'static str,
     pub(crate) transport: Transport,
     pub(crate) phase: Phase,
     pub(crate) name: String,
@@ -138,7 +151,6 @@ impl Row {
         let run: Run = Arc::new(move |world| Box::pin(run(world)));
         for &transport in transports {
             self.cells.push(Cell {
-                row: self.id,
                 transport,
                 phase,
                 name: format!(

@@ -102,6 +102,11 @@ pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, Str
     }
 }
 
+/// Lets the runtime look at its sockets.
+pub(crate) async fn turn() {
+    sleep(PAUSE).await;
+}
+
 /// The living processes whose environment has this text; zombies have none.
 pub(crate) fn processes_with(mark: &str) -> Vec<String> {
     let all = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mcp_client::{Answer, Client, ConnectError, ConnectOptions, Outgoing, connect};
-use mcp_manager::{Manager, Setup, SystemTimer};
+use mcp_client::{Client, ConnectError, ConnectOptions, Outgoing, connect};
+use mcp_manager::{Manager, RoutedCall, Setup, SystemTimer};
 use mcp_protocol::{Era, Method, RawJson};
 use mcp_registry::{Clock, Definition, Policy, SystemClock, SystemRandom};
 use mcp_testkit::fault::{Proxy, Step, Upstream};
 use mcp_testkit::{Outcome, Promise};
-use mcp_transport::{Connectors, Endpoint, StdioEndpoint};
+use mcp_transport::{Connectors, Delivery, Endpoint, StdioEndpoint};
 use mcp_transport_http::{HttpConnector, HttpOptions};
+use mcp_transport_sse::SseConnector;
 use mcp_transport_stdio::{StdioConnector, StdioOptions};
 use tokio::runtime::Handle;
 use tokio::task::LocalSet;
@@ -42,6 +43,9 @@ const MARK: &str = "MCP_FAULT_MARK";
 
 /// The program that plays stdio upstreams.
 const PUPPET: &str = env!("CARGO_BIN_EXE_fault-puppet");
+
+const INITIALIZED: &str = r#"{"jsonrpc":"2.0","id":$ID,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"fault","version":"1"}}}"#;
+const DISCOVERED: &str = r#"{"jsonrpc":"2.0","id":$ID,"result":{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"ttlMs":0,"cacheScope":"private"}}"#;
 
 /// Makes the marks of cells differ.
 static CELLS: AtomicU64 = AtomicU64::new(0);
@@ -123,12 +127,19 @@ impl World {
         }
     }
 
-    /// The last message of the client's when it opens a connection.
-    pub(crate) fn last_of_handshake(&self) -> &'static str {
-        match self.transport.era() {
-            Era::Handshake => "notifications/initialized",
-            Era::Stateless => "server/discover",
+    /// The steps that open a connection well, after others.
+    pub(crate) fn open_after(&self, before: impl IntoIterator<Item = Step>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if self.transport == Transport::HttpLegacy {
+            steps.push(Step::Head(format!("Mcp-Session-Id: {}\r\n", self.upstream.open_session())));
         }
+        steps.extend(before);
+        let answer = match self.transport.era() {
+            Era::Handshake => INITIALIZED,
+            Era::Stateless => DISCOVERED,
+        };
+        steps.push(Step::Event(answer.into()));
+        steps
     }
 
     /// Puts a proxy between the client and the upstream.
@@ -190,7 +201,8 @@ impl World {
                     return connectors;
                 }
                 let http = HttpConnector::new(self.http.borrow().clone()).unwrap();
-                connectors.with("http", Arc::new(http))
+                let sse = SseConnector::new(self.http.borrow().clone()).unwrap().open_timeout(LIMIT * 2);
+                connectors.with("http", Arc::new(http)).with("sse", Arc::new(sse))
             })
             .clone()
     }
@@ -223,13 +235,24 @@ impl World {
 
     /// Calls the upstream's tool.
     pub(crate) async fn call(&self, client: &Client, nonce: &str, limit: Duration) -> Ended {
+        self.call_with(client, nonce, work(nonce), limit).await
+    }
+
+    /// Sends a request of one's own that carries the nonce.
+    pub(crate) async fn call_with(
+        &self,
+        client: &Client,
+        nonce: &str,
+        request: Outgoing,
+        limit: Duration,
+    ) -> Ended {
         let history = self.upstream.ledger().history();
         history.began(nonce, Promise { deadline: self.clock.now() + limit + GRACE, executions: 1 });
         let watch = Stopwatch::start();
-        let result = client.call(work(nonce), limit).await;
+        let result = client.call(request, limit).await;
         let took = watch.stop();
         let outcome = match &result {
-            Ok(answer) => Outcome::Success { payload: payload(answer) },
+            Ok(answer) => Outcome::Success { payload: payload(&answer.result) },
             Err(error) => Outcome::Failure(error.delivery()),
         };
         history.ended(nonce, self.clock.now(), outcome);
@@ -244,6 +267,42 @@ impl World {
     /// The same, with a nonce for the call that shows it.
     pub(crate) async fn works_as(&self, client: &Client, nonce: &str) -> Took {
         self.call(client, nonce, AMPLE).await.answered()
+    }
+
+    /// Calls the tool through a manager, at the limit of the server; the furthest that any attempt got counts.
+    pub(crate) async fn route(&self, manager: &Manager, nonce: &str) -> (Result<(), String>, Took) {
+        let history = self.upstream.ledger().history();
+        history.began(nonce, Promise { deadline: self.clock.now() + AMPLE, executions: 1 });
+        let request = work(nonce);
+        let call = RoutedCall::new(request.method, request.params.unwrap());
+        let watch = Stopwatch::start();
+        let result = manager.call(call).await;
+        let took = watch.stop();
+        let (outcome, result) = match result {
+            Ok(served) => (Outcome::Success { payload: payload(&served.result) }, Ok(())),
+            Err(error) => {
+                let got = |delivery| error.attempts.iter().any(|attempt| attempt.delivery == Some(delivery));
+                let furthest =
+                    [Delivery::Unknown, Delivery::Rejected].into_iter().find(|&delivery| got(delivery));
+                (Outcome::Failure(furthest.unwrap_or(Delivery::NotSent)), Err(error.message))
+            }
+        };
+        history.ended(nonce, self.clock.now(), outcome);
+        (result, took)
+    }
+
+    /// Lets go of the clients, as a program does that has no more use for them.
+    pub(crate) fn forget_clients(&self) {
+        self.clients.take();
+    }
+
+    /// Waits until no process of this cell runs.
+    pub(crate) async fn nothing_runs(&self) {
+        watch::until("no process is left", || match self.processes() {
+            left if left.is_empty() => Ok(()),
+            left => Err(format!("{left:#?}")),
+        })
+        .await;
     }
 
     /// Whether a call was executed.
@@ -270,6 +329,8 @@ impl World {
             open => Err(format!("{open} are open")),
         })
         .await;
+        // A reset connection is gone before its owner knows.
+        watch::turn().await;
     }
 
     /// A manager that knows the upstream as `it`.
@@ -286,8 +347,11 @@ impl World {
         manager
     }
 
-    pub(crate) fn definition(&self) -> Definition {
-        Definition::new("it".parse().unwrap(), self.endpoint())
+    fn definition(&self) -> Definition {
+        let mut definition = Definition::new("it".parse().unwrap(), self.endpoint());
+        definition.discover_tools = true;
+        definition.request_timeout = LIMIT;
+        definition
     }
 
     /// What every cell ends with: nothing waits, everything closes in time, nothing is left, no promise is
@@ -323,11 +387,7 @@ impl World {
             open => Err(format!("{open} are open of {} in all", ledger.connections())),
         })
         .await;
-        watch::until("no process is left", || match self.processes() {
-            left if left.is_empty() => Ok(()),
-            left => Err(format!("{left:#?}")),
-        })
-        .await;
+        self.nothing_runs().await;
         for pid in pids {
             watch::until("no zombie is left", || match watch::process_exists(&pid) {
                 false => Ok(()),
@@ -353,7 +413,7 @@ pub(crate) fn work(nonce: &str) -> Outgoing {
 }
 
 /// The nonce an answer carries.
-fn payload(answer: &Answer) -> String {
-    let nonce = answer.result.get("structuredContent").and_then(|content| content.get("nonce"));
+fn payload(result: &RawJson) -> String {
+    let nonce = result.get("structuredContent").and_then(|content| content.get("nonce"));
     nonce.and_then(|nonce| nonce.to().ok()).unwrap_or_default()
 }

@@ -167,6 +167,10 @@ async fn between_calls(w: Rc<World>) {
         watch.stop().at_once();
         assert!(reason.to_string().contains("exit status 3"), "{reason}");
         w.call(&client, "a", AMPLE).await.failed(&["exited"], Delivery::NotSent).at_once();
+    } else if w.transport.is_shared() {
+        client.closed().await;
+        watch.stop().at_once();
+        w.call(&client, "a", AMPLE).await.failed(&["closed"], Delivery::NotSent).at_once();
     } else {
         w.upstream.is_down().await;
         w.noticed().await;

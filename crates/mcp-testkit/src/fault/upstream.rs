@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use mcp_protocol::Era;
-use mcp_transport::{Endpoint, HttpEndpoint, StdioEndpoint};
+use mcp_transport::{Endpoint, HttpEndpoint, SseEndpoint, StdioEndpoint};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -56,6 +56,7 @@ pub struct Upstream {
     ledger: Ledger,
     address: SocketAddr,
     revive: mpsc::Sender<TcpListener>,
+    down: mpsc::Sender<()>,
     _host: Host,
 }
 
@@ -71,19 +72,20 @@ impl Upstream {
         let address = listener.local_addr().expect("it is bound");
         let ledger = Ledger::default();
         let (revive, mut revivals) = mpsc::channel(REVIVALS);
+        let (down, mut ends) = mpsc::channel(REVIVALS);
         let of_host = ledger.clone();
         let host = Host::start("fault upstream", async move {
             let mut listener = TcpListener::from_std(listener).expect("the runtime has I/O");
             loop {
                 match kind {
                     Kind::Stdio(_) => conduct(&of_host, kind, &listener).await,
-                    Kind::Http(_) | Kind::Sse => listen(&of_host, kind, listener).await,
+                    Kind::Http(_) | Kind::Sse => listen(&of_host, kind, listener, &mut ends).await,
                 }
                 let Some(revived) = revivals.recv().await else { return };
                 listener = revived;
             }
         });
-        Self { kind, ledger, address, revive, _host: host }
+        Self { kind, ledger, address, revive, down, _host: host }
     }
 
     /// What it saw.
@@ -104,9 +106,10 @@ impl Upstream {
     /// If it is none over HTTP.
     #[must_use]
     pub fn endpoint_at(&self, address: SocketAddr) -> Endpoint {
-        let url = format!("http://{address}/mcp").parse().expect("it is a URL");
+        let http = HttpEndpoint::new(format!("http://{address}/mcp").parse().expect("it is a URL"));
         match self.kind {
-            Kind::Http(_) | Kind::Sse => Endpoint::Http(HttpEndpoint::new(url)),
+            Kind::Http(_) => Endpoint::Http(http),
+            Kind::Sse => Endpoint::Sse(SseEndpoint::new(http)),
             Kind::Stdio(_) => panic!("a stdio upstream has no URL"),
         }
     }
@@ -139,6 +142,12 @@ impl Upstream {
         self.ledger.order(Order::Do(step));
     }
 
+    /// Ends an HTTP upstream, its listener and all connections, and waits until nobody can connect any more.
+    pub async fn order_exit(&self) {
+        self.down.send(()).await.expect("the host runs as long as self");
+        self.is_down().await;
+    }
+
     /// Waits until nobody can connect any more, after [`Step::Exit`].
     pub async fn is_down(&self) {
         // Bound only: a listener of ours would accept, too.
@@ -163,6 +172,12 @@ impl Upstream {
         self.revive.send(listener).await.expect("the host runs as long as self");
     }
 
+    /// Opens a session that a plan can give out by itself.
+    #[must_use]
+    pub fn open_session(&self) -> String {
+        self.ledger.open_session()
+    }
+
     /// Forgets all sessions, as a server does that was restarted behind a load balancer.
     pub fn forget_sessions(&self) {
         self.ledger.end_sessions();
@@ -176,8 +191,8 @@ impl Upstream {
     }
 }
 
-/// Accepts connections until one of them says that the server dies.
-async fn listen(ledger: &Ledger, kind: Kind, listener: TcpListener) {
+/// Accepts connections until one of them, or the test, says that the server dies.
+async fn listen(ledger: &Ledger, kind: Kind, listener: TcpListener, ends: &mut mpsc::Receiver<()>) {
     let server = Server::new(ledger.clone(), kind);
     let mut connections = JoinSet::new();
     loop {
@@ -189,13 +204,14 @@ async fn listen(ledger: &Ledger, kind: Kind, listener: TcpListener) {
             }
             Some(ended) = connections.join_next() => {
                 if matches!(ended, Ok(After::Die(_))) {
-                    drop(listener);
-                    connections.shutdown().await;
-                    return;
+                    break;
                 }
             }
+            Some(()) = ends.recv() => break,
         }
     }
+    drop(listener);
+    connections.shutdown().await;
 }
 
 /// Plays every process that connects.

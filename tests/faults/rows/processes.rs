@@ -1,0 +1,492 @@
+//! R27 to R32: what child processes do.
+
+use std::os::unix::fs::PermissionsExt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use mcp_client::Client;
+use mcp_testkit::fault::{Gate, RESULT, Step};
+use mcp_transport::{Delivery, Endpoint};
+
+use crate::table::{Phase, Row, STDIO};
+use crate::watch::Stopwatch;
+use crate::world::{AMPLE, LIMIT, World};
+
+pub(crate) fn r27() -> Row {
+    Row::new(
+        "R27",
+        "no_start",
+        "The process exits at once, does not exist, or cannot be executed",
+        "an error at once that says which; what trying again cannot mend is told from what it can; stderr is shown",
+    )
+    .on(STDIO, Phase::Connect, "missing", |w| cannot_start(w, "/nowhere/mcp-server", "does not exist"))
+    .on(STDIO, Phase::Connect, "not_in_path", |w| cannot_start(w, "mcp-server-nobody-has", "not in PATH"))
+    .on(STDIO, Phase::Connect, "a_directory", |w| cannot_start(w, "/tmp", "not executable"))
+    .on(STDIO, Phase::Connect, "not_executable", |w| file(w, "", 0o644, "not executable"))
+    .on(STDIO, Phase::Connect, "not_a_program", |w| file(w, "\x7fELF is not enough", 0o755, "no executable"))
+    .on(STDIO, Phase::Connect, "without_its_interpreter", |w| file(w, "#!/nowhere/python\n", 0o755, "interpreter"))
+    .on(STDIO, Phase::Connect, "missing_directory", missing_directory)
+    .on(STDIO, Phase::Connect, "exits_well", |w| exits(w, 0, "exit status 0"))
+    .on(STDIO, Phase::Connect, "exits_badly_with_last_words", |w| exits(w, 1, "cannot open the database"))
+    .on(STDIO, Phase::Connect, "closes_stdout_and_stays", closes_stdout)
+}
+
+async fn cannot_start(w: Rc<World>, program: &str, says: &str) {
+    w.reach(Endpoint::Stdio(w.command(program, &[])));
+    w.connect_fails().await.failed(&["endpoint"], Delivery::NotSent).at_once().says(says);
+}
+
+async fn file(w: Rc<World>, content: &str, mode: u32, says: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("server");
+    std::fs::write(&path, content).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    cannot_start(w, path.to_str().unwrap(), says).await;
+}
+
+async fn missing_directory(w: Rc<World>) {
+    let mut endpoint = w.puppet();
+    endpoint.cwd = Some("/nowhere/at/all".into());
+    w.reach(Endpoint::Stdio(endpoint));
+    w.connect_fails().await.failed(&["endpoint"], Delivery::NotSent).at_once().says("does not exist");
+    assert_eq!(w.upstream.ledger().connections(), 0);
+}
+
+async fn exits(w: Rc<World>, status: u8, says: &str) {
+    w.plan("connect", [Step::Stderr(b"cannot open the database\n".to_vec()), Step::Exit(status)]);
+    let failed = w.connect_fails().await;
+    // Whether the first message still got into the pipe is a matter of luck.
+    let Err(error) = &failed.result else { unreachable!("it fails") };
+    let delivery = error.delivery();
+    assert_ne!(delivery, Delivery::Rejected, "nobody read it");
+    failed.failed(&["exited"], delivery).says(says);
+    assert!(w.upstream.ledger().connections() <= 2, "started again once at most");
+}
+
+async fn closes_stdout(w: Rc<World>) {
+    w.plan("connect", [Step::Close]);
+    w.plan("eof", [Step::Hang]);
+    let failed = w.connect_fails().await;
+    let Err(error) = &failed.result else { unreachable!("it fails") };
+    let delivery = error.delivery();
+    failed.failed(&["closed", "exited"], delivery);
+}
+
+pub(crate) fn r28() -> Row {
+    Row::new(
+        "R28",
+        "stubborn",
+        "The process ignores that stdin is closed, and SIGTERM",
+        "it is killed after the time it is given; several end at the same time; nothing is left",
+    )
+    .on(STDIO, Phase::Stopping, "ignores_eof", ignores_eof)
+    .on(STDIO, Phase::Stopping, "ignores_sigterm", ignores_sigterm)
+    .on(STDIO, Phase::Stopping, "in_a_call", ignores_in_call)
+    .on(STDIO, Phase::Stopping, "when_the_client_is_dropped", dropped)
+    .on(STDIO, Phase::Stopping, "several_at_once", several)
+    .on(STDIO, Phase::Handshake, "after_a_failed_handshake", after_failed_handshake)
+}
+
+const DEAF_TO_SIGNALS: &str = "trap '' TERM; exec \"$@\"";
+
+async fn closes_within(client: &Client, time: Duration) {
+    let watch = Stopwatch::start();
+    client.close().await;
+    watch.stop().at_most(time);
+}
+
+async fn ignores_eof(w: Rc<World>) {
+    w.plan("eof", [Step::Hang]);
+    let client = w.connect().await;
+    w.works(&client).await;
+    let patience = w.stdio.borrow().close_stdin;
+    closes_within(&client, patience).await;
+}
+
+async fn ignores_sigterm(w: Rc<World>) {
+    w.plan("eof", [Step::Hang]);
+    w.wrap(DEAF_TO_SIGNALS);
+    let client = w.connect().await;
+    w.works(&client).await;
+    let patience = w.stdio.borrow().close_stdin + w.stdio.borrow().terminate;
+    let watch = Stopwatch::start();
+    client.close().await;
+    watch.stop().about(patience);
+}
+
+async fn ignores_in_call(w: Rc<World>) {
+    w.plan("eof", [Step::Hang]);
+    w.plan("a", [Step::Execute, Step::Hang]);
+    w.wrap(DEAF_TO_SIGNALS);
+    let client = w.connect().await;
+    let closing = async {
+        w.upstream.ledger().came("a", 1).await;
+        let patience = w.stdio.borrow().close_stdin + w.stdio.borrow().terminate;
+        closes_within(&client, patience).await;
+    };
+    let (ended, ()) = tokio::join!(w.call(&client, "a", AMPLE), closing);
+    ended.failed(&["closed"], Delivery::Unknown).at_once();
+}
+
+async fn dropped(w: Rc<World>) {
+    w.plan("eof", [Step::Hang]);
+    w.wrap(DEAF_TO_SIGNALS);
+    let client = w.connect().await;
+    w.forget_clients();
+    drop(client);
+    w.nothing_runs().await;
+}
+
+async fn several(w: Rc<World>) {
+    w.plan("eof", [Step::Hang]);
+    w.wrap(DEAF_TO_SIGNALS);
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(w.connect().await);
+    }
+    let patience = w.stdio.borrow().close_stdin + w.stdio.borrow().terminate;
+    let watch = Stopwatch::start();
+    join_all(clients.iter().map(Client::close)).await;
+    watch.stop().at_most(patience);
+}
+
+async fn after_failed_handshake(w: Rc<World>) {
+    w.plan("eof", [Step::Hang]);
+    w.plan("server/discover", [Step::Hang]);
+    w.plan("initialize", [Step::Hang]);
+    w.wrap(DEAF_TO_SIGNALS);
+    {
+        let mut options = w.options.borrow_mut();
+        (options.probe_timeout, options.handshake_timeout) = (LIMIT / 2, LIMIT);
+    }
+    w.connect_fails().await.timed_out(LIMIT);
+    w.nothing_runs().await;
+}
+
+pub(crate) fn r29() -> Row {
+    Row::new(
+        "R29",
+        "families",
+        "The process is a wrapper, forks twice, or leaves behind children that hold its pipes",
+        "all of them end with the connection; a death is noticed although somebody holds stdout",
+    )
+    .on(STDIO, Phase::Stopping, "a_wrapper_that_waits", |w| stopped_family(w, "\"$@\"; exit $?"))
+    .on(STDIO, Phase::Stopping, "a_wrapper_in_a_wrapper", |w| {
+        stopped_family(w, "sh -c '\"$@\"; exit $?' sh \"$@\"; exit $?")
+    })
+    .on(STDIO, Phase::Stopping, "a_grandchild_that_sleeps", |w| stopped_family(w, "sleep 60 & exec \"$@\""))
+    .on(STDIO, Phase::Stopping, "a_grandchild_without_our_pipes", |w| {
+        stopped_family(w, "sleep 60 </dev/null >/dev/null 2>&1 & exec \"$@\"")
+    })
+    .on(STDIO, Phase::Stopping, "a_double_fork", |w| {
+        stopped_family(w, "(sleep 60 </dev/null >/dev/null 2>&1 &) ; exec \"$@\"")
+    })
+    .on(STDIO, Phase::Stopping, "a_grandchild_deaf_to_signals", |w| {
+        stopped_family(w, "sh -c \"trap '' TERM; sleep 60\" & exec \"$@\"")
+    })
+    .on(STDIO, Phase::Idle, "dies_with_a_grandchild_on_stdout", death_with_heir)
+    .on(STDIO, Phase::Request, "dies_with_a_grandchild_on_stdout", death_in_call_with_heir)
+    .on(STDIO, Phase::Idle, "a_wrapper_whose_server_dies", wrapped_death)
+}
+
+async fn stopped_family(w: Rc<World>, script: &str) {
+    w.wrap(script);
+    let client = w.connect().await;
+    w.works(&client).await;
+    let options = w.stdio.borrow().clone();
+    closes_within(&client, options.close_stdin + options.terminate).await;
+    w.nothing_runs().await;
+}
+
+async fn death_with_heir(w: Rc<World>) {
+    w.wrap("sleep 60 & exec \"$@\"");
+    let client = w.connect().await;
+    let watch = Stopwatch::start();
+    w.upstream.order(Step::Exit(3));
+    let reason = client.closed().await;
+    watch.stop().at_once();
+    assert!(reason.to_string().contains("exit status 3"), "{reason}");
+    w.nothing_runs().await;
+}
+
+async fn death_in_call_with_heir(w: Rc<World>) {
+    w.wrap("sleep 60 & exec \"$@\"");
+    w.plan("a", [Step::Execute, Step::Exit(3)]);
+    let client = w.connect().await;
+    w.call(&client, "a", AMPLE).await.failed(&["exited"], Delivery::Unknown).at_once().says("exit status 3");
+    w.nothing_runs().await;
+}
+
+async fn wrapped_death(w: Rc<World>) {
+    w.wrap("\"$@\"; exit $?");
+    let client = w.connect().await;
+    let watch = Stopwatch::start();
+    w.upstream.order(Step::Exit(3));
+    let reason = client.closed().await;
+    watch.stop().at_once();
+    assert!(reason.to_string().contains("exit status 3"), "{reason}");
+}
+
+pub(crate) fn r30() -> Row {
+    Row::new(
+        "R30",
+        "noise",
+        "The process prints on stdout what is no message",
+        "within a budget it is skipped and counted; beyond it: this is not an MCP server",
+    )
+    .on(STDIO, Phase::Connect, "a_banner", |w| tolerated(w, "connect", 3))
+    .on(STDIO, Phase::Handshake, "before_the_answer", noise_in_handshake)
+    .on(STDIO, Phase::Answer, "before_the_answer", noise_in_call)
+    .on(STDIO, Phase::Connect, "nothing_but_noise", nothing_but_noise)
+    .on(STDIO, Phase::Connect, "an_echo", echo)
+    .on(STDIO, Phase::Connect, "one_line_without_an_end", endless_line)
+    .on(STDIO, Phase::Idle, "too_much_in_the_middle", noise_later)
+    .on(STDIO, Phase::Answer, "blank_lines", blank_lines)
+}
+
+fn noise(lines: usize) -> Vec<u8> {
+    "Server listening on stdio\n".repeat(lines).into_bytes()
+}
+
+async fn tolerated(w: Rc<World>, when: &str, lines: usize) {
+    w.plan(when, [Step::Bytes(noise(lines))]);
+    let client = w.connect().await;
+    w.works(&client).await;
+    let counted = client.details().into_iter().find(|(name, _)| *name == "stdout_noise");
+    assert_eq!(counted.map(|(_, count)| count), Some(lines.to_string()));
+}
+
+async fn noise_in_handshake(w: Rc<World>) {
+    w.plan(w.opening(), w.open_after([Step::Bytes(noise(50))]));
+    let client = w.connect().await;
+    w.works(&client).await;
+}
+
+async fn noise_in_call(w: Rc<World>) {
+    // Each time less than the budget, together more.
+    for name in ["a", "b", "c"] {
+        w.plan(name, [Step::Execute, Step::Bytes(noise(60)), Step::Answer]);
+    }
+    let client = w.connect().await;
+    for name in ["a", "b", "c"] {
+        w.call(&client, name, AMPLE).await.answered().at_once();
+    }
+}
+
+async fn nothing_but_noise(w: Rc<World>) {
+    w.plan("connect", [Step::Bytes(noise(200)), Step::Hang]);
+    let ended = w.connect_fails().await;
+    let Err(error) = &ended.result else { unreachable!("it fails") };
+    let delivery = error.delivery();
+    ended.failed(&["endpoint"], delivery).says("not an MCP server").says("Server listening");
+}
+
+async fn echo(w: Rc<World>) {
+    w.reach(Endpoint::Stdio(w.command("cat", &[])));
+    w.connect_fails().await.failed(&["endpoint"], Delivery::Rejected).says("not an MCP server");
+}
+
+async fn endless_line(w: Rc<World>) {
+    w.stdio.borrow_mut().noise_bytes = 64 << 10;
+    w.stdio.borrow_mut().limits.max_bytes = 256 << 10;
+    w.reach(Endpoint::Stdio(w.command("sh", &["-c", "exec tr '\\0' x </dev/zero"])));
+    {
+        let mut options = w.options.borrow_mut();
+        (options.probe_timeout, options.handshake_timeout) = (LIMIT / 2, LIMIT);
+    }
+    let ended = w.connect_fails().await;
+    let Err(error) = &ended.result else { unreachable!("it fails") };
+    let delivery = error.delivery();
+    ended.failed(&["endpoint", "timeout"], delivery).took.at_most(LIMIT);
+}
+
+async fn noise_later(w: Rc<World>) {
+    let client = w.connect().await;
+    w.works_as(&client, "before").await;
+    w.plan("a", [Step::Execute, Step::Bytes(noise(200)), Step::Hang]);
+    w.call(&client, "a", AMPLE)
+        .await
+        .failed(&["closed"], Delivery::Unknown)
+        .at_once()
+        .says("stopped speaking MCP");
+    w.call(&client, "b", AMPLE).await.failed(&["closed"], Delivery::NotSent).at_once();
+}
+
+async fn blank_lines(w: Rc<World>) {
+    w.plan("a", [Step::Execute, Step::Bytes(b"\n\r\n   \n".to_vec()), Step::Answer]);
+    let client = w.connect().await;
+    w.call(&client, "a", AMPLE).await.answered().at_once();
+}
+
+pub(crate) fn r31() -> Row {
+    Row::new(
+        "R31",
+        "stderr",
+        "The process floods stderr",
+        "it is read all the time, so that the process is never stuck; the newest part is kept",
+    )
+    .on(STDIO, Phase::Connect, "at_its_start", |w| flooded(w, "connect"))
+    .on(STDIO, Phase::Handshake, "before_the_answer", stderr_in_handshake)
+    .on(STDIO, Phase::Request, "before_the_answer", stderr_in_call)
+    .on(STDIO, Phase::Stopping, "after_stdin_was_closed", stderr_while_stopping)
+    .on(STDIO, Phase::Idle, "one_line_without_an_end", stderr_without_lines)
+}
+
+/// 16 MiB in all.
+fn flood() -> Step {
+    let mut block = b"something went wrong, as it does\n".repeat(2048);
+    block.truncate(64 << 10);
+    Step::StderrFlood(block, 256)
+}
+
+fn stderr_is_bounded(w: &World, client: &Client) {
+    let kept =
+        client.details().into_iter().find(|(name, _)| *name == "stderr").map_or(0, |(_, text)| text.len());
+    assert!(kept > 0 && kept <= w.stdio.borrow().stderr_bytes, "{kept} bytes kept");
+}
+
+async fn flooded(w: Rc<World>, when: &str) {
+    w.plan(when, [flood()]);
+    let client = w.connect().await;
+    w.works(&client).await;
+    stderr_is_bounded(&w, &client);
+}
+
+async fn stderr_in_handshake(w: Rc<World>) {
+    w.plan(w.opening(), w.open_after([flood()]));
+    let client = w.connect().await;
+    w.works(&client).await;
+    stderr_is_bounded(&w, &client);
+}
+
+async fn stderr_in_call(w: Rc<World>) {
+    w.plan("a", [Step::Execute, flood(), Step::Answer]);
+    let client = w.connect().await;
+    w.call(&client, "a", AMPLE).await.answered();
+    w.works(&client).await;
+    stderr_is_bounded(&w, &client);
+}
+
+async fn stderr_while_stopping(w: Rc<World>) {
+    w.stdio.borrow_mut().close_stdin = AMPLE / 2;
+    w.plan("eof", [flood(), Step::Exit(0)]);
+    let client = w.connect().await;
+    w.works(&client).await;
+    closes_within(&client, AMPLE / 2).await;
+}
+
+async fn stderr_without_lines(w: Rc<World>) {
+    let client = w.connect().await;
+    w.plan("before", [Step::Execute, Step::Answer, Step::StderrFlood(vec![b'x'; 64 << 10], 64)]);
+    w.works_as(&client, "before").await;
+    w.works(&client).await;
+}
+
+pub(crate) fn r32() -> Row {
+    Row::new(
+        "R32",
+        "deaf",
+        "The process stops reading stdin",
+        "writes are bounded in time, others fail with it, nothing waits for ever; both pipes full is no deadlock",
+    )
+    .on(STDIO, Phase::Handshake, "from_its_start", deaf_from_start)
+    .on(STDIO, Phase::Request, "small_calls_time_out", small_calls)
+    .on(STDIO, Phase::Request, "a_large_call_ends_the_connection", large_call)
+    .on(STDIO, Phase::Request, "others_fail_with_it", others_fail)
+    .on(STDIO, Phase::Stopping, "a_write_is_under_way", closing_while_writing)
+    .on(STDIO, Phase::Answer, "while_it_writes_itself", both_pipes_full)
+}
+
+async fn deaf_from_start(w: Rc<World>) {
+    w.plan("connect", [Step::Deaf]);
+    {
+        let mut options = w.options.borrow_mut();
+        (options.probe_timeout, options.handshake_timeout) = (LIMIT, LIMIT * 2);
+    }
+    w.connect_fails().await.timed_out(LIMIT * 2);
+    assert!(w.upstream.ledger().received("LINE").is_empty());
+}
+
+/// Connects to a process that reads nothing after the call `deaf`.
+async fn connect_then_deaf(w: &World) -> Client {
+    w.plan("deaf", [Step::Execute, Step::Answer, Step::Deaf]);
+    let client = w.connect().await;
+    w.works_as(&client, "deaf").await;
+    client
+}
+
+/// A call larger than any pipe.
+fn large(nonce: &str) -> mcp_client::Outgoing {
+    let params =
+        serde_json::json!({"name": "work", "arguments": {"nonce": nonce, "text": "x".repeat(1 << 20)}});
+    mcp_client::Outgoing::new(
+        mcp_protocol::Method::ToolsCall,
+        Some(mcp_protocol::RawJson::encode(&params).unwrap()),
+    )
+}
+
+async fn small_calls(w: Rc<World>) {
+    let client = connect_then_deaf(&w).await;
+    for ended in join_all(["a", "b", "c"].map(|name| w.call(&client, name, LIMIT))).await {
+        ended.timed_out(LIMIT);
+    }
+    assert!(!client.is_closed(), "the pipe has room");
+}
+
+async fn large_call(w: Rc<World>) {
+    let client = connect_then_deaf(&w).await;
+    let ended = w.call_with(&client, "a", large("a"), AMPLE).await;
+    let stall = w.stdio.borrow().write_stall;
+    let failed = ended.failed(&["closed"], Delivery::NotSent).says("has not read its stdin");
+    // What was read of it begins the time anew, once.
+    assert!(failed.took.time >= stall);
+    failed.took.at_most(stall * 2);
+    assert!(client.is_closed());
+}
+
+async fn others_fail(w: Rc<World>) {
+    let client = connect_then_deaf(&w).await;
+    let names = ["b", "c", "d"];
+    let others = join_all(names.map(|name| w.call(&client, name, AMPLE)));
+    let (ended, others) = tokio::join!(w.call_with(&client, "a", large("a"), AMPLE), others);
+    ended.failed(&["closed"], Delivery::NotSent);
+    let stall = w.stdio.borrow().write_stall;
+    for ended in others {
+        ended.failed(&["closed"], Delivery::NotSent).took.at_most(stall * 2);
+    }
+}
+
+async fn closing_while_writing(w: Rc<World>) {
+    w.stdio.borrow_mut().write_stall = AMPLE;
+    let client = connect_then_deaf(&w).await;
+    let closing = async {
+        // The pipe is full by then, or the stop comes before the write: either way it must end.
+        tokio::task::yield_now().await;
+        let patience = w.stdio.borrow().close_stdin + w.stdio.borrow().terminate;
+        closes_within(&client, patience).await;
+    };
+    let (ended, ()) = tokio::join!(w.call_with(&client, "a", large("a"), AMPLE), closing);
+    let Err(error) = &ended.result else { panic!("{ended:?}") };
+    assert!(error.delivery() != Delivery::Rejected, "{error}");
+}
+
+async fn both_pipes_full(w: Rc<World>) {
+    let gate = Gate::new();
+    let said = super::SAID.replace("working", &"x".repeat(4096));
+    // It writes a megabyte before it reads on.
+    w.plan(
+        "a",
+        [Step::Execute, Step::Flood(said, 256), Step::Until(gate.clone()), Step::Event(RESULT.into())],
+    );
+    let client = w.connect().await;
+    let others = async {
+        w.upstream.ledger().came("a", 1).await;
+        for number in 0..4 {
+            w.call_with(&client, &format!("n{number}"), large(&format!("n{number}")), AMPLE).await.answered();
+        }
+        gate.open();
+    };
+    let (ended, ()) = tokio::join!(w.call(&client, "a", AMPLE), others);
+    ended.answered();
+}

@@ -9,6 +9,7 @@ use mcp_transport::TransportError;
 use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
+use url::Url;
 
 use crate::client::HttpClient;
 use crate::failure;
@@ -41,6 +42,10 @@ impl Body {
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         self.response.headers()
+    }
+
+    pub(crate) fn url(&self) -> &Url {
+        self.response.url()
     }
 
     /// The next piece; `None` after the last.

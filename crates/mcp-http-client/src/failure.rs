@@ -12,10 +12,11 @@ pub(crate) fn sending(error: &reqwest::Error, target: &str) -> TransportError {
     if let Some(refused) = find::<Refused>(error) {
         return unusable(format!("{target} cannot be used: {refused}"));
     }
-    if let Some(reason) = find::<rustls::Error>(error).and_then(refused_handshake) {
+    let cause = cause(error);
+    let handshake = find::<rustls::Error>(error).and_then(refused_handshake);
+    if let Some(reason) = handshake.or_else(|| refused_certificate(&cause)) {
         return connect(format!("cannot connect to {target}: {reason}"));
     }
-    let cause = cause(error);
     if error.is_builder() {
         return unusable(format!("the request to {target} cannot be built: {cause}"));
     }
@@ -54,11 +55,8 @@ fn connect(text: String) -> TransportError {
 }
 
 /// Why there is no TLS connection, if it is for a reason somebody can do something about.
-///
-/// With TLS 1.3 a server checks our certificate when we believe the handshake to be over, but before it reads
-/// what we send: its refusal of the certificate is one of the connection too.
 fn refused_handshake(error: &rustls::Error) -> Option<String> {
-    use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error as Tls};
+    use rustls::{CertificateError as Certificate, Error as Tls};
     Some(match error {
         Tls::InvalidCertificate(problem) => {
             let problem = match problem {
@@ -71,26 +69,33 @@ fn refused_handshake(error: &rustls::Error) -> Option<String> {
                 }
                 Certificate::UnknownIssuer => "is of an unknown authority (see tls.ca_file)",
                 Certificate::Revoked => "was revoked",
-                Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. } => {
-                    "is not one for servers"
-                }
                 other => return Some(format!("the server's certificate is unusable: {other}")),
             };
             format!("the server's certificate {problem}")
         }
-        Tls::AlertReceived(Alert::CertificateRequired) => {
-            "the server asks for a client certificate (see tls.cert_file)".into()
-        }
-        Tls::AlertReceived(
-            alert @ (Alert::AccessDenied
-            | Alert::BadCertificate
-            | Alert::CertificateExpired
-            | Alert::CertificateRevoked
-            | Alert::CertificateUnknown
-            | Alert::UnknownCA
-            | Alert::UnsupportedCertificate),
-        ) => format!("the server refused our certificate (see tls.cert_file): {alert:?}"),
         Tls::InvalidMessage(_) => "what answers does not speak TLS (is it plain http?)".into(),
+        _ => return None,
+    })
+}
+
+/// Whether the server did not want our certificate, told by the text of the alert: in HTTP/2 that is all that
+/// is left of it.
+///
+/// With TLS 1.3 a server checks the certificate when we believe the handshake to be over, but before it reads
+/// what we send: its refusal is one of the connection all the same.
+fn refused_certificate(cause: &str) -> Option<String> {
+    let alert = cause.strip_prefix("received fatal alert: ")?;
+    Some(match alert {
+        "CertificateRequired" => "the server asks for a client certificate (see tls.cert_file)".to_owned(),
+        "AccessDenied"
+        | "BadCertificate"
+        | "CertificateExpired"
+        | "CertificateRevoked"
+        | "CertificateUnknown"
+        | "UnknownCA"
+        | "UnsupportedCertificate" => {
+            format!("the server refused our certificate (see tls.cert_file): {alert}")
+        }
         _ => return None,
     })
 }

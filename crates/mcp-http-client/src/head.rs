@@ -1,0 +1,54 @@
+//! What the head of an answer says.
+
+use mcp_transport::TransportErrorKind;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+
+use crate::body::Body;
+use crate::endpoint::same_origin;
+use crate::retry_after::retry_after;
+
+/// The `Content-Type` in lower case and without parameters.
+#[must_use]
+pub fn media_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(text.split(';').next()?.trim().to_ascii_lowercase())
+}
+
+/// The `Content-Encoding` of a body that is encoded, which was not asked for.
+#[must_use]
+pub fn coding(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get(CONTENT_ENCODING).filter(|coding| *coding != "identity")
+}
+
+/// A header value of the peer, shortened and fit for an error text.
+#[must_use]
+pub fn quoted(value: &HeaderValue) -> String {
+    const LONGEST: usize = 80;
+    let bytes = &value.as_bytes()[..value.len().min(LONGEST)];
+    format!("{:?}", String::from_utf8_lossy(bytes))
+}
+
+impl Body {
+    /// What a status other than the expected one amounts to: a redirect, which is not followed, or the status
+    /// alone.
+    #[must_use]
+    pub fn refusal(&self) -> TransportErrorKind {
+        let status = self.status().as_u16();
+        match self.redirect() {
+            Some(target) => TransportErrorKind::Redirect { status, target },
+            None => TransportErrorKind::Status { status, retry_after: retry_after(self.headers()) },
+        }
+    }
+
+    /// Where it redirects to, in words: another origin is not named.
+    fn redirect(&self) -> Option<Box<str>> {
+        const LONGEST: usize = 80;
+        let location = self.headers().get(LOCATION).filter(|_| self.status().is_redirection())?;
+        let target = self.url().join(location.to_str().ok()?).ok()?;
+        tracing::warn!(origin = self.url().origin().ascii_serialization(), "a redirect was not followed");
+        // The query may hold a secret. A path of a URL is ASCII.
+        let path = target.path();
+        let near = same_origin(self.url(), &target);
+        Some(if near { path[..path.len().min(LONGEST)].into() } else { "another origin".into() })
+    }
+}

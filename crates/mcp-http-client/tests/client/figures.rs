@@ -1,0 +1,64 @@
+//! What a pool says of its clients. Source: contract §8.1.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::{join_all, poll_immediate};
+use mcp_http_client::{ClientPool, HttpOptions, Lane};
+use tokio::sync::Notify;
+
+use crate::peer::{Peer, get, text};
+
+#[tokio::test]
+async fn exchanges_and_connections_are_counted() {
+    let (told, arrived) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let peer = Peer::start_slow({
+        let (told, arrived) = (told.clone(), arrived.clone());
+        move |_| {
+            let (told, arrived) = (told.clone(), arrived.clone());
+            async move {
+                arrived.notify_one();
+                told.notified().await;
+                text(200, "hello")
+            }
+            .boxed()
+        }
+    })
+    .await;
+    let options = HttpOptions { pool_max_connections: 2, ..HttpOptions::default() };
+    let pool = ClientPool::new(options).unwrap();
+    let endpoint = peer.endpoint();
+    let client = pool.get(&endpoint).unwrap();
+    let mut calls = Box::pin(join_all((0..3).map(|_| get(&client, &endpoint))));
+    let stream = client.place(Lane::Stream, None).await.unwrap();
+    let control = client.place(Lane::Control, None).await.unwrap();
+    for _ in 0..2 {
+        tokio::select! {
+            _ = &mut calls => panic!("nothing was answered"),
+            () = arrived.notified() => {}
+        }
+    }
+    let stats = pool.stats();
+    let origin = format!("http://{}", peer.address);
+    assert_eq!(stats, [(origin, client.stats())]);
+    let shown = "2 of 2 calls, 1 of 16 others, 1 streams, 1 waiting; 0 connections opened, reused 0 times";
+    assert_eq!(stats[0].1.to_string(), shown);
+    assert_eq!((stats[0].1.control_limit, stats[0].1.streams_limit), (16, 256));
+
+    drop((stream, control));
+    // The third follows on one of the two connections.
+    for _ in 0..2 {
+        told.notify_one();
+        assert!(poll_immediate(&mut calls).await.is_none());
+    }
+    tokio::select! {
+        _ = &mut calls => panic!("the third was not answered"),
+        () = arrived.notified() => {}
+    }
+    told.notify_one();
+    assert!(calls.await.iter().all(Result::is_ok));
+    let stats = client.stats();
+    assert_eq!((stats.calls, stats.control, stats.streams, stats.waiting), (0, 0, 0, 0));
+    assert_eq!(stats.opened as usize, peer.connections());
+    assert_eq!(stats.opened + stats.reused, 3);
+}

@@ -1,0 +1,10 @@
+//! The client against real sockets on the loopback interface.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod addresses;
+mod figures;
+mod peer;
+mod proxies;
+mod tls;
+mod tokens;

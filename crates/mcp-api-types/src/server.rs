@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::{AdapterSession, ErrorCategory};
+use crate::{AdapterSession, Delivery, ErrorCategory};
 
 /// One registered server as the API shows it (contract §6.1; meanings and transitions §1).
 ///
@@ -52,7 +52,7 @@ pub struct Server {
     /// Failed attempts and probes in a row; counts every attempt, unlike `retry_count`.
     #[serde(default)]
     pub consecutive_failures: u32,
-    /// Latency of the last successful probe, in milliseconds.
+    /// Latency of the last answered probe, in milliseconds.
     pub response_time_ms: Option<f64>,
     /// Protocol era it speaks.
     pub era: Era,
@@ -64,9 +64,21 @@ pub struct Server {
     pub group: Option<String>,
     /// 1 to 100, the higher the sooner; null when the gateway does not say.
     pub priority: Option<u8>,
+    /// How far the request got whose failure `last_error` is; null if it was none.
+    pub last_error_delivery: Option<Delivery>,
+    /// Share of the latest 20 calls and checks that failed through its own fault, 0 to 1; null while there were
+    /// fewer.
+    pub error_rate: Option<f64>,
+    /// How often in a row its process was started again after it had ended by itself; 0 once it ran for a
+    /// minute.
+    #[serde(default)]
+    pub restarts: u32,
+    /// When it is connected again in the background, if that is planned.
+    pub next_reconnect_at: Option<String>,
     /// Names of the known tools; null when unknown. `GET /server-tools` has them in full.
     pub tools: Option<Vec<String>>,
-    /// More for the reader of a status screen, such as the process id: short texts without secrets.
+    /// More for the reader of a status screen, such as the process id: short texts without secrets. Of a
+    /// connection that broke they are kept until the next one.
     #[serde(default)]
     pub details: BTreeMap<String, String>,
 }

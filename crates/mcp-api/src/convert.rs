@@ -1,6 +1,5 @@
 //! From the manager's types to the bodies of the API.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mcp_api_types as api;
@@ -19,7 +18,7 @@ pub(crate) fn server(manager: &Manager, record: &ServerRecord) -> api::Server {
     let name = record.name().as_str();
     // None without controls. Removed in the meantime: the record is still what it was.
     let session = manager.session_state(name).ok();
-    let connection = manager.connection(name).ok().flatten();
+    let connection = manager.connection(name).unwrap_or_default();
     let now = manager.now();
     api::Server {
         name: name.to_owned(),
@@ -48,11 +47,15 @@ pub(crate) fn server(manager: &Manager, record: &ServerRecord) -> api::Server {
             Some(Era::Stateless) => api::Era::Modern,
         },
         enabled: record.definition.enabled,
-        stats: connection.as_ref().map(|connection| stats(connection, now)),
+        stats: stats(&connection, now),
         group: record.definition.group.as_ref().map(ToString::to_string),
         priority: Some(record.definition.priority),
         tools: record.tools.as_ref().map(|tools| tools.keys().map(ToString::to_string).collect()),
-        details: connection.map(details).unwrap_or_default(),
+        last_error_delivery: record.last_error_delivery.map(delivery),
+        error_rate: manager.error_rate(name).ok().flatten(),
+        restarts: record.restarts(),
+        next_reconnect_at: instant(record.next_reconnect_at()),
+        details: connection.details.into_iter().map(|(key, fact)| (key.to_owned(), fact)).collect(),
     }
 }
 
@@ -90,19 +93,15 @@ fn health_view(view: HealthView) -> api::HealthView {
     }
 }
 
-fn stats(connection: &ConnectionReport, now: Timestamp) -> api::ConnectionStats {
-    let stats = &connection.stats;
-    api::ConnectionStats {
+fn stats(connection: &ConnectionReport, now: Timestamp) -> Option<api::ConnectionStats> {
+    let stats = connection.stats.as_ref()?;
+    Some(api::ConnectionStats {
         connected_at: Some((now - stats.connected_for).to_string()),
         last_activity: Some((now - stats.idle_for).to_string()),
         requests_sent: stats.requests_sent,
         errors_count: stats.errors,
         average_latency: Some(stats.average_latency.as_secs_f64()),
-    }
-}
-
-fn details(connection: ConnectionReport) -> BTreeMap<String, String> {
-    connection.details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    })
 }
 
 /// What a server said of itself.

@@ -57,6 +57,10 @@ pub(crate) fn server(name: &str) -> Server {
         group: None,
         priority: None,
         tools: None,
+        last_error_delivery: None,
+        error_rate: None,
+        restarts: 0,
+        next_reconnect_at: None,
         details: BTreeMap::new(),
     }
 }

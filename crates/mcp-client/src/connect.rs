@@ -120,7 +120,10 @@ async fn connect_to(
                 first = probe;
             }
             // A process may take seconds to end: dropping the connection closes it without waiting.
-            Verdict::Failed { error, profile } => return Err(attempt.failed(error, profile)),
+            Verdict::Failed { error, profile } => {
+                let details = connection.link().transport.details();
+                return Err(ConnectError { details, ..attempt.failed(error, profile) });
+            }
         }
     }
 }
@@ -146,7 +149,7 @@ async fn close(connection: &Connection) -> Result<(), CallError> {
 }
 
 fn not_even_tried(error: CallError) -> ConnectError {
-    ConnectError { error, profile: None, hint: None, tried: Vec::new() }
+    ConnectError { error, profile: None, hint: None, tried: Vec::new(), details: Vec::new() }
 }
 
 /// How an attempt on one connection ended.
@@ -223,7 +226,7 @@ impl<'a> Attempt<'a> {
         let hint = self.negotiation.hint(&error).filter(|_| profile.is_none());
         let tried = self.negotiation.into_tried();
         tracing::debug!(%error, ?tried, "no connection");
-        ConnectError { error, profile, hint, tried }
+        ConnectError { error, profile, hint, tried, details: Vec::new() }
     }
 
     fn failed_to_open(self, kind: TransportKind, error: CallError) -> ConnectError {

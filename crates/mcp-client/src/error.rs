@@ -137,6 +137,8 @@ pub struct ConnectError {
     pub hint: Option<&'static str>,
     /// What was tried, in order, each with its outcome; for people. About 500 characters each at most.
     pub tried: Vec<String>,
+    /// What the transport told of the connection that failed, such as the last lines of stderr.
+    pub details: Vec<(&'static str, String)>,
 }
 
 fn in_brackets(hint: Option<&str>) -> String {

@@ -59,12 +59,13 @@ pub enum SessionControlError {
     },
 }
 
-/// What a connection is doing, for operators.
-#[derive(Debug, Clone)]
+/// What a connection is doing, or what is known of the one that broke, for operators.
+#[derive(Debug, Clone, Default)]
 pub struct ConnectionReport {
-    /// Counters since the connection was opened.
-    pub stats: ClientStats,
-    /// Facts of the transport: `pid`, last stderr lines, ….
+    /// Counters since the connection was opened; `None` if there is none.
+    pub stats: Option<ClientStats>,
+    /// Facts of the transport: `pid`, `stderr`, …. Of a connection that broke or could not be made they are kept
+    /// until the next one, with `ended`, the reason, and `last_pid` in the place of `pid`.
     pub details: Vec<(&'static str, String)>,
 }
 
@@ -174,15 +175,23 @@ impl Manager {
         Ok(SessionState { active, initialized: active && record.initialized, last_activity_at, freshness })
     }
 
-    /// Counters and facts of a server's connection; `None` while there is none.
+    /// Counters and facts of a server's connection.
     ///
     /// # Errors
     /// [`UnknownServer`].
-    pub fn connection(&self, name: &str) -> Result<Option<ConnectionReport>, UnknownServer> {
-        let session = self.link(name)?.session();
-        Ok(session.map(|session| {
+    pub fn connection(&self, name: &str) -> Result<ConnectionReport, UnknownServer> {
+        let link = self.link(name)?;
+        if let Some(session) = link.session() {
             let client = session.client();
-            ConnectionReport { stats: client.stats(), details: client.details() }
-        }))
+            return Ok(ConnectionReport { stats: Some(client.stats()), details: client.details() });
+        }
+        let past = link.past().as_deref().cloned().unwrap_or_default();
+        let of_the_past = |(key, fact)| match key {
+            "pid" => Some(("last_pid", fact)),
+            // Nobody waits on a connection that is gone.
+            "waiting" => None,
+            key => Some((key, fact)),
+        };
+        Ok(ConnectionReport { stats: None, details: past.into_iter().filter_map(of_the_past).collect() })
     }
 }

@@ -17,7 +17,7 @@ pub(crate) fn of_call(error: &CallError) -> CallFailure {
         _ => None,
     };
     CallFailure {
-        failure: of_error(error),
+        failure: of_error(error).delivered(error.delivery()),
         delivery: error.delivery(),
         rpc_code,
         transient: is_transient(error),
@@ -102,7 +102,7 @@ pub(crate) fn of_error(error: &CallError) -> Failure {
 /// Longest text of a failure in bytes: it is kept in records and events, and peers choose it.
 const MAX_TEXT: usize = 1024;
 
-fn shorten(mut text: String) -> String {
+pub(crate) fn shorten(mut text: String) -> String {
     if text.len() > MAX_TEXT {
         let end = (0..=MAX_TEXT).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         text.truncate(end);

@@ -341,7 +341,8 @@ impl Inner {
             starts.try_start(self.now()).map_err(Refused::start)?;
         }
         let options = self.connect_options(link, record);
-        let client = self.connect(link, &options).await.ok_or_else(Refused::shut_down)??;
+        let connected = self.connect(link, &options).await.ok_or_else(Refused::shut_down)?;
+        let client = connected.inspect_err(|error| link.remember(error.details.clone()))?;
         let profile = client.profile();
         let session = Session::new(link.key.name.clone(), client, self.now());
         Ok((profile, Opened::New(Arc::new(session))))
@@ -471,6 +472,9 @@ impl Inner {
                 lost
             });
             if lost {
+                let mut details = session.client().details();
+                details.push(("ended", failure::shorten(error.to_string())));
+                link.remember(details);
                 tracing::warn!(server = %link.key.name, %error, "connection lost");
             }
         });

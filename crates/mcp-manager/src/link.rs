@@ -16,6 +16,9 @@ use crate::session::Session;
 use crate::slot::Slot;
 use crate::user::Seats;
 
+/// Facts of a transport for operators, such as its `pid`.
+pub(crate) type Details = Vec<(&'static str, String)>;
+
 /// Everything that lives as long as one registration. A re-registration gets a new link.
 pub(crate) struct Link {
     pub(crate) key: ServerKey,
@@ -37,6 +40,8 @@ pub(crate) struct Link {
     /// Sessions of users who have one of their own.
     pub(crate) seats: Seats,
     session: Slot<Session>,
+    /// What the connection before told of itself, if it broke.
+    past: ArcSwapOption<Details>,
     checking: AtomicBool,
     no_health_path: AtomicBool,
 }
@@ -74,6 +79,7 @@ impl Link {
             starts: Mutex::default(),
             seats: Seats::default(),
             session: Slot::new(),
+            past: ArcSwapOption::empty(),
             checking: AtomicBool::new(false),
             no_health_path: AtomicBool::new(false),
         }
@@ -91,15 +97,30 @@ impl Link {
         self.session.install(session)
     }
 
-    /// Takes all sessions away, those of users included.
+    /// Takes all sessions away, those of users included, by intent.
     #[must_use]
     pub(crate) fn take(&self) -> Vec<Arc<Session>> {
+        self.past.store(None);
         self.session.take().into_iter().chain(self.seats.clear()).collect()
     }
 
-    /// Takes the session away if it is still this one; says whether it was.
+    /// Takes the session away if it is still this one; says whether it was. What it told of itself is kept.
     pub(crate) fn take_if(&self, session: &Arc<Session>) -> bool {
-        self.session.take_if(session)
+        let taken = self.session.take_if(session);
+        if taken {
+            self.remember(session.client().details());
+        }
+        taken
+    }
+
+    /// Keeps what a connection that is over told of itself, until the next one.
+    pub(crate) fn remember(&self, details: Details) {
+        self.past.store(Some(Arc::new(details)));
+    }
+
+    /// What the connection told of itself that was there last and broke, or could not be made.
+    pub(crate) fn past(&self) -> Option<Arc<Details>> {
+        self.past.load_full()
     }
 
     /// Whether this is the session in place, and open.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use mcp_transport::Delivery;
+
 /// Why something failed; the same word from the transport to the record, the event and the attempt.
 /// Source: contract §4.5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,12 +63,20 @@ pub struct Failure {
     pub category: ErrorCategory,
     /// Text without secrets and without upstream bodies.
     pub text: Arc<str>,
+    /// How far the request got that failed; `None` if it was none, or that does not matter.
+    pub delivery: Option<Delivery>,
 }
 
 impl Failure {
     /// A failure of a class with its text.
     #[must_use]
     pub fn new(category: ErrorCategory, text: impl Into<Arc<str>>) -> Self {
-        Self { category, text: text.into() }
+        Self { category, text: text.into(), delivery: None }
+    }
+
+    /// The same, of a request that got this far.
+    #[must_use]
+    pub fn delivered(self, delivery: Delivery) -> Self {
+        Self { delivery: Some(delivery), ..self }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use mcp_protocol::{Era, RawJson};
+use mcp_transport::Delivery;
 
 use crate::category::ErrorCategory;
 use crate::clock::Timestamp;
@@ -196,6 +197,8 @@ pub struct ServerRecord {
     pub last_error: Option<Arc<str>>,
     /// Its class.
     pub last_error_category: Option<ErrorCategory>,
+    /// How far the request got whose failure it was, if it was one.
+    pub last_error_delivery: Option<Delivery>,
     /// Consecutive recorded failures.
     pub retry_count: u32,
     /// End of the retry window; `None` when healthy.
@@ -248,6 +251,7 @@ impl ServerRecord {
             status: Status::Healthy,
             last_error: None,
             last_error_category: None,
+            last_error_delivery: None,
             retry_count: 0,
             next_retry_at: None,
             initialized: false,
@@ -319,6 +323,19 @@ impl ServerRecord {
     #[must_use]
     pub fn should_retry(&self, now: Timestamp) -> bool {
         self.next_retry_at.is_none_or(|at| now >= at)
+    }
+
+    /// How often in a row its process was started again, or was planned to be, after it had ended by itself;
+    /// 0 once it ran for a minute.
+    #[must_use]
+    pub fn restarts(&self) -> u32 {
+        self.restarts
+    }
+
+    /// When it is connected again in the background; `None` if that is not planned, or is under way.
+    #[must_use]
+    pub fn next_reconnect_at(&self) -> Option<Timestamp> {
+        self.reconnect?.at
     }
 
     /// What a known tool says of its effects; `None` for one that is not known.

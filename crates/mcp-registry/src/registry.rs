@@ -456,6 +456,7 @@ fn succeed(
 ) {
     record.last_error = None;
     record.last_error_category = None;
+    record.last_error_delivery = None;
     record.retry_count = 0;
     record.consecutive_failures = 0;
     record.next_retry_at = None;
@@ -482,6 +483,7 @@ fn fail(
     record.retry_count = record.retry_count.saturating_add(1);
     record.last_error = Some(failure.text.clone());
     record.last_error_category = Some(failure.category);
+    record.last_error_delivery = failure.delivery;
     let window = now + policy.backoff(record.retry_count);
     record.next_retry_at = Some(window);
     record.touch(now);

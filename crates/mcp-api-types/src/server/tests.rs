@@ -9,7 +9,8 @@ const FRESH: &str = concat!(
     r#""adapter_controls_available":false,"capability_snapshot":null,"adapter_session":null,"#,
     r#""transport":"stdio","connection_state":"disconnected","health_view":"unknown","#,
     r#""consecutive_failures":0,"response_time_ms":null,"era":"unknown","enabled":true,"stats":null,"#,
-    r#""group":null,"priority":null,"tools":null,"details":{}}"#
+    r#""group":null,"priority":null,"last_error_delivery":null,"error_rate":null,"restarts":0,"#,
+    r#""next_reconnect_at":null,"tools":null,"details":{}}"#
 );
 
 const BUSY: &str = concat!(
@@ -25,7 +26,8 @@ const BUSY: &str = concat!(
     r#""consecutive_failures":1,"response_time_ms":1.5,"era":"legacy","enabled":true,"#,
     r#""stats":{"connected_at":"2026-01-01T00:00:00Z","last_activity":"2026-01-01T00:00:00Z","#,
     r#""requests_sent":4,"errors_count":1,"average_latency":0.25},"#,
-    r#""group":"search","priority":80,"tools":["search"],"details":{"pid":"42"}}"#
+    r#""group":"search","priority":80,"last_error_delivery":"unknown","error_rate":0.05,"restarts":1,"#,
+    r#""next_reconnect_at":"2026-01-01T00:00:04Z","tools":["search"],"details":{"pid":"42"}}"#
 );
 
 #[test]
@@ -57,6 +59,10 @@ fn every_key_is_there_and_null_when_empty() {
         group: None,
         priority: None,
         tools: None,
+        last_error_delivery: None,
+        error_rate: None,
+        restarts: 0,
+        next_reconnect_at: None,
         details: BTreeMap::new(),
     };
     assert_eq!(serde_json::to_string(&fresh).unwrap(), FRESH);

@@ -235,9 +235,29 @@ fn details(answer: &Answer<Server>) -> Vec<Line> {
                 (error, _) => text(error),
             },
         ),
+        ("delivery", Span::plain(server.last_error_delivery.as_ref().map(word).unwrap_or_default())),
         (
             "retry in",
             Span::plain(server.next_retry_at.as_ref().map(|at| until(at, answer.now)).unwrap_or_default()),
+        ),
+        (
+            "restarts",
+            Span::plain(
+                Some(server.restarts)
+                    .filter(|&count| count > 0)
+                    .map(|count| count.to_string())
+                    .unwrap_or_default(),
+            ),
+        ),
+        (
+            "reconnects in",
+            Span::plain(
+                server.next_reconnect_at.as_ref().map(|at| until(at, answer.now)).unwrap_or_default(),
+            ),
+        ),
+        (
+            "error rate",
+            Span::plain(server.error_rate.map(|rate| format!("{:.0} %", rate * 100.0)).unwrap_or_default()),
         ),
         ("tools", Span::plain(server.tools.as_ref().map(|tools| tools.join(", ")).unwrap_or_default())),
     ];
@@ -248,7 +268,12 @@ fn details(answer: &Answer<Server>) -> Vec<Line> {
         }
         facts.push(("traffic", Span::plain(traffic)));
     }
-    facts.extend(server.details.iter().map(|(key, fact)| (&**key, Span::plain(fact))));
+    for (key, fact) in &server.details {
+        // Lines of stderr stay lines.
+        for (index, line) in fact.lines().enumerate() {
+            facts.push((if index == 0 { key } else { "" }, Span::plain(line)));
+        }
+    }
     lines_of(facts)
 }
 
@@ -333,6 +358,10 @@ mod tests {
              time      unreachable  http               http://time/      connection refused\\u{1b}[2J\n"
         );
         down.next_retry_at = Some("2026-01-01T00:00:04Z".into());
+        down.last_error_delivery = Some(mcp_api_types::Delivery::Unknown);
+        (down.restarts, down.error_rate) = (3, Some(0.25));
+        down.next_reconnect_at = Some("2026-01-01T00:00:08Z".into());
+        down.details.insert("stderr".into(), "one\ntwo".into());
         let now = "2026-01-01T00:00:00Z".parse().ok();
         assert_eq!(
             text(&details(&Answer { body: down, text: String::new(), now, request_id: None })),
@@ -344,7 +373,13 @@ mod tests {
              era             unknown\n\
              initialized     no\n\
              last error      connection refused\\u{1b}[2J\n\
-             retry in        4 s\n"
+             delivery        unknown\n\
+             retry in        4 s\n\
+             restarts        3\n\
+             reconnects in   8 s\n\
+             error rate      25 %\n\
+             stderr          one\n                \
+             two\n"
         );
     }
 }

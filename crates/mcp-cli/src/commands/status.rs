@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mcp_api_types::{Era, Ready, Server, ServerList, Status};
+use mcp_api_types::{ConnectionState, Era, Ready, Server, ServerList, Status};
 
 use super::servers::status;
 use crate::{
@@ -77,7 +77,35 @@ fn screen((answer, ready): &Seen, url: &str, width: Option<usize>) -> Vec<Line> 
         lines.push(Line::new());
         lines.extend(table(servers, answer.now).lines(width));
     }
+    for server in servers.iter().filter(|server| is_down(server)) {
+        lines.extend(last_words(server));
+    }
     lines
+}
+
+/// Lines of stderr shown of a server that is down; `servers get` has more of them.
+const LAST_WORDS: usize = 3;
+
+/// What a server that is down printed last.
+fn last_words(server: &Server) -> Vec<Line> {
+    let stderr: Vec<_> = server.details.get("stderr").into_iter().flat_map(|text| text.lines()).collect();
+    let last = &stderr[stderr.len().saturating_sub(LAST_WORDS)..];
+    let shown = last.iter().map(|line| vec![Span::faint("  "), Span::plain(line)]);
+    let head =
+        (!last.is_empty()).then(|| [Line::new(), vec![Span::faint(format!("{} said last:", server.name))]]);
+    head.into_iter().flatten().chain(shown).collect()
+}
+
+/// Whether the connection of a server broke, and is not back.
+fn is_down(server: &Server) -> bool {
+    server.enabled
+        && matches!(server.connection_state, ConnectionState::Error | ConnectionState::Reconnecting)
+}
+
+/// The latest failure, or why the connection is gone if nobody has used it since.
+fn last_error(server: &Server) -> &str {
+    let ended = || server.details.get("ended").filter(|_| is_down(server));
+    server.last_error.as_ref().or_else(ended).map_or("", String::as_str)
 }
 
 fn headline(servers: &[Server], ready: Option<&Ready>, url: &str) -> Line {
@@ -121,6 +149,7 @@ fn table(servers: &[Server], now: Option<Timestamp>) -> Table {
         "RETRY IN",
         "GROUP",
         "PID",
+        "RESTARTS",
         "LAST ERROR",
     ]);
     for server in servers {
@@ -134,13 +163,22 @@ fn table(servers: &[Server], now: Option<Timestamp>) -> Table {
                 None => Span::faint("?"),
             },
             Span::plain(server.response_time_ms.map(millis).unwrap_or_default()),
-            Span::plain(server.next_retry_at.as_ref().map(|at| until(at, now)).unwrap_or_default()),
+            Span::plain(next_try(server).map(|at| until(at, now)).unwrap_or_default()),
             Span::plain(server.group.as_deref().unwrap_or_default()),
             Span::plain(server.details.get("pid").map(String::as_str).unwrap_or_default()),
-            Span::plain(server.last_error.as_deref().unwrap_or_default()),
+            match server.restarts {
+                0 => Span::plain(""),
+                restarts => Span::new(Style::Doubtful, restarts.to_string()),
+            },
+            Span::plain(last_error(server)),
         ]);
     }
     table
+}
+
+/// When a server that is not well is tried again.
+fn next_try(server: &Server) -> Option<&String> {
+    server.next_retry_at.as_ref().or(server.next_reconnect_at.as_ref())
 }
 
 fn protocol(server: &Server) -> Span {
@@ -154,7 +192,7 @@ fn protocol(server: &Server) -> Span {
 
 #[cfg(test)]
 mod tests {
-    use mcp_api_types::{ConnectionState, ReadyState};
+    use mcp_api_types::ReadyState;
 
     use super::*;
     use crate::table::text;
@@ -189,6 +227,41 @@ mod tests {
              files     healthy   connected     modern 2026-07-28  2      1.2 ms             4711\n\
              search-a  degraded  error         ?                  ?               2 s             primary timed out\n\
              unused    disabled  disconnected  ?                  ?\n"
+        );
+    }
+
+    #[test]
+    fn a_program_that_keeps_ending_shows_why_and_when_it_is_started_again() {
+        let mut down = crate::tests::server("files");
+        down.connection_state = ConnectionState::Error;
+        down.restarts = 4;
+        down.next_reconnect_at = Some("2026-01-01T00:00:04Z".into());
+        for (key, fact) in [
+            ("ended", "the server process ended: exit status 1; stderr: KeyError: 'TOKEN'"),
+            ("last_pid", "4711"),
+            ("stderr", "starting\nTraceback:\n  main.py line 3\nKeyError: 'TOKEN'\u{1b}[2J"),
+        ] {
+            down.details.insert(key.into(), fact.into());
+        }
+        // One that is back is a matter of the past.
+        let mut up = crate::tests::server("time");
+        (up.connection_state, up.restarts) = (ConnectionState::Connected, 1);
+        up.details.insert("stderr".into(), "ready".into());
+        let list = ServerList { items: vec![down, up], adapter_controls_available: false };
+        let now = "2026-01-01T00:00:00Z".parse().ok();
+        let seen = (Answer { body: list, text: String::new(), now, request_id: None }, None);
+        assert_eq!(
+            text(&screen(&seen, "http://h:1", None)),
+            "mcp-gateway at http://h:1 · 2 servers, 2 healthy\n\
+             \n\
+             SERVER  STATUS   CONNECTION  PROTOCOL  TOOLS  RETRY IN  RESTARTS  LAST ERROR\n\
+             files   healthy  error       ?         ?      4 s       4         the server process ended: exit status 1; stderr: KeyError: 'TOKEN'\n\
+             time    healthy  connected   ?         ?                1\n\
+             \n\
+             files said last:\n  \
+             Traceback:\n    \
+             main.py line 3\n  \
+             KeyError: 'TOKEN'\\u{1b}[2J\n"
         );
     }
 

@@ -3,10 +3,8 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use mcp_http_client::failure::unusable;
-use mcp_http_client::{ClientPool, ConnectorError, Headers, HttpOptions, Lane};
-use mcp_transport::{Connector, Endpoint, HttpEndpoint, Transport, TransportError};
-use reqwest::{Method, Request};
-use url::Url;
+use mcp_http_client::{ClientPool, ConnectorError, Headers, HttpOptions};
+use mcp_transport::{Connector, Endpoint, Transport, TransportError};
 
 use crate::transport::HttpTransport;
 use crate::wire::Wire;
@@ -72,36 +70,12 @@ impl Connector for HttpConnector {
     ) -> BoxFuture<'a, Option<Result<u16, TransportError>>> {
         async move {
             match endpoint {
-                Endpoint::Http(http) => Some(self.ask_health(http, path).await),
+                Endpoint::Http(http) => Some(self.pool.health(http, "/mcp", path).await),
                 _ => None,
             }
         }
         .boxed()
     }
-}
-
-impl HttpConnector {
-    /// One GET; the status is the answer and the body is not read.
-    async fn ask_health(&self, endpoint: &HttpEndpoint, path: &str) -> Result<u16, TransportError> {
-        let client = self.pool.get(endpoint)?;
-        let mut request = Request::new(Method::GET, health_url(&endpoint.url, path));
-        *request.headers_mut() = Headers::new(&endpoint.headers)?.base();
-        let answer = client.place(Lane::Control, None).await?.send(request).await?;
-        let status = answer.status().as_u16();
-        answer.release();
-        Ok(status)
-    }
-}
-
-/// The endpoint without a trailing `/` and without a trailing `/mcp`, plus the path (contract §3.5).
-fn health_url(endpoint: &Url, path: &str) -> Url {
-    let base = endpoint.path().trim_end_matches('/');
-    let base = base.strip_suffix("/mcp").unwrap_or(base);
-    let mut url = endpoint.clone();
-    url.set_path(&format!("{base}/{}", path.trim_start_matches('/')));
-    url.set_query(None);
-    url.set_fragment(None);
-    url
 }
 
 #[cfg(test)]
@@ -116,18 +90,5 @@ mod tests {
         let error = connector.open(&Endpoint::Stdio(StdioEndpoint::new("cat", ["-"]))).unwrap_err();
         assert_eq!(error.to_string(), "the http transport cannot reach a stdio endpoint");
         assert_eq!(error.delivery, Delivery::NotSent);
-    }
-
-    #[test]
-    fn the_health_path_stands_beside_the_endpoint() {
-        for (endpoint, path, expected) in [
-            ("https://a.example/mcp", "/health", "https://a.example/health"),
-            ("https://a.example/mcp/", "/health", "https://a.example/health"),
-            ("https://a.example", "health", "https://a.example/health"),
-            ("https://a.example/x/mcp?key=1#f", "/up", "https://a.example/x/up"),
-            ("https://a.example/tools", "/health", "https://a.example/tools/health"),
-        ] {
-            assert_eq!(health_url(&endpoint.parse().unwrap(), path).as_str(), expected);
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use mcp_http_client::{Body, HttpOptions, Lane, failure, retry_after};
+use mcp_http_client::{Body, HttpOptions, Lane, coding, failure, media_type, quoted};
 use mcp_protocol::{Era, Message, Method, ProtocolVersion, RequestId};
 use mcp_transport::{Delivery, Incoming, Outbound, Reply, TransportError, TransportErrorKind};
 use reqwest::StatusCode;
@@ -16,7 +16,7 @@ use crate::messages::Messages;
 use crate::resume::Resume;
 use crate::session::{self, Offer, Session};
 use crate::transport::Connection;
-use crate::wire::{Identity, Opened, coding, media_type};
+use crate::wire::{Identity, Opened};
 
 /// Longest wait for the body of an answer with an error status; the status alone is an answer as well.
 const ERROR_BODY_TIME: Duration = Duration::from_secs(2);
@@ -179,11 +179,7 @@ impl Exchange {
             response.release();
             return Err(TransportError::new(TransportErrorKind::SessionExpired, Delivery::Rejected));
         }
-        let code = status.as_u16();
-        let kind = match self.connection.redirect(&response) {
-            Some(target) => TransportErrorKind::Redirect { status: code, target: target.into() },
-            None => TransportErrorKind::Status { status: code, retry_after: retry_after(response.headers()) },
-        };
+        let kind = response.refusal();
         let delivery = if status.is_server_error() { Delivery::Unknown } else { Delivery::Rejected };
         // A missing or insufficient authorization is for the layer above to see, whatever the body says.
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) || self.request.is_none() {
@@ -224,11 +220,4 @@ pub(crate) fn is_initialize(message: &Message) -> bool {
 /// Whether servers of a revision have streams of their own, and resume those of answers.
 pub(crate) fn has_streams(version: ProtocolVersion) -> bool {
     version.era() == Era::Handshake && version >= ProtocolVersion::V2025_03_26
-}
-
-/// A header value of the peer, fit for an error text.
-fn quoted(value: &HeaderValue) -> String {
-    const LONGEST: usize = 80;
-    let bytes = &value.as_bytes()[..value.len().min(LONGEST)];
-    format!("{:?}", String::from_utf8_lossy(bytes))
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use mcp_http_client::{Body, HttpOptions, Lane, PROTOCOL_VERSION, SESSION_ID, same_origin};
+use mcp_http_client::{HttpOptions, Lane, PROTOCOL_VERSION, SESSION_ID};
 use mcp_protocol::{Message, Method};
 use mcp_transport::{Delivery, Inbox, Outbound, Reply, Transport, TransportError, TransportErrorKind};
-use reqwest::header::{HeaderValue, LOCATION};
+use reqwest::header::HeaderValue;
 use reqwest::{Method as Verb, Request};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -104,18 +104,6 @@ impl Connection {
 
     pub(crate) fn origin(&self) -> &str {
         self.wire.client.origin()
-    }
-
-    /// Where an answer redirects to, in words: another origin is not named.
-    pub(crate) fn redirect(&self, answer: &Body) -> Option<String> {
-        const LONGEST: usize = 80;
-        let location = answer.headers().get(LOCATION).filter(|_| answer.status().is_redirection())?;
-        let target = self.wire.url.join(location.to_str().ok()?).ok()?;
-        let near = same_origin(&self.wire.url, &target);
-        tracing::warn!(origin = self.origin(), "a redirect was not followed");
-        // The query may hold a secret. A path of a URL is ASCII.
-        let path = target.path();
-        Some(if near { path[..path.len().min(LONGEST)].to_owned() } else { "another origin".to_owned() })
     }
 
     /// Uses the session a successful `initialize` opened, or none, instead of the one before.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_http_client::{
-    Body, Headers, HttpClient, HttpOptions, LAST_EVENT_ID, Lane, PROTOCOL_VERSION, SESSION_ID, failure,
-    retry_after,
+    Body, Headers, HttpClient, HttpOptions, LAST_EVENT_ID, Lane, PROTOCOL_VERSION, SESSION_ID, coding,
+    failure, media_type, retry_after,
 };
 use mcp_protocol::ProtocolVersion;
 use mcp_transport::{TransportError, TransportErrorKind};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, Request, StatusCode};
 use url::Url;
 
@@ -107,17 +107,6 @@ impl Wire {
 /// Whether the body is an event stream that can be read as it comes.
 fn is_event_stream(headers: &HeaderMap) -> bool {
     media_type(headers).as_deref() == Some("text/event-stream") && coding(headers).is_none()
-}
-
-/// The `Content-Type` in lower case and without parameters.
-pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    Some(text.split(';').next()?.trim().to_ascii_lowercase())
-}
-
-/// The `Content-Encoding` of a body that is encoded, which was not asked for.
-pub(crate) fn coding(headers: &HeaderMap) -> Option<&HeaderValue> {
-    headers.get(CONTENT_ENCODING).filter(|coding| *coding != "identity")
 }
 
 /// Without the URL, whose path and query may hold a key.

@@ -7,13 +7,10 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use mcp_http_client::failure::unusable;
-use mcp_http_client::{ClientPool, ConnectorError, Headers, HttpOptions, Lane};
+use mcp_http_client::{ClientPool, ConnectorError, Headers, HttpOptions};
 use mcp_transport::{
-    Connector, Delivery, Endpoint, Header, HttpEndpoint, SseEndpoint, Transport, TransportError,
-    TransportErrorKind,
+    Connector, Delivery, Endpoint, Header, SseEndpoint, Transport, TransportError, TransportErrorKind,
 };
-use reqwest::{Method, Request};
-use url::Url;
 
 use crate::inbox::Reader;
 use crate::opening::{self, Opened, Reading};
@@ -95,17 +92,6 @@ impl SseConnector {
         }
         Ok(())
     }
-
-    /// One GET; the status is the answer and the body is not read.
-    async fn ask_health(&self, endpoint: &HttpEndpoint, path: &str) -> Result<u16, TransportError> {
-        let client = self.pool.get(endpoint)?;
-        let mut request = Request::new(Method::GET, health_url(&endpoint.url, path));
-        *request.headers_mut() = Headers::new(&endpoint.headers)?.base();
-        let answer = client.place(Lane::Control, None).await?.send(request).await?;
-        let status = answer.status().as_u16();
-        answer.release();
-        Ok(status)
-    }
 }
 
 impl Connector for SseConnector {
@@ -136,24 +122,13 @@ impl Connector for SseConnector {
     ) -> BoxFuture<'a, Option<Result<u16, TransportError>>> {
         async move {
             match endpoint {
-                Endpoint::Sse(sse) => Some(self.ask_health(&sse.http, path).await),
+                // Where contract §3.5 has `/mcp`, servers of this transport have `/sse`.
+                Endpoint::Sse(sse) => Some(self.pool.health(&sse.http, "/sse", path).await),
                 _ => None,
             }
         }
         .boxed()
     }
-}
-
-/// The endpoint without a trailing `/` and without a trailing `/sse`, plus the path: where contract §3.5 has
-/// `/mcp`, servers of this transport have `/sse`.
-fn health_url(endpoint: &Url, path: &str) -> Url {
-    let base = endpoint.path().trim_end_matches('/');
-    let base = base.strip_suffix("/sse").unwrap_or(base);
-    let mut url = endpoint.clone();
-    url.set_path(&format!("{base}/{}", path.trim_start_matches('/')));
-    url.set_query(None);
-    url.set_fragment(None);
-    url
 }
 
 #[cfg(test)]
@@ -171,16 +146,5 @@ mod tests {
         assert_eq!(error.to_string(), "the sse transport cannot reach a stdio endpoint");
         assert_eq!(error.delivery, Delivery::NotSent);
         assert_eq!(connector.health(&endpoint, "/health").await, None);
-    }
-
-    #[test]
-    fn the_health_path_stands_beside_the_stream() {
-        for (endpoint, path, expected) in [
-            ("https://a.example/sse", "/health", "https://a.example/health"),
-            ("https://a.example/x/sse/?key=1#f", "up", "https://a.example/x/up"),
-            ("https://a.example/events", "/health", "https://a.example/events/health"),
-        ] {
-            assert_eq!(health_url(&endpoint.parse().unwrap(), path).as_str(), expected);
-        }
     }
 }

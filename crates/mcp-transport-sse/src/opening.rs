@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mcp_http_client::{Body, HttpClient, Lane, failure, retry_after};
+use mcp_http_client::{Body, HttpClient, Lane, coding, failure, media_type, quoted, same_origin};
 use mcp_transport::{Delivery, OpenMethod, SseEndpoint, TransportError, TransportErrorKind};
-use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Request, StatusCode};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -76,16 +76,15 @@ pub(crate) async fn open(
 
 /// Only 200 with an event stream will do.
 fn check(body: &Body) -> Result<(), TransportError> {
-    let (status, headers) = (body.status(), body.headers());
-    if status != StatusCode::OK {
-        let kind = TransportErrorKind::Status { status: status.as_u16(), retry_after: retry_after(headers) };
-        return Err(not_sent(kind));
+    let headers = body.headers();
+    if body.status() != StatusCode::OK {
+        return Err(not_sent(body.refusal()));
     }
     if media_type(headers).as_deref() != Some("text/event-stream") {
         let found = headers.get(CONTENT_TYPE).map_or("none".into(), quoted);
         return Err(unusable(format!("expected a stream of text/event-stream, got {found}")));
     }
-    match headers.get(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+    match coding(headers) {
         None => Ok(()),
         Some(coding) => Err(unusable(format!(
             "the event stream is encoded as {}, which was not asked for",
@@ -116,9 +115,8 @@ fn message_url(stream: &Url, data: &[u8]) -> Result<Url, TransportError> {
     let mut url = joined
         .and_then(|text| stream.join(text).ok())
         .ok_or_else(|| unusable("the `endpoint` event holds no usable URL"))?;
-    let (ours, theirs) = (stream.origin(), url.origin());
-    if ours != theirs {
-        let (ours, theirs) = (ours.ascii_serialization(), theirs.ascii_serialization());
+    if !same_origin(stream, &url) {
+        let [ours, theirs] = [stream, &url].map(|url| url.origin().ascii_serialization());
         return Err(unusable(format!(
             "the `endpoint` event names another origin than that of the stream: {theirs:.200}, not {ours}"
         )));
@@ -137,19 +135,6 @@ fn not_sent(kind: TransportErrorKind) -> TransportError {
 
 fn unusable(text: impl Into<Box<str>>) -> TransportError {
     not_sent(failure::payload(text).kind)
-}
-
-/// The `Content-Type` in lower case and without parameters.
-fn media_type(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    Some(text.split(';').next()?.trim().to_ascii_lowercase())
-}
-
-/// A header value of the peer, fit for an error text.
-fn quoted(value: &HeaderValue) -> String {
-    const LONGEST: usize = 80;
-    let bytes = &value.as_bytes()[..value.len().min(LONGEST)];
-    format!("{:?}", String::from_utf8_lossy(bytes))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either, pending};
-use mcp_http_client::{Headers, HttpClient, Lane, PROTOCOL_VERSION, Place, retry_after};
+use mcp_http_client::{Headers, HttpClient, Lane, PROTOCOL_VERSION, Place};
 use mcp_protocol::Message;
 use mcp_transport::{Delivery, Inbox, Outbound, Reply, Transport, TransportError, TransportErrorKind};
 use reqwest::header::HeaderValue;
@@ -95,7 +95,7 @@ impl SseTransport {
 /// Posts one message. Any 2xx is success, and the body means nothing (wire reference §4.4, A16).
 async fn send(place: Place, request: Request) -> Result<(), TransportError> {
     let answer = place.send(request).await?;
-    let (status, retry_after) = (answer.status(), retry_after(answer.headers()));
+    let (status, refusal) = (answer.status(), answer.refusal());
     answer.release();
     if status.is_success() {
         return Ok(());
@@ -104,7 +104,7 @@ async fn send(place: Place, request: Request) -> Result<(), TransportError> {
         return Err(TransportError::new(TransportErrorKind::SessionExpired, Delivery::Rejected));
     }
     let delivery = if status.is_server_error() { Delivery::Unknown } else { Delivery::Rejected };
-    Err(TransportError::new(TransportErrorKind::Status { status: status.as_u16(), retry_after }, delivery))
+    Err(TransportError::new(refusal, delivery))
 }
 
 impl Transport for SseTransport {

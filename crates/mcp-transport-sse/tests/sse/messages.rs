@@ -88,7 +88,10 @@ async fn refused_messages_say_how_far_they_got() {
         (answer(401, "", ""), "!status rejected http status 401"),
         (answer(413, "", ""), "!status rejected http status 413"),
         (answer(429, "Retry-After: 3\r\n", ""), "!status rejected http status 429"),
-        (answer(307, "Location: /elsewhere\r\n", ""), "!status rejected http status 307"),
+        (
+            answer(307, "Location: /elsewhere\r\n", ""),
+            "!redirect rejected http status 307, a redirect to /elsewhere, which is not followed",
+        ),
         (answer(500, "", "hunter2"), "!status unknown http status 500"),
         (vec![Step::Close], "!closed unknown the connection to http://"),
         (vec![Step::Reset], "!closed unknown the connection to http://"),

@@ -85,7 +85,10 @@ async fn j6_only_200_with_an_event_stream_will_do() {
         (answer(500, stream, ENDPOINT), "!status not_sent http status 500"),
         (answer(201, stream, ENDPOINT), "!status not_sent http status 201"),
         (answer(404, "", ""), "!status not_sent http status 404"),
-        (answer(302, "Location: /elsewhere\r\n", ""), "!status not_sent http status 302"),
+        (
+            answer(302, "Location: /elsewhere\r\n", ""),
+            "!redirect not_sent http status 302, a redirect to /elsewhere, which is not followed",
+        ),
         (vec![Step::Close], "!closed not_sent the connection to http://"),
         (vec![Step::Reset], "!closed not_sent the connection to http://"),
     ] {

@@ -303,6 +303,7 @@ pub(crate) fn show_error(error: &TransportError) -> String {
         TransportErrorKind::Closed(_) => "closed",
         TransportErrorKind::Timeout { .. } => "timeout",
         TransportErrorKind::Status { .. } => "status",
+        TransportErrorKind::Redirect { .. } => "redirect",
         TransportErrorKind::SessionExpired => "session",
         TransportErrorKind::Payload(_) => "payload",
         other => panic!("not expected of this transport: {other:?}"),

@@ -14,6 +14,7 @@ mod client;
 // Signals, and a look into /proc for processes that were left behind.
 #[cfg(target_os = "linux")]
 mod gateway;
+mod interop;
 mod peers;
 mod process;
 mod scenarios;

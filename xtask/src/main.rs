@@ -8,6 +8,7 @@ mod checkout;
 mod conformance;
 mod coverage;
 mod docs;
+mod interop;
 mod peers;
 mod sim;
 mod skipped;
@@ -33,6 +34,7 @@ commands:
              run the official suite against our client and against the gateway as one, and write the result into
              docs/conformance.md; or one of them: `conformance client`, `conformance gateway-client`, and after it
              one scenario
+  interop    run our client against every server of the interop tests, and write the result into docs/interop.md
   sim        run the simulators: --seeds N (default 1000), --seed S to replay one, --jobs J, --only NAME
   bench      run the benchmarks, or one: `bench parse`, `bench gateway` (further arguments go to it)
   coverage   line coverage of each crate by the tests";
@@ -63,6 +65,7 @@ fn run(command: &str, rest: &[String]) -> Result<(), String> {
         "sim" => sim::run(&checkout, rest),
         "bench" => bench::run(&checkout, rest),
         "conformance" => conformance::run(&checkout, rest),
+        "interop" => interop::run(&checkout),
         "coverage" => coverage::run(&checkout),
         "" | "help" | "--help" | "-h" => {
             println!("{USAGE}");

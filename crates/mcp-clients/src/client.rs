@@ -14,7 +14,7 @@ use mcp_protocol::result::{Envelope, ResultType};
 use mcp_protocol::tool::{CallToolParams, CallToolResult, Tool};
 use mcp_protocol::{JsonKind, Method, RawJson};
 use mcp_registry::{ConnectionState, Definition, ErrorCategory, Failure};
-use mcp_transport::{Connector, Delivery, TransportKind};
+use mcp_transport::{Connector, TransportError, TransportErrorKind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -81,7 +81,7 @@ impl McpClient {
     pub async fn connect(&self) -> ConnectionResult {
         match self.shared().connect() {
             Ok(first) => self.outcome(first).await,
-            Err(there) => there,
+            Err(there) => self.shared().success(&there, 0),
         }
     }
 
@@ -102,12 +102,18 @@ impl McpClient {
         self.outcome(first).await
     }
 
+    /// How it ends. If somebody else begins anew meanwhile, how that ends.
     async fn outcome(&self, mut first: First) -> ConnectionResult {
-        let told = first.wait_for(Option::is_some).await.ok().and_then(|result| result.clone());
-        told.unwrap_or_else(|| {
-            let text = "disconnected while connecting";
-            self.shared().failure(Failure::new(ErrorCategory::TransportError, text), 0)
-        })
+        loop {
+            if let Some(told) = first.wait_for(Option::is_some).await.ok().and_then(|told| told.clone()) {
+                return told;
+            }
+            let Some(next) = self.shared().under_way() else {
+                let text = "disconnected while connecting";
+                return self.shared().failure(Failure::new(ErrorCategory::TransportError, text), 0);
+            };
+            first = next;
+        }
     }
 
     /// Whether the state is `connected`.
@@ -318,13 +324,18 @@ impl McpClient {
         request: impl AsyncFnOnce(Client) -> Result<T, CallError>,
     ) -> Result<T, ClientError> {
         let permit = Permit::get(self.shared())?;
-        let outcome = request(session.client.clone()).await.map_err(ClientError::from);
+        let outcome = request(session.client.clone()).await;
+        let out_of_reach = matches!(
+            &outcome,
+            Err(CallError::Transport(TransportError { kind: TransportErrorKind::Connect(_), .. }))
+        );
+        let outcome = outcome.map_err(ClientError::from);
         permit.judge(outcome.as_ref().err().is_none_or(|error| !error.blames_server()));
-        if let Err(error @ ClientError::Connection { .. }) = &outcome {
-            // Other transports notice by themselves when their connection breaks.
-            if session.client.transport() == TransportKind::Http && error.delivery() == Delivery::NotSent {
-                session.report_loss(of_request(error));
-            }
+        if let Err(error) = &outcome
+            && out_of_reach
+        {
+            // Where there is a standing connection its end is noticed by itself.
+            session.report_loss(of_request(error));
         }
         outcome
     }

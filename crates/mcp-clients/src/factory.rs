@@ -48,12 +48,17 @@ impl FactoryError {
 
 /// What a client is made of: its server, and how it is reached.
 #[derive(Clone)]
-#[expect(missing_debug_implementations, reason = "a connector has none")]
 pub struct Blueprint {
     /// The server.
     pub definition: Definition,
     /// Opens connections to it.
     pub connector: Arc<dyn Connector>,
+}
+
+impl fmt::Debug for Blueprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Blueprint").field("definition", &self.definition).finish_non_exhaustive()
+    }
 }
 
 type Constructor = dyn Fn(&ClientConfig) -> Result<Blueprint, Vec<InvalidField>> + Send + Sync;

@@ -115,7 +115,8 @@ impl ClientRegistry {
         Self(Arc::new(Inner { timer: options.timer.clone(), journal, state }))
     }
 
-    /// Registers a client under a name, whatever its state. Its configuration is the client's definition with this name.
+    /// Registers a client under a name, whatever its state. Its configuration is the client's definition with this
+    /// name. A client may have several names; each removal of one disconnects it.
     ///
     /// # Errors
     /// [`RegistryError::AlreadyExists`], [`RegistryError::Full`]; the client stays as it is.

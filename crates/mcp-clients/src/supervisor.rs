@@ -20,16 +20,16 @@ const FORGIVEN: Duration = Duration::from_secs(60);
 pub(crate) type First = watch::Receiver<Option<ConnectionResult>>;
 
 impl Shared {
-    /// Begins to connect, unless that is done or under way.
+    /// Begins to connect, unless that is under way.
     ///
     /// # Errors
-    /// What to say of the connection that is there.
-    pub(crate) fn connect(self: &Arc<Self>) -> Result<First, ConnectionResult> {
+    /// The connection that is there.
+    pub(crate) fn connect(self: &Arc<Self>) -> Result<First, Arc<Session>> {
         let runtime = Handle::current();
         let mut state = self.state();
         if let Some(run) = state.run.as_ref().filter(|run| !run.stop.is_cancelled()) {
             if let Some(session) = &state.session {
-                return Err(self.success(session, 0));
+                return Err(session.clone());
             }
             if run.first.borrow().is_none() && !run.ended.is_cancelled() {
                 return Ok(run.first.clone());
@@ -38,24 +38,41 @@ impl Shared {
         if matches!(state.connection, ConnectionState::Disconnected | ConnectionState::Error) {
             self.make(&mut state, &Change::Connecting(ConnectionState::Initializing));
         }
-        Ok(self.start(&mut state, &runtime))
+        let (first, work) = self.start(&mut state);
+        drop(state);
+        runtime.spawn(work);
+        Ok(first)
     }
 
     /// Begins to connect anew, whatever there is.
     pub(crate) fn reconnect(self: &Arc<Self>) -> First {
         let runtime = Handle::current();
+        tracing::info!(server = %self.definition.name, "reconnecting");
         let mut state = self.state();
         // The table has no way from `initializing` to `reconnecting`: that attempt is given up.
         if state.connection == ConnectionState::Initializing {
             self.make(&mut state, &Change::Disconnected);
         }
         self.make(&mut state, &Change::Connecting(ConnectionState::Reconnecting));
-        self.start(&mut state, &runtime)
+        let (first, work) = self.start(&mut state);
+        drop(state);
+        runtime.spawn(work);
+        first
+    }
+
+    /// What is under way, if anything.
+    pub(crate) fn under_way(&self) -> Option<First> {
+        let state = self.state();
+        let run = state.run.as_ref().filter(|run| !run.stop.is_cancelled() && !run.ended.is_cancelled())?;
+        Some(run.first.clone())
     }
 
     /// Takes the connection away. Returns what to wait for until everything is closed.
     pub(crate) fn disconnect(&self) -> Option<CancellationToken> {
         let mut state = self.state();
+        if state.connection != ConnectionState::Disconnected {
+            tracing::info!(server = %self.definition.name, "disconnecting");
+        }
         state.session = None;
         self.make(&mut state, &Change::Disconnected);
         state.run.as_ref().map(|run| {
@@ -64,7 +81,9 @@ impl Shared {
         })
     }
 
-    fn start(self: &Arc<Self>, state: &mut State, runtime: &Handle) -> First {
+    /// Puts a new task in the place of the one there is. It is to be spawned when the lock is gone: a runtime that
+    /// is about to end drops it at once, and it takes the lock then.
+    fn start(self: &Arc<Self>, state: &mut State) -> (First, impl Future<Output = ()> + Send + use<>) {
         let previous = state.run.take().map(|run| {
             run.stop.cancel();
             run.ended
@@ -80,19 +99,19 @@ impl Shared {
         };
         let supervisor = Supervisor { shared: self.clone(), id: run.id, stop: run.stop.clone() };
         let ended = run.ended.clone().drop_guard();
-        runtime.spawn(async move {
+        state.run = Some(run);
+        let work = async move {
             let _ended = ended;
             // Two processes of one server could get in each other's way.
             if let Some(previous) = previous {
                 previous.cancelled().await;
             }
             supervisor.run(tell).await;
-        });
-        state.run = Some(run);
-        first
+        };
+        (first, work)
     }
 
-    fn success(&self, session: &Session, attempts: u32) -> ConnectionResult {
+    pub(crate) fn success(&self, session: &Session, attempts: u32) -> ConnectionResult {
         let mut metadata = self.metadata(attempts);
         metadata.protocol_version = Some(session.client.profile().protocol_version.clone());
         let details = session.client.details();

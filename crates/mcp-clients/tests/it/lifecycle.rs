@@ -150,8 +150,8 @@ async fn disconnecting_ends_attempts_to_connect() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_that_hangs_can_be_given_up() {
-    let world = World::new(http("p"));
+async fn a_handshake_that_hangs_can_be_given_up_for_another_one() {
+    let mut world = World::new(http("p"));
     world.cluster.script("p", "initialize", [Action::Hang]);
     let client = world.client.clone();
     let connecting = tokio::spawn(async move { client.connect().await });
@@ -159,9 +159,31 @@ async fn a_handshake_that_hangs_can_be_given_up() {
     assert_eq!(world.client.connection_state(), ConnectionState::Initializing);
     let reconnected = world.client.reconnect().await;
     assert!(reconnected.success(), "{reconnected:?}");
-    assert_eq!(connecting.await.unwrap().error_text(), Some("disconnected while connecting"));
+    assert_eq!(connecting.await.unwrap(), reconnected, "whoever waited gets the outcome of the new one");
     settle().await;
     assert_eq!(world.cluster.closed("p"), 1);
+    assert_eq!(
+        world.told().await,
+        [
+            "disconnected>initializing",
+            "initializing>disconnected",
+            "disconnected>reconnecting",
+            "reconnecting>connected"
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_client_that_hangs_holds_up_no_other_use_of_it() {
+    let world = World::new(http("p"));
+    world.client.connect().await;
+    world.cluster.script("p", "tools/call", [Action::Hang]);
+    let client = world.client.clone();
+    let hanging = tokio::spawn(async move { client.call_tool("t", &serde_json::json!({})).await });
+    settle().await;
+    assert!(world.client.ping().await && world.client.get_stats().is_some());
+    assert!(world.client.call_tool("t", &serde_json::json!({})).await.is_ok());
+    hanging.abort();
 }
 
 #[tokio::test(start_paused = true)]

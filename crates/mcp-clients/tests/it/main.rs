@@ -7,4 +7,5 @@ mod factory;
 mod lifecycle;
 mod registry;
 mod requests;
+mod storm;
 mod support;

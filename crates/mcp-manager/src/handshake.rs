@@ -458,7 +458,7 @@ impl Inner {
         tokio::spawn(async move {
             let error = session.client().closed().await;
             let (Some(inner), Some(link)) = (inner.upgrade(), link.upgrade()) else { return };
-            let loss = match link.definition.endpoint.kind() {
+            let loss = match session.client().transport() {
                 // What is lost with the connection is the session, of which the server would tell us things.
                 TransportKind::Stdio | TransportKind::Sse => Loss::Restartable,
                 _ => Loss::Lazy,

@@ -24,7 +24,7 @@ use known::KNOWN;
 use table::Cell;
 
 /// Cells that run at once if nothing else is said: most of their time they wait.
-const THREADS: usize = 4;
+const THREADS: usize = 6;
 
 fn main() -> ExitCode {
     let rows = rows::all();

@@ -92,6 +92,7 @@ pub(crate) fn kind(error: &CallError) -> &'static str {
             TransportErrorKind::Timeout { .. } => "timeout",
             TransportErrorKind::Busy { .. } => "busy",
             TransportErrorKind::Status { .. } => "status",
+            TransportErrorKind::Redirect { .. } => "redirect",
             TransportErrorKind::SessionExpired => "session",
             TransportErrorKind::Payload(_) => "payload",
             _ => "other",

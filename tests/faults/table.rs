@@ -28,10 +28,9 @@ pub(crate) const STDIO: &[Transport] = &[StdioLegacy, StdioModern];
 pub(crate) const HTTP: &[Transport] = &[HttpLegacy, HttpModern];
 /// All that go over sockets.
 pub(crate) const NET: &[Transport] = &[HttpLegacy, HttpModern, Sse];
-/// The two endpoints of 2024-11-05.
-pub(crate) const SSE: &[Transport] = &[Sse];
 /// All on which what the server says comes on one channel for all calls.
 pub(crate) const SHARED: &[Transport] = &[StdioLegacy, StdioModern, Sse];
+pub(crate) const MODERN_HTTP: &[Transport] = &[HttpModern];
 pub(crate) const SESSIONS: &[Transport] = &[HttpLegacy];
 pub(crate) const MODERN: &[Transport] = &[StdioModern, HttpModern];
 pub(crate) const LEGACY: &[Transport] = &[StdioLegacy, HttpLegacy];

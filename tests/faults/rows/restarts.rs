@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use mcp_manager::Manager;
 use mcp_registry::{Policy, Status};
-use mcp_testkit::fault::Step;
+use mcp_testkit::fault::{Ledger, Step};
 
 use super::LIST_CHANGED;
-use crate::table::{ALL, HTTP, Phase, Row, STDIO};
+use crate::table::{ALL, HTTP, NET, Phase, Row, SHARED, STDIO, Transport};
 use crate::watch::{self, Stopwatch};
 use crate::world::{AMPLE, LIMIT, World};
 
@@ -72,7 +72,7 @@ pub(crate) fn r22() -> Row {
     )
     .on(ALL, Phase::Recovery, "after_a_restart_and_a_call", changed_by_restart)
     .on(STDIO, Phase::Recovery, "after_a_restart_by_itself", changed_by_crash)
-    .on(STDIO, Phase::Idle, "a_notification", changed_by_notification)
+    .on(SHARED, Phase::Idle, "a_notification", changed_by_notification)
     .on(ALL, Phase::Answer, "a_notification_in_a_call", changed_in_call)
 }
 
@@ -162,14 +162,18 @@ async fn well_again(w: Rc<World>) {
     let manager = opened(&w, quick()).await;
     manager.start_monitor();
     for number in 0..2 {
-        let before = w.upstream.ledger().received(w.opening()).len();
+        let starts = |ledger: &Ledger| match w.transport {
+            Transport::Sse => ledger.received("GET").len(),
+            _ => ledger.connections(),
+        };
+        let before = starts(w.upstream.ledger());
         restart(&w).await;
         let watch = Stopwatch::start();
         if !w.transport.is_shared() {
             // Without a standing connection somebody has to ask.
             let _ = manager.check_server_health("it").await;
         } else {
-            w.upstream.ledger().came(w.opening(), before + 1).await;
+            w.upstream.ledger().until("a start", |ledger| (starts(ledger) > before).then_some(())).await;
         }
         watch::until("it is healthy", || match status(&manager) {
             Status::Healthy => Ok(()),
@@ -188,8 +192,8 @@ pub(crate) fn r33() -> Row {
         "Nothing gets through for a while",
         "calls end at their limit, then fail at once while the window is closed; one probe at a time; well again within the longest window",
     )
-    .on(HTTP, Phase::Request, "a_short_one", short_partition)
-    .on(HTTP, Phase::Idle, "between_calls", partition_between)
+    .on(NET, Phase::Request, "a_short_one", short_partition)
+    .on(NET, Phase::Idle, "between_calls", partition_between)
     .on(HTTP, Phase::Request, "calls_fail_fast_then", partition_fails_fast)
     .on(HTTP, Phase::Request, "one_probe_for_many_calls", one_probe)
     .on(HTTP, Phase::Recovery, "well_again", partition_heals)

@@ -4,10 +4,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use mcp_protocol::Era;
 use mcp_testkit::fault::{Kind, Step, Upstream};
 use mcp_transport::Delivery;
 
-use crate::table::{HTTP, Phase, Row, SESSIONS};
+use crate::table::{HTTP, NET, Phase, Row, SESSIONS, Transport};
 use crate::watch::Stopwatch;
 use crate::world::{AMPLE, LIMIT, World};
 
@@ -106,10 +107,19 @@ async fn lost_before_close(w: Rc<World>) {
 
 /// The connection cannot be opened because of a status, which is not taken for a hint at the era.
 async fn refused_at_handshake(w: Rc<World>, code: u16, head: &str) {
-    w.plan("POST", status(code, head, ""));
-    let failed = w.connect_fails().await.failed(&["status"], Delivery::Rejected).at_once();
+    for verb in ["POST", "GET"] {
+        w.plan(verb, status(code, head, ""));
+    }
+    let failed = w.connect_fails().await.failed(&["status"], opening_refused(&w)).at_once();
     failed.has_status(code);
-    assert_eq!(w.upstream.ledger().received("POST").len(), 1, "asked once");
+    let ledger = w.upstream.ledger();
+    assert_eq!(ledger.received("POST").len() + ledger.received("GET").len(), 1, "asked once");
+}
+
+/// What is known of the first message when the server refuses what opens a connection: where that is a stream, the
+/// message was not even sent.
+fn opening_refused(w: &World) -> Delivery {
+    if w.transport == Transport::Sse { Delivery::NotSent } else { Delivery::Rejected }
 }
 
 /// A call fails because of a status; the next one is fine.
@@ -130,16 +140,16 @@ pub(crate) fn r14() -> Row {
         "Credentials are missing or were revoked (401)",
         "one error at once, `rejected`; nothing is repeated with the same credentials, and nothing was executed",
     )
-    .on(HTTP, Phase::Handshake, "bare", |w| refused_at_handshake(w, 401, ""))
-    .on(HTTP, Phase::Handshake, "with_a_challenge", |w| refused_at_handshake(w, 401, CHALLENGE))
-    .on(HTTP, Phase::Request, "with_a_challenge", |w| async move {
+    .on(NET, Phase::Handshake, "bare", |w| refused_at_handshake(w, 401, ""))
+    .on(NET, Phase::Handshake, "with_a_challenge", |w| refused_at_handshake(w, 401, CHALLENGE))
+    .on(NET, Phase::Request, "with_a_challenge", |w| async move {
         refused(w, 401, CHALLENGE, "", Delivery::Rejected).await;
     })
-    .on(HTTP, Phase::Request, "with_a_json_rpc_error", |w| async move {
+    .on(NET, Phase::Request, "with_a_json_rpc_error", |w| async move {
         let error = r#"{"jsonrpc":"2.0","id":$ID,"error":{"code":-32001,"message":"unauthorized"}}"#;
         refused(w, 401, "Content-Type: application/json\r\n", error, Delivery::Rejected).await;
     })
-    .on(HTTP, Phase::Request, "many_calls", |w| many_refused(w, 401))
+    .on(NET, Phase::Request, "many_calls", |w| many_refused(w, 401))
 }
 
 const CHALLENGE: &str = "WWW-Authenticate: Bearer resource_metadata=\"http://127.0.0.1:9/.well-known/oauth-protected-resource\"\r\n";
@@ -163,12 +173,12 @@ pub(crate) fn r15() -> Row {
         "The credentials do not suffice (403)",
         "one error at once, `rejected`; nothing is repeated, and nothing was executed",
     )
-    .on(HTTP, Phase::Handshake, "bare", |w| refused_at_handshake(w, 403, ""))
-    .on(HTTP, Phase::Handshake, "insufficient_scope", |w| refused_at_handshake(w, 403, SCOPE))
-    .on(HTTP, Phase::Request, "insufficient_scope", |w| async move {
+    .on(NET, Phase::Handshake, "bare", |w| refused_at_handshake(w, 403, ""))
+    .on(NET, Phase::Handshake, "insufficient_scope", |w| refused_at_handshake(w, 403, SCOPE))
+    .on(NET, Phase::Request, "insufficient_scope", |w| async move {
         refused(w, 403, SCOPE, "", Delivery::Rejected).await;
     })
-    .on(HTTP, Phase::Request, "many_calls", |w| many_refused(w, 403))
+    .on(NET, Phase::Request, "many_calls", |w| many_refused(w, 403))
 }
 
 const SCOPE: &str = "WWW-Authenticate: Bearer error=\"insufficient_scope\", scope=\"work:write\"\r\n";
@@ -180,16 +190,18 @@ pub(crate) fn r16() -> Row {
         "The server asks to wait (429)",
         "one error at once, `rejected`, that tells how long to wait, at most a day; nothing is repeated",
     )
-    .on(HTTP, Phase::Handshake, "seconds", |w| async move {
-        w.plan("POST", status(429, "Retry-After: 7\r\n", ""));
-        let failed = w.connect_fails().await.failed(&["status"], Delivery::Rejected).at_once();
+    .on(NET, Phase::Handshake, "seconds", |w| async move {
+        for verb in ["POST", "GET"] {
+            w.plan(verb, status(429, "Retry-After: 7\r\n", ""));
+        }
+        let failed = w.connect_fails().await.failed(&["status"], opening_refused(&w)).at_once();
         assert_eq!(failed.has_status(429), Some(Duration::from_secs(7)));
         assert!(w.upstream.ledger().received("POST").len() <= 2, "no storm of tries");
     })
-    .on(HTTP, Phase::Request, "seconds", |w| waits(w, "Retry-After: 7\r\n", Some(7)))
-    .on(HTTP, Phase::Request, "centuries", |w| waits(w, "Retry-After: 99999999999\r\n", Some(86_400)))
-    .on(HTTP, Phase::Request, "garbage", |w| waits(w, "Retry-After: soon\r\n", None))
-    .on(HTTP, Phase::Request, "nothing", |w| waits(w, "", None))
+    .on(NET, Phase::Request, "seconds", |w| waits(w, "Retry-After: 7\r\n", Some(7)))
+    .on(NET, Phase::Request, "centuries", |w| waits(w, "Retry-After: 99999999999\r\n", Some(86_400)))
+    .on(NET, Phase::Request, "garbage", |w| waits(w, "Retry-After: soon\r\n", None))
+    .on(NET, Phase::Request, "nothing", |w| waits(w, "", None))
 }
 
 async fn waits(w: Rc<World>, head: &str, seconds: Option<u64>) {
@@ -204,19 +216,23 @@ pub(crate) fn r17() -> Row {
         "5xx, with HTML or a body that does not end",
         "one clean, short error, `unknown`; bodies are bounded in size and time",
     )
-    .on(HTTP, Phase::Handshake, "a_page", |w| async move {
-        w.plan("POST", status(502, HTML, &page()));
-        let failed = w.connect_fails().await.failed(&["status"], Delivery::Unknown).at_once();
+    .on(NET, Phase::Handshake, "a_page", |w| async move {
+        for verb in ["POST", "GET"] {
+            w.plan(verb, status(502, HTML, &page()));
+        }
+        let ended = w.connect_fails().await;
+        let delivery = if w.transport == Transport::Sse { Delivery::NotSent } else { Delivery::Unknown };
+        let failed = ended.failed(&["status"], delivery).at_once();
         assert!(!failed.text.contains('<'), "{}", failed.text);
         failed.has_status(502);
     })
-    .on(HTTP, Phase::Request, "500_with_a_page", |w| async move {
+    .on(NET, Phase::Request, "500_with_a_page", |w| async move {
         refused(w, 500, HTML, &page(), Delivery::Unknown).await;
     })
-    .on(HTTP, Phase::Request, "502_with_a_page", |w| async move {
+    .on(NET, Phase::Request, "502_with_a_page", |w| async move {
         refused(w, 502, HTML, &page(), Delivery::Unknown).await;
     })
-    .on(HTTP, Phase::Request, "503_with_retry_after", |w| async move {
+    .on(NET, Phase::Request, "503_with_retry_after", |w| async move {
         let wait = refused(w, 503, "Retry-After: 3\r\n", "", Delivery::Unknown).await;
         assert_eq!(wait, Some(Duration::from_secs(3)));
     })
@@ -262,12 +278,12 @@ pub(crate) fn r18() -> Row {
         "The server redirects, in circles or elsewhere",
         "no redirect is followed with a message; no loop; nothing reaches another origin",
     )
-    .on(HTTP, Phase::Handshake, "to_itself", |w| redirected_at_handshake(w, false))
-    .on(HTTP, Phase::Handshake, "to_another_origin", |w| redirected_at_handshake(w, true))
-    .on(HTTP, Phase::Request, "307_to_itself", |w| redirected(w, 307, false))
-    .on(HTTP, Phase::Request, "302_to_itself", |w| redirected(w, 302, false))
-    .on(HTTP, Phase::Request, "307_to_another_origin", |w| redirected(w, 307, true))
-    .on(HTTP, Phase::Request, "303_to_another_origin", |w| redirected(w, 303, true))
+    .on(NET, Phase::Handshake, "to_itself", |w| redirected_at_handshake(w, false))
+    .on(NET, Phase::Handshake, "to_another_origin", |w| redirected_at_handshake(w, true))
+    .on(NET, Phase::Request, "307_to_itself", |w| redirected(w, 307, false))
+    .on(NET, Phase::Request, "302_to_itself", |w| redirected(w, 302, false))
+    .on(NET, Phase::Request, "307_to_another_origin", |w| redirected(w, 307, true))
+    .on(NET, Phase::Request, "303_to_another_origin", |w| redirected(w, 303, true))
 }
 
 /// Somewhere else, and how to get there.
@@ -279,15 +295,28 @@ fn elsewhere(w: &World, other: bool) -> (Upstream, String) {
 
 async fn redirected_at_handshake(w: Rc<World>, other: bool) {
     let (canary, location) = elsewhere(&w, other);
-    w.plan("POST", status(307, &location, ""));
-    w.connect_fails().await.failed(&["status"], Delivery::Rejected).at_once().has_status(307);
+    for verb in ["POST", "GET"] {
+        w.plan(verb, status(307, &location, ""));
+    }
+    let ended = w.connect_fails().await;
+    let delivery = opening_refused(&w);
+    ended.failed(&["redirect", "status"], delivery).at_once().says("307");
     assert!(w.upstream.ledger().received("POST").len() <= 3, "no loop");
+    assert!(w.upstream.ledger().received("GET").len() <= 1, "no loop");
     assert_eq!(canary.ledger().connections(), 0, "nothing goes elsewhere");
 }
 
 async fn redirected(w: Rc<World>, code: u16, other: bool) {
     let (canary, location) = elsewhere(&w, other);
-    refused(w.clone(), code, &location, "", Delivery::Rejected).await;
-    assert_eq!(w.upstream.ledger().received("GET").len(), 0, "no second request");
+    w.plan("a", status(code, &location, ""));
+    let client = w.connect().await;
+    let gets = w.upstream.ledger().received("GET").len();
+    let ended = w.call(&client, "a", AMPLE).await;
+    ended.failed(&["redirect", "status"], Delivery::Rejected).at_once().says(&code.to_string());
+    assert_eq!(w.upstream.ledger().received("a").len(), 1, "sent once");
+    w.works(&client).await;
+    if w.transport.era() == Era::Stateless {
+        assert_eq!(w.upstream.ledger().received("GET").len(), gets, "no second request");
+    }
     assert_eq!(canary.ledger().connections(), 0, "nothing goes elsewhere");
 }

@@ -56,7 +56,7 @@ fn play() -> io::Result<ExitCode> {
 /// Sends what is read from stdin, one read for each grant.
 fn read_stdin(grants: &mpsc::Receiver<()>, mut report: TcpStream) {
     let mut stdin = io::stdin();
-    let mut chunk = [0; 4096];
+    let mut chunk = vec![0; 64 << 10];
     while grants.recv().is_ok() {
         let read = stdin.read(&mut chunk).unwrap_or(0);
         let length = u32::try_from(read).unwrap_or(0).to_be_bytes();

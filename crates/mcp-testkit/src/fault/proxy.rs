@@ -27,7 +27,7 @@ pub struct Rules {
     pub stalled: bool,
     /// New connections are closed at once.
     pub refuse: bool,
-    /// After so many bytes of answers on a connection, counted from its start, this happens.
+    /// After so many bytes of answers on a connection, counted from when this was set, this happens.
     pub limit: Option<(u64, AtLimit)>,
 }
 
@@ -166,7 +166,7 @@ async fn copy(
     is_answer: bool,
 ) -> AtLimit {
     let mut chunk = vec![0; CHUNK];
-    let mut forwarded = 0u64;
+    let (mut forwarded, mut limit) = (0u64, None);
     loop {
         let read = match from.read(&mut chunk).await {
             Ok(read @ 1..) => read,
@@ -183,9 +183,12 @@ async fn copy(
                 return AtLimit::Close;
             }
             let now = *rules.borrow();
+            if limit != now.limit {
+                (forwarded, limit) = (0, now.limit);
+            }
             let mut size = if is_answer && now.slice > 0 { left.len().min(now.slice) } else { left.len() };
-            if let Some((limit, then)) = now.limit.filter(|_| is_answer) {
-                let room = usize::try_from(limit.saturating_sub(forwarded)).unwrap_or(usize::MAX);
+            if let Some((most, then)) = limit.filter(|_| is_answer) {
+                let room = usize::try_from(most.saturating_sub(forwarded)).unwrap_or(usize::MAX);
                 if room == 0 {
                     match then {
                         AtLimit::Stall => std::future::pending::<()>().await,

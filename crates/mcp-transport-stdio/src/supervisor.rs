@@ -69,7 +69,7 @@ impl Supervisor {
             let _ = timeout(EXIT_GRACE, ended(&mut self.reader)).await;
             self.reader.abort();
         }
-        if status.is_some() && tokio::time::timeout_at(deadline, self.process.gone()).await.is_err() {
+        if status.is_some() && tokio::time::timeout_at(deadline, self.process.gone()).await != Ok(true) {
             self.connection.ends_unclean("processes that it started survive being killed");
             tracing::warn!(
                 pid = self.connection.pid(),

@@ -22,6 +22,7 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind};
 
 use self::marker::Marker;
+use self::watchdog::Watch;
 use super::Pipes;
 
 /// Variables every server inherits, if we have them. A `*` stands for any ending.
@@ -40,12 +41,6 @@ const GONE_POLL: Duration = Duration::from_millis(5);
 pub(crate) struct Group(Mutex<Option<Pid>>);
 
 impl Group {
-    /// The group of a process that was just started as its leader.
-    fn new(leader: Pid) -> Self {
-        watchdog::watch(leader);
-        Self(Mutex::new(Some(leader)))
-    }
-
     /// Kills every process of the group at once.
     pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
@@ -80,7 +75,8 @@ pub(crate) struct Process {
     leader: Pid,
     group: Arc<Group>,
     marker: Marker,
-    is_gone: bool,
+    /// Given up with the last look for processes of the server.
+    watch: Option<Watch>,
     child_signals: unix::Signal,
 }
 
@@ -98,11 +94,9 @@ impl Process {
         let (Some(leader), (Some(stdin), Some(stdout), Some(stderr))) = (leader, pipes) else {
             return Err(io::Error::other("the new process has no id or pipes"));
         };
-        let group = Arc::new(Group::new(leader));
-        Ok((
-            Self { child, leader, group, marker, is_gone: false, child_signals },
-            Pipes { stdin, stdout, stderr },
-        ))
+        let watch = Some(watchdog::watch(leader));
+        let group = Arc::new(Group(Mutex::new(Some(leader))));
+        Ok((Self { child, leader, group, marker, watch, child_signals }, Pipes { stdin, stdout, stderr }))
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -135,8 +129,9 @@ impl Process {
         self.group.finish(|| self.child.try_wait().ok().flatten())
     }
 
-    /// Waits until no process of the finished server is left. Those that left its group are killed here.
-    pub(crate) async fn gone(&mut self) {
+    /// Waits until no process of the finished server is left, and says whether none is. Those that left its
+    /// group are killed here.
+    pub(crate) async fn gone(&mut self) -> bool {
         loop {
             // Orphans are reaped by init. That is us if we are the first process of a container.
             while let Ok(Some(_)) = waitpgid(self.leader, WaitOptions::NOHANG) {}
@@ -145,7 +140,10 @@ impl Process {
             }
             tokio::time::sleep(GONE_POLL).await;
         }
-        self.is_gone = strays::kill(self.marker).await.unwrap_or(false);
+        match self.watch.take() {
+            Some(watch) => strays::kill(self.marker, watch).await.unwrap_or(false),
+            None => true,
+        }
     }
 
     fn has_exited(&self) -> bool {
@@ -159,8 +157,8 @@ impl Drop for Process {
     fn drop(&mut self) {
         // The child, which is dropped next, is reaped at a time we do not learn of.
         self.group.finish(|| ());
-        if !self.is_gone {
-            strays::kill(self.marker);
+        if let Some(watch) = self.watch.take() {
+            strays::kill(self.marker, watch);
         }
     }
 }

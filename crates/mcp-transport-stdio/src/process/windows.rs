@@ -115,7 +115,9 @@ impl Process {
     }
 
     /// There is nothing to wait for: an ended process is gone.
-    pub(crate) async fn gone(&mut self) {}
+    pub(crate) async fn gone(&mut self) -> bool {
+        true
+    }
 }
 
 impl Drop for Process {

@@ -25,8 +25,10 @@ impl Marker {
     #[cfg(any(target_os = "linux", test))]
     pub(crate) fn find(environment: &[u8]) -> Option<Self> {
         let start = host().as_bytes();
-        let entry = environment.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(start))?;
-        Some(Self(std::str::from_utf8(entry).ok()?.strip_prefix('.')?.parse().ok()?))
+        let is_entry = |at: &usize| *at == 0 || environment[at - 1] == 0;
+        let at = memchr::memmem::find_iter(environment, start).find(is_entry)?;
+        let number = environment[at + start.len()..].split(|byte| *byte == 0).next()?;
+        Some(Self(std::str::from_utf8(number).ok()?.strip_prefix('.')?.parse().ok()?))
     }
 }
 

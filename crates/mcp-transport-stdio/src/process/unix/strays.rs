@@ -21,6 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::marker::Marker;
+use super::watchdog::Watch;
 
 /// Most servers that can wait for a look. One is never long.
 const MOST_WAITING: usize = 4096;
@@ -35,16 +36,17 @@ struct Queue {
 
 struct Request {
     server: Marker,
+    watch: Watch,
     all_dead: oneshot::Sender<bool>,
 }
 
 /// Kills every process of a server. To be called when its group is dead; the look begins after the call.
 /// The receiver gets whether nothing of it is left, or is closed if nobody could look.
-pub(super) fn kill(server: Marker) -> oneshot::Receiver<bool> {
+pub(super) fn kill(server: Marker, watch: Watch) -> oneshot::Receiver<bool> {
     let (all_dead, outcome) = oneshot::channel();
     let mut queue = queue();
     if queue.waiting.len() < MOST_WAITING {
-        queue.waiting.push(Request { server, all_dead });
+        queue.waiting.push(Request { server, watch, all_dead });
     }
     if !queue.at_work {
         let thread = std::thread::Builder::new().name("mcp-stdio-strays".into()).stack_size(128 << 10);
@@ -72,8 +74,17 @@ fn work() {
             return;
         }
         let left = system::kill_all(&batch.iter().map(|request| request.server).collect());
-        for Request { server, all_dead } in batch {
-            let _ = all_dead.send(!left.contains(&server));
+        let outcomes: Vec<_> = batch
+            .into_iter()
+            .map(|Request { server, watch, all_dead }| {
+                // Until now, the watchdog would have looked if we had been killed.
+                drop(watch);
+                (all_dead, !left.contains(&server))
+            })
+            .collect();
+        // Whoever learns of the end may find no watchdog any more.
+        for (all_dead, outcome) in outcomes {
+            let _ = all_dead.send(outcome);
         }
     }
 }
@@ -103,52 +114,88 @@ mod system {
     /// Longest environment looked at, in bytes. A process with a longer one would have to be started with it.
     const MOST_BYTES: u64 = 4 << 20;
 
+    /// Pause before another look for the sake of a process that was just starting a program.
+    const START: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+
     /// Kills every process of these servers, and says which of them have some nevertheless.
     pub(super) fn kill_all(servers: &BTreeSet<Marker>) -> BTreeSet<Marker> {
-        let mut found = BTreeSet::new();
+        let mut left = BTreeSet::new();
         for _ in 0..LOOKS {
-            let killed = kill_some(servers);
-            found = killed.iter().map(|(server, _)| *server).collect();
-            if found.is_empty() {
+            let Look { killed, unsure } = look(servers);
+            left = killed.iter().map(|(server, _)| *server).collect();
+            if !killed.is_empty() {
+                tracing::debug!(processes = killed.len(), "killed what had left the group of its server");
+                wait(killed.into_iter().map(|(_, process)| process).collect());
+            } else if unsure {
+                let _ = poll(&mut [], Some(&START));
+            } else {
                 break;
             }
-            tracing::debug!(
-                processes = killed.len(),
-                "killed processes that had left the group of their server"
-            );
-            wait(killed.into_iter().map(|(_, process)| process).collect());
         }
-        found
+        left
     }
 
-    fn kill_some(servers: &BTreeSet<Marker>) -> Vec<(Marker, OwnedFd)> {
+    /// What one look at all processes has brought.
+    struct Look {
+        killed: Vec<(Marker, OwnedFd)>,
+        /// Whether there was a process that might have been one of them a moment later.
+        unsure: bool,
+    }
+
+    fn look(servers: &BTreeSet<Marker>) -> Look {
+        let mut look = Look { killed: Vec::new(), unsure: false };
         // Without /proc nobody can be found.
-        let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+        let Ok(processes) = std::fs::read_dir("/proc") else { return look };
+        let server = |environment: &[u8]| Marker::find(environment).filter(|server| servers.contains(server));
         let mut environment = Vec::new();
-        let mut is_one = |pid: Pid| {
-            read(pid, &mut environment).ok()?;
-            Marker::find(&environment).filter(|server| servers.contains(server))
-        };
-        let killed = processes.filter_map(|entry| {
-            let pid = number(&entry.ok()?)?;
-            is_one(pid)?;
-            let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        for pid in processes.filter_map(|entry| number(&entry.ok()?)) {
+            // An error means that it is not ours to look at, or gone.
+            let Ok(bytes) = read(pid, "environ", &mut environment) else { continue };
+            if bytes == 0 {
+                look.unsure |= is_starting_a_program(pid);
+            }
+            if server(&environment).is_none() {
+                continue;
+            }
+            let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
             // Again: what the descriptor stands for is dead, or it is the process that has this environment.
-            let server = is_one(pid)?;
-            pidfd_send_signal(&process, Signal::KILL).ok()?;
-            Some((server, process))
-        });
-        killed.take(MOST_AT_ONCE).collect()
+            let Ok(_) = read(pid, "environ", &mut environment) else { continue };
+            let Some(server) = server(&environment) else { continue };
+            if pidfd_send_signal(&process, Signal::KILL).is_ok() {
+                look.killed.push((server, process));
+            }
+            if look.killed.len() == MOST_AT_ONCE {
+                break;
+            }
+        }
+        look
+    }
+
+    /// Whether a process without environment is about to get one: it is in the middle of `execve`. Others have
+    /// none for good: threads of the kernel, zombies, and programs that were started so.
+    fn is_starting_a_program(pid: Pid) -> bool {
+        let mut text = Vec::new();
+        // Without memory it is none of ours. This file is much cheaper than the next.
+        if read(pid, "statm", &mut text).is_err() || text.starts_with(b"0 ") {
+            return false;
+        }
+        if read(pid, "stat", &mut text).is_err() {
+            return false;
+        }
+        let text = String::from_utf8_lossy(&text);
+        let mut fields = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
+        // Fields 50 and 51: where its environment starts and ends.
+        let (start, end) = (fields.nth(47), fields.next());
+        start != end || end == Some("0")
     }
 
     fn number(entry: &DirEntry) -> Option<Pid> {
         Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)
     }
 
-    fn read(pid: Pid, environment: &mut Vec<u8>) -> io::Result<usize> {
-        environment.clear();
-        let path = format!("/proc/{}/environ", pid.as_raw_nonzero());
-        File::open(path)?.take(MOST_BYTES).read_to_end(environment)
+    fn read(pid: Pid, file: &str, text: &mut Vec<u8>) -> io::Result<usize> {
+        text.clear();
+        File::open(format!("/proc/{}/{file}", pid.as_raw_nonzero()))?.take(MOST_BYTES).read_to_end(text)
     }
 
     fn wait(mut processes: Vec<OwnedFd>) {

@@ -9,9 +9,9 @@
 //! whatever else bears our [marker](super::marker). `/bin/sh` is there wherever servers are; a program of our
 //! own would have to be found and installed by every user of this crate.
 //!
-//! - It starts with the first server and stays until we end. It is in a process group of its own and ignores
-//!   what a terminal sends, and everything a polite stop of the whole system sends, for it has work to do
-//!   afterwards. It inherits nothing but `PATH`.
+//! - It runs while there are servers, so nothing is left of it after an orderly end. It is in a process group of
+//!   its own and ignores what a terminal sends, and what a polite stop of the whole system sends, for it has
+//!   work to do afterwards. It inherits nothing but `PATH`.
 //! - It is told of every group that starts, and of every group that ended before the leader is reaped. From
 //!   then on the number may come to mean another group, but the watchdog has forgotten it. A group is known
 //!   with the start time of its leader, so a number that was reused after our own end is recognised too.
@@ -39,26 +39,46 @@ const NAME: &str = "mcp-stdio-watchdog";
 /// cannot live would be started again for ever.
 const RESTARTS: u8 = 8;
 
-static WATCHDOG: Mutex<Watchdog> =
-    Mutex::new(Watchdog { shell: None, groups: BTreeMap::new(), restarts: 0, warned: false });
+static WATCHDOG: Mutex<Watchdog> = Mutex::new(Watchdog::new());
 
 struct Watchdog {
     /// Not reaped yet, so its number means nobody else.
     shell: Option<Child>,
     /// The groups that may have members, by their leaders; when these were started.
     groups: BTreeMap<i32, u64>,
+    /// How many [`Watch`]es there are. A server may have left processes behind after its group has ended.
+    watches: usize,
     restarts: u8,
     warned: bool,
 }
 
-/// A group was started.
-pub(super) fn watch(leader: Pid) {
+/// Keeps the watchdog alive. With the last one it is ended, which takes a moment.
+#[derive(Debug)]
+pub(super) struct Watch(());
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let last = {
+            let mut watchdog = watchdog();
+            watchdog.watches = watchdog.watches.saturating_sub(1);
+            if watchdog.watches == 0 { watchdog.shell.take() } else { None }
+        };
+        if let Some(shell) = last {
+            end(shell);
+        }
+    }
+}
+
+/// A group was started. To be dropped when no process of that server is left.
+pub(super) fn watch(leader: Pid) -> Watch {
     let mut watchdog = watchdog();
     let group = leader.as_raw_nonzero().get();
     let start = started(group);
     watchdog.groups.insert(group, start);
+    watchdog.watches += 1;
     watchdog.restarts = RESTARTS;
     watchdog.tell('+', group, start);
+    Watch(())
 }
 
 /// The processes of a group are dead or dying, and its leader is about to be reaped.
@@ -76,7 +96,7 @@ pub(super) fn keep() {
     let died = watchdog.shell.as_mut().is_some_and(|shell| !matches!(shell.try_wait(), Ok(None)));
     if died {
         watchdog.shell = None;
-        if !watchdog.groups.is_empty() && watchdog.restarts > 0 {
+        if watchdog.watches > 0 && watchdog.restarts > 0 {
             watchdog.restarts -= 1;
             watchdog.restart();
         }
@@ -88,6 +108,10 @@ fn watchdog() -> MutexGuard<'static, Watchdog> {
 }
 
 impl Watchdog {
+    const fn new() -> Self {
+        Self { shell: None, groups: BTreeMap::new(), watches: 0, restarts: 0, warned: false }
+    }
+
     fn tell(&mut self, change: char, group: i32, start: u64) {
         // A line this short is written whole or not at all.
         let line = format!("{change} {group}:{start}\n");
@@ -95,17 +119,15 @@ impl Watchdog {
             Some(pipe) => pipe.write_all(line.as_bytes()).is_ok(),
             None => false,
         };
-        if !told && !self.groups.is_empty() {
+        if !told && self.watches > 0 {
             self.restart();
         }
     }
 
     /// Starts a watchdog with the groups of now in the place of the one there is.
     fn restart(&mut self) {
-        if let Some(mut old) = self.shell.take() {
-            // Killed before its input ends: it must not act on that.
-            let _ = old.kill();
-            let _ = old.wait();
+        if let Some(old) = self.shell.take() {
+            end(old);
         }
         match start(&self.groups) {
             Ok(shell) => {
@@ -143,12 +165,19 @@ fn start(groups: &BTreeMap<i32, u64>) -> io::Result<Child> {
         // 64 KiB fit into the pipe: that is 2 000 servers and more.
         pipe.write_all(text.as_bytes())
     });
-    if let Err(error) = told {
-        let _ = shell.kill();
-        let _ = shell.wait();
-        return Err(error);
+    match told {
+        Ok(()) => Ok(shell),
+        Err(error) => {
+            end(shell);
+            Err(error)
+        }
     }
-    Ok(shell)
+}
+
+/// Kills a watchdog before its input ends: it must not act on that.
+fn end(mut shell: Child) {
+    let _ = shell.kill();
+    let _ = shell.wait();
 }
 
 /// When a process was started, in the unit of `/proc/PID/stat`. 0 if the system does not tell.

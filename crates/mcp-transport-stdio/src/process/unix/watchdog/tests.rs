@@ -54,7 +54,7 @@ fn script(shell: &Path, text: &str) -> Child {
 }
 
 /// `wait` closes stdin, which is how the watchdog learns of the end of its host.
-fn end(mut watchdog: Child) {
+fn lose_host(mut watchdog: Child) {
     assert!(watchdog.wait().unwrap().success());
 }
 
@@ -76,7 +76,7 @@ fn groups_that_are_left_are_ended_and_no_others() {
             "\n+ {0}\n+ {1}\n+ {2}\n- {1}\n+ {3}\n- {2}\n+ {2}\n+ {reused}\n- {1}\n",
             names[0], names[1], names[2], names[3]
         );
-        end(script(shell, &text));
+        lose_host(script(shell, &text));
         let signals: Vec<_> = idlers.iter_mut().map(Idler::signal).collect();
         assert_eq!(signals, [Some(15), None, Some(15), Some(15), None], "{}", shell.display());
     }
@@ -107,7 +107,7 @@ fn ten_thousand_groups_leave_no_trace_in_it() {
         let before = feed(5_000);
         let after = feed(10_000);
         assert!(after <= before + 256, "{}: {before} kB, then {after} kB", shell.display());
-        end(watchdog);
+        lose_host(watchdog);
         assert_eq!(idler.signal(), Some(15));
     }
 }
@@ -120,7 +120,7 @@ fn what_a_terminal_or_a_stop_of_the_system_sends_does_not_end_it() {
         until_ignored(&watchdog, signal);
         kill_process(pid(&watchdog), signal).unwrap();
     }
-    end(watchdog);
+    lose_host(watchdog);
     assert_eq!(idler.signal(), Some(15));
 }
 
@@ -140,7 +140,7 @@ fn until_ignored(process: &Child, signal: Signal) {
 #[test]
 fn one_that_is_dead_or_stuck_is_replaced_without_a_wait() {
     let mut idlers = [Idler::start(), Idler::start()];
-    let mut ours = Watchdog { shell: None, groups: BTreeMap::new(), restarts: RESTARTS, warned: false };
+    let mut ours = Watchdog { watches: 1, ..Watchdog::new() };
     let mut numbers = Vec::new();
     let mut note = |watchdog: &Watchdog| numbers.push(watchdog.shell.as_ref().unwrap().id());
     let mut watch = |ours: &mut Watchdog, idler: &Idler| {
@@ -161,7 +161,7 @@ fn one_that_is_dead_or_stuck_is_replaced_without_a_wait() {
         ours.tell('-', 1_000_000 + group, 1);
     }
     assert_ne!(ours.shell.as_ref().unwrap().id(), stopped);
-    end(ours.shell.take().unwrap());
+    lose_host(ours.shell.take().unwrap());
     for idler in &mut idlers {
         assert_eq!(idler.signal(), Some(15), "both groups were handed on");
     }

@@ -233,7 +233,7 @@ impl HttpClient {
         drop(waiting);
         let permit = permit.map_err(|_| closed())?;
         if let Some(files) = &self.0.files
-            && let Some(made) = files.changed(&self.0.settings).await
+            && let Some(made) = Box::pin(files.changed(&self.0.settings)).await
             && let Some(clients) = &mut *self.0.clients.write().unwrap_or_else(PoisonError::into_inner)
         {
             *clients = made;
@@ -311,29 +311,38 @@ impl Place {
     /// [`TransportErrorKind::Connect`] if there is no connection, or no token for now;
     /// [`TransportErrorKind::Closed`] if the connection broke; [`TransportErrorKind::Endpoint`] if the request
     /// cannot be made, if the address is refused or no token is to be had. An answer of any status is none.
-    pub async fn send(self, mut request: Request) -> Result<Body, TransportError> {
+    pub async fn send(self, request: Request) -> Result<Body, TransportError> {
         let Inner { url, tokens, .. } = &*self.client.0;
         let tokens = tokens
             .as_ref()
             .zip(self.clients.tokens.as_ref())
             .filter(|_| !request.headers().contains_key(AUTHORIZATION) && same_origin(request.url(), url));
-        let Some((tokens, http)) = tokens else {
-            let response = self.execute(request).await?;
-            return Ok(Body::new(response, self.client, self.permit));
+        let response = match tokens {
+            None => self.execute(request).await?,
+            // In a box, so that exchanges without it need no room for it.
+            Some((tokens, http)) => Box::pin(self.execute_with(tokens, http, request)).await?,
         };
+        Ok(Body::new(response, self.client, self.permit))
+    }
+
+    /// Sends the request with a token, and once more with another one if that is refused.
+    async fn execute_with(
+        &self,
+        tokens: &Tokens,
+        http: &reqwest::Client,
+        mut request: Request,
+    ) -> Result<Response, TransportError> {
         let token = tokens.get(http, None).await?;
         let again = request.try_clone();
         request.headers_mut().insert(AUTHORIZATION, token.header().clone());
-        let mut response = self.execute(request).await?;
-        if response.status() == StatusCode::UNAUTHORIZED
-            && let Some(mut again) = again
-        {
-            drop(response);
-            let token = tokens.get(http, Some(&token)).await?;
-            again.headers_mut().insert(AUTHORIZATION, token.header().clone());
-            response = self.execute(again).await?;
-        }
-        Ok(Body::new(response, self.client, self.permit))
+        let response = self.execute(request).await?;
+        let Some(mut again) = again.filter(|_| response.status() == StatusCode::UNAUTHORIZED) else {
+            return Ok(response);
+        };
+        drop(response);
+        let token = tokens.get(http, Some(&token)).await?;
+        again.headers_mut().insert(AUTHORIZATION, token.header().clone());
+        self.execute(again).await
     }
 
     async fn execute(&self, request: Request) -> Result<Response, TransportError> {

@@ -91,7 +91,8 @@ impl Messages {
             };
             // Gives its place among the calls under way to others while it waits.
             self.events = None;
-            let resumed = self.exchange.resume(&mut self.resume, error).await;
+            // In a box, so that answers that do not break need no room for it.
+            let resumed = Box::pin(self.exchange.resume(&mut self.resume, error)).await;
             self.events = Some(resumed.map_err(|error| (error, true))?);
         }
     }

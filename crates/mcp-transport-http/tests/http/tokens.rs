@@ -3,12 +3,17 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt;
 use mcp_client::{Client, ConnectOptions, Outgoing, connect};
-use mcp_protocol::{Era, EraPolicy, Limits, Message, Method, RawJson, RequestId};
-use mcp_transport::{Endpoint, Header};
+use mcp_protocol::{
+    Era, EraPolicy, Limits, Message, Method, Notification, ProtocolVersion, RawJson, RequestId,
+};
+use mcp_transport::{Auth, ClientAuthentication, ClientCredentials, Connector, Endpoint, Header, Outbound};
 use mcp_transport_http::{HttpConnector, HttpOptions};
 
-use crate::peer::{Peer, Recorded, Seen, Step, answer, events_head, json};
+use crate::peer::{
+    Peer, RESULT, Recorded, Seen, Step, answer, events_head, exchange, initialize, json, request,
+};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -187,4 +192,54 @@ async fn n13_tokens_of_concurrent_calls_do_not_cross() {
         assert!(seen.body.contains(&format!(r#""{caller}""#)));
         assert_seen(&seen, "tools/call", &caller);
     }
+}
+
+/// Contract §7.5: every request carries the endpoint's token, whatever it is for; 401 renews it once.
+#[tokio::test]
+async fn j8_fetched_tokens_are_on_everything_that_is_sent() {
+    let issued = AtomicUsize::new(0);
+    let mut tokens = Peer::start(move |_| {
+        let n = issued.fetch_add(1, Ordering::Relaxed);
+        json(&format!(r#"{{"access_token":"token-{n}","token_type":"Bearer","expires_in":3600}}"#))
+    })
+    .await;
+    let mut peer = Peer::start(|seen| match seen {
+        seen if seen.header("authorization") != Some("Bearer token-1") => answer(401, "", ""),
+        seen if seen.body.contains("\"initialize\"") => {
+            answer(200, "Content-Type: application/json\r\nMcp-Session-Id: s\r\n", RESULT)
+        }
+        seen if seen.header("accept") == Some("text/event-stream") => vec![events_head(), Step::AwaitClose],
+        seen if seen.method == "POST" && seen.body.contains("\"id\"") => json(RESULT),
+        _ => answer(202, "", ""),
+    })
+    .await;
+    let mut endpoint = peer.endpoint();
+    endpoint.auth = Some(Auth::ClientCredentials(Box::new(ClientCredentials {
+        token_url: format!("http://{}/token", tokens.address).parse().unwrap(),
+        client_id: "gateway".into(),
+        client_secret: "hunter2".into(),
+        scope: None,
+        resource: None,
+        method: ClientAuthentication::Basic,
+    })));
+    let connector = HttpConnector::new(HttpOptions::default()).unwrap();
+    let endpoint = Endpoint::Http(endpoint);
+    let mut transport = connector.connect(&endpoint).await.unwrap();
+    let mut inbox = transport.take_inbox().unwrap();
+    assert_eq!(exchange(&*transport, initialize()).await, [RESULT]);
+    let message = Message::Notification(Notification { method: Method::Initialized, params: None });
+    let version = Some(ProtocolVersion::LATEST_HANDSHAKE);
+    exchange(&*transport, Outbound { version, ..Outbound::new(message) }).await;
+    tokio::select! {
+        item = inbox.next() => panic!("not expected: {item:?}"),
+        seen = peer.stream() => assert_seen(&seen, "GET", "token-1"),
+    }
+    assert_eq!(exchange(&*transport, request()).await, [RESULT]);
+    assert_eq!(connector.health(&endpoint, "/health").await, Some(Ok(202)));
+    transport.close().await;
+    assert_seen(&peer.request().await, "initialize", "token-0");
+    for expected in ["initialize", "notifications/initialized", "tools/list", "GET", "DELETE"] {
+        assert_seen(&peer.request().await, expected, "token-1");
+    }
+    assert_eq!((tokens.rest().len(), peer.rest().len()), (2, 0));
 }

@@ -91,7 +91,7 @@ async fn servers_do_not_outlive_a_gateway_that_is_killed() {
     for mut gateway in [demo_servers, Gateway::configured(&configuration).await] {
         gateway.all_healthy().await;
         let processes = gateway.processes();
-        assert_eq!(processes.len(), 3, "itself and two servers: {processes:?}");
+        assert_eq!(processes.len(), 4, "itself, two servers and their watchdog: {processes:?}");
         gateway.signal(Signal::KILL);
         gateway.ended().await;
         timeout(Duration::from_secs(10), Process::all_gone(&processes)).await.unwrap();

@@ -107,6 +107,11 @@ pub(crate) async fn turn() {
     sleep(PAUSE).await;
 }
 
+/// Lets time pass, where that is what is tested.
+pub(crate) async fn pass(time: Duration) {
+    sleep(time).await;
+}
+
 /// The living processes whose environment has this text; zombies have none.
 pub(crate) fn processes_with(mark: &str) -> Vec<String> {
     let all = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);

@@ -10,7 +10,7 @@ use mcp_transport::Delivery;
 use super::SAID;
 use crate::outcome::{Ended, kind};
 use crate::table::{ALL, HTTP, NET, Phase, Row, STDIO, Transport};
-use crate::watch::Stopwatch;
+use crate::watch::{self, Stopwatch};
 use crate::world::{AMPLE, LIMIT, World};
 
 pub(crate) fn r05() -> Row {
@@ -106,7 +106,7 @@ async fn others_while_stalled(w: Rc<World>) {
     let others = async {
         w.upstream.ledger().until("a is executed", |_| w.executed("a").then_some(())).await;
         // The rule holds for what is stalled already.
-        tokio::time::sleep(LIMIT / 5).await;
+        watch::pass(LIMIT / 5).await;
         w.proxy().set(|rules| rules.limit = None);
         for other in ["b", "c", "d"] {
             w.works_as(&client, other).await.at_once();

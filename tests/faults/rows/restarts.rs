@@ -136,7 +136,7 @@ async fn starts_are_bounded(w: Rc<World>) {
     let watch = Stopwatch::start();
     for number in 0..50 {
         let _ = w.route(&manager, &format!("n{number}")).await;
-        tokio::time::sleep(LIMIT / 10).await;
+        watch::pass(LIMIT / 10).await;
     }
     let took = watch.stop();
     let starts = w.upstream.ledger().connections();
@@ -204,7 +204,7 @@ async fn short_partition(w: Rc<World>) {
     let client = w.connect().await;
     w.proxy().set(|rules| rules.stalled = true);
     let healing = async {
-        tokio::time::sleep(LIMIT).await;
+        watch::pass(LIMIT).await;
         w.proxy().set(|rules| rules.stalled = false);
     };
     let (ended, ()) = tokio::join!(w.call(&client, "a", AMPLE), healing);
@@ -217,7 +217,7 @@ async fn partition_between(w: Rc<World>) {
     let client = w.connect().await;
     w.works_as(&client, "before").await;
     w.proxy().set(|rules| rules.stalled = true);
-    tokio::time::sleep(LIMIT).await;
+    watch::pass(LIMIT).await;
     w.proxy().set(|rules| rules.stalled = false);
     w.works(&client).await.at_once();
 }

@@ -16,7 +16,10 @@ const ALLOWED: &[(&str, &str)] = &[
     ("crates/mcp-testkit/src/fault/", "upstreams that are slow, and a proxy with latency, over real sockets"),
     ("crates/mcp-testkit/src/server.rs", "delayed answers, for tests with a paused clock"),
     ("crates/mcp-testkit/src/sim/", "the simulator's time is tokio's paused clock"),
-    ("tests/faults/watch.rs", "the pause between two looks, and the clock that tells how busy the machine is"),
+    (
+        "tests/faults/watch.rs",
+        "the pause between two looks, and the clock that tells how busy the machine is",
+    ),
     ("tests/it/wait.rs", "the pause between two looks at a condition of another process"),
     ("tests/src/bin/rmcp-server.rs", "a tool that takes as long as the caller asks for"),
 ];

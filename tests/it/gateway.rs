@@ -8,6 +8,7 @@ mod running;
 
 mod access;
 mod commands;
+mod crash;
 mod drain;
 mod failover;
 mod files;

@@ -13,6 +13,7 @@ mod edges;
 mod leftovers;
 mod links;
 mod manifests;
+mod messages;
 mod packages;
 mod sleeps;
 mod sources;
@@ -53,6 +54,7 @@ pub(crate) fn run(checkout: &Checkout) -> Result<(), String> {
     violations.extend(addresses::check(&sources, &checkout.root().to_string_lossy()));
     violations.extend(leftovers::check(&sources));
     violations.extend(sleeps::check(&sources));
+    violations.extend(messages::check(&sources));
     violations.extend(links::check(&sources, |path| checkout.root().join(path).exists()));
     violations.sort();
     if violations.is_empty() {

@@ -79,7 +79,7 @@ fn advice(key: &str, known: &[&str]) -> Option<String> {
     if known.contains(&instead) {
         return Some(format!("unknown key; did you mean `{instead}`?"));
     }
-    let later = ["breaker", "on_tool_change", "pool", "restart", "sharing"];
+    let later = ["breaker", "on_tool_change", "pool", "sharing"];
     if later.contains(&key) {
         return Some("not available in this version; leave it out".into());
     }

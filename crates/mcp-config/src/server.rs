@@ -90,6 +90,8 @@ pub struct ServerSpec {
     pub allow_env: Option<Vec<String>>,
     /// stdio: its working directory.
     pub cwd: Option<PathBuf>,
+    /// stdio: whether it is started again by itself after it ended (true).
+    pub restart: Option<bool>,
 }
 
 /// The definition or every field that is wrong, and the fields for which the transport would refuse the server.
@@ -173,6 +175,7 @@ impl ServerSpec {
         set(&mut definition.enabled, self.enabled);
         set(&mut definition.priority, priority);
         set(&mut definition.critical, self.critical);
+        set(&mut definition.restart, self.restart);
         set(&mut definition.protocol, protocol);
         set(&mut definition.health_path, self.health_path);
         set(&mut definition.probe, probe);

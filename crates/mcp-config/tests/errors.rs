@@ -111,13 +111,13 @@ fn unknown_keys() {
                 &["f:2:1: `policy.call_wait.mini`: unknown key; did you mean `min`?"],
             ),
             (
-                "[servers.a]\ncomand = \"x\"\nargz = []\ntype = \"stdio\"\ntimeout = 3\nrestart = true\ndisabled = true\nretry_delay = 1\nfoo = 1\n",
+                "[servers.a]\ncomand = \"x\"\nargz = []\ntype = \"stdio\"\ntimeout = 3\nsharing = 1\ndisabled = true\nretry_delay = 1\nfoo = 1\n",
                 &[
                     "f:2:1: `servers.a.comand`: unknown key; did you mean `command`?",
                     "f:3:1: `servers.a.argz`: unknown key; did you mean `args`?",
                     "f:4:1: `servers.a.type`: unknown key; did you mean `transport`?",
                     "f:5:1: `servers.a.timeout`: unknown key; did you mean `timeout_ms`?",
-                    "f:6:1: `servers.a.restart`: not available in this version; leave it out",
+                    "f:6:1: `servers.a.sharing`: not available in this version; leave it out",
                     "f:7:1: `servers.a.disabled`: unknown key; did you mean `enabled`?",
                     "f:8:1: `servers.a.retry_delay`: unknown key; did you mean `retry_delay_ms`?",
                     "f:9:1: `servers.a.foo`: unknown key; the nearest known ones are `tools`, `url`, `tls`",
@@ -265,11 +265,12 @@ fn values_of_servers() {
                 ],
             ),
             (
-                "[servers.a]\nurl = \"https://x\"\nargs = []\nenv = {}\ncwd = \"/\"\n\n[servers.b]\ncommand = \"x\"\nheaders = {}\nallow_insecure_http = true\n",
+                "[servers.a]\nurl = \"https://x\"\nargs = []\nenv = {}\ncwd = \"/\"\nrestart = true\n[servers.b]\ncommand = \"x\"\nheaders = {}\nallow_insecure_http = true\n",
                 &[
                     "f:3:8: `servers.a.args`: is for servers of transport `stdio`, this one is `http`",
                     "f:4:7: `servers.a.env`: is for servers of transport `stdio`, this one is `http`",
                     "f:5:7: `servers.a.cwd`: is for servers of transport `stdio`, this one is `http`",
+                    "f:6:11: `servers.a.restart`: is for servers of transport `stdio`, this one is `http`",
                     "f:9:11: `servers.b.headers`: is for servers of transport `http` or `sse`, this one is `stdio`",
                     "f:10:23: `servers.b.allow_insecure_http`: is for servers of transport `http` or `sse`, this one is `stdio`",
                 ],

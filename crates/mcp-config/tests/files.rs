@@ -103,6 +103,7 @@ fn every_key_of_a_server_takes_effect() {
         command = "x"
         inherit_env = ["PATH"]
         cwd = "/tmp"
+        restart = false
         protocol = "legacy"
         probe = "http_get"
         "#,
@@ -122,6 +123,7 @@ fn every_key_of_a_server_takes_effect() {
     let Endpoint::Http(http) = &web.endpoint else { panic!("a URL") };
     assert!(http.allow_insecure_http);
     assert_eq!(child.protocol, EraPolicy::Only(Era::Handshake));
+    assert!(web.restart && !child.restart);
     assert_eq!(child.probe, ProbeKind::HttpGet);
     assert_eq!(child.health_path, "/health");
     let Endpoint::Stdio(stdio) = &child.endpoint else { panic!("a program") };

@@ -74,6 +74,9 @@ pub struct Definition {
     pub protocol: EraPolicy,
     /// Limit of one request.
     pub request_timeout: Duration,
+    /// Whether it is connected again by itself after it was lost. If not, it is once somebody asks for it: with a
+    /// call, a check or a reconnect of their own. Source: contract §7.5, stdio.
+    pub restart: bool,
     /// Limit of the requests sent to it; `None`: none.
     pub rate_limit: Option<RateLimit>,
     /// Attempts of a directed call beyond the first; `None`: the policy's.
@@ -108,6 +111,7 @@ impl Definition {
             critical: false,
             protocol: EraPolicy::Auto,
             request_timeout: Duration::from_secs(30),
+            restart: true,
             rate_limit: None,
             max_retries: None,
             retry_delay: None,

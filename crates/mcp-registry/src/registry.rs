@@ -305,7 +305,7 @@ impl Registry {
             let held = record.last_initialized_at.map(|at| now.since(at));
             uninitialise(record);
             broken(record, now, journal);
-            if loss == Loss::Restartable {
+            if loss == Loss::Restartable && record.definition.restart {
                 let again = held.is_none_or(|held| held < RESTART_FORGIVEN);
                 record.restarts = if again { record.restarts.saturating_add(1) } else { 1 };
                 let attempt = record.restarts;
@@ -395,7 +395,11 @@ impl Registry {
             if record.next_check_at <= now {
                 let next = next_check(record, now, &self.policy);
                 Arc::make_mut(record).next_check_at = next;
-                due.push(Due::Check(record.key()));
+                // A check connects, which would be the restart that is not wanted.
+                let rests = !record.definition.restart && record.connection_state == ConnectionState::Error;
+                if !rests {
+                    due.push(Due::Check(record.key()));
+                }
             }
         }
         due

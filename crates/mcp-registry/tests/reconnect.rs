@@ -6,7 +6,7 @@ use mcp_registry::{
     ConnectionState, Due, ErrorCategory, InvalidTransition, Loss, Policy, RegistryChange, Status,
 };
 
-use crate::support::{Core, START, failure, handshake, policy, secs};
+use crate::support::{Core, START, definition, failure, handshake, policy, secs};
 
 /// Delay in milliseconds and number of each reconnection that was planned.
 fn planned(core: &Core) -> Vec<(u128, u32)> {
@@ -123,6 +123,27 @@ fn the_next_deadline_counts_a_reconnection_until_it_is_handed_out() {
     assert_eq!(core.registry.next_deadline(), Some(START + Duration::from_millis(500)));
     take(&mut core, 500);
     assert_eq!(core.registry.next_deadline(), Some(START + secs(30)), "it is under way");
+}
+
+#[test]
+fn a_server_that_is_not_restarted_rests_until_somebody_asks_for_it() {
+    let mut core = Core::new(&[], |_| {});
+    let mut once = definition("a");
+    once.restart = false;
+    core.registry.register(core.now, once).unwrap();
+    let check = |core: &Core| vec![Due::Check(core.key("a"))];
+    assert_eq!(core.registry.due(core.now), check(&core), "it is started once");
+    core.initialize("a");
+    core.registry.connection_lost(core.now, &core.key("a"), Loss::Restartable);
+    assert_eq!(planned(&core), []);
+    for _ in 0..3 {
+        core.now = core.registry.next_deadline().unwrap();
+        assert_eq!(core.registry.due(core.now), [], "a check would start it");
+    }
+    assert_eq!(core.record("a").status, Status::Healthy, "a call may try it");
+    core.initialize("a");
+    core.now = core.registry.next_deadline().unwrap();
+    assert_eq!(core.registry.due(core.now), check(&core));
 }
 
 #[test]

@@ -37,6 +37,7 @@ pub(super) fn endpoint(
         ("inherit_env", STDIO, spec.inherit_env.is_some()),
         ("allow_env", STDIO, spec.allow_env.is_some()),
         ("cwd", STDIO, spec.cwd.is_some()),
+        ("restart", STDIO, spec.restart.is_some()),
     ] {
         if given && !belongs_to.contains(&kind) {
             let kinds: Vec<String> = belongs_to.iter().map(|kind| format!("`{kind}`")).collect();

@@ -1,5 +1,7 @@
 //! Contract §6.3: looking after servers, directed calls, and the presets of §8.7.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{Request, header};
 use mcp_config::{Config, Format, preset};
@@ -643,4 +645,41 @@ async fn stories_are_bounded_like_the_events_they_are_told_from() {
             "{body}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_servers_stats_are_those_of_its_connection() {
+    let world = World::new(&["a"], |_| {});
+    let stats = async || world.get("/api/v1/mcp/servers/a").await.1["stats"].clone();
+    assert_eq!(stats().await, Value::Null);
+    let call = async || {
+        let body = json!({"tool_name": "t", "arguments": {}}).to_string();
+        world.post("/api/v1/mcp/invoke/tool", &body).await.0
+    };
+    world.cluster.script(
+        "a",
+        "tools/call",
+        [
+            Action::Ok.delayed(Duration::from_secs(3)),
+            Action::RpcError { code: Some(-32602), message: None },
+            Action::Timeout,
+        ],
+    );
+    assert_eq!(call().await, 200);
+    let first = stats().await;
+    // The handshake took no time on the paused clock.
+    assert_eq!((&first["requests_sent"], &first["errors_count"]), (&json!(2), &json!(0)));
+    assert_eq!(first["average_latency"], json!(1.5));
+    assert!(first["connected_at"].as_str() < first["last_activity"].as_str(), "{first}");
+    // An answer that is an error counts as one, and has a latency.
+    let _ = call().await;
+    let second = stats().await;
+    assert_eq!((&second["requests_sent"], &second["errors_count"]), (&json!(3), &json!(1)));
+    // A timeout ends the connection; the next one starts anew.
+    let _ = call().await;
+    assert_eq!(stats().await, Value::Null);
+    world.clock.advance(Duration::from_secs(60));
+    assert_eq!(call().await, 200);
+    let anew = stats().await;
+    assert_eq!((&anew["requests_sent"], &anew["errors_count"]), (&json!(2), &json!(0)));
 }

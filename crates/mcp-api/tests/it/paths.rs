@@ -66,6 +66,10 @@ async fn head_answers_as_get_without_a_body() {
     let world = World::new(&["a"], |_| {});
     for (path, status, allow) in [
         ("/healthz", 200, ""),
+        // What probes append is not for us.
+        ("/healthz?ts=1", 200, ""),
+        ("/readyz?x", 503, ""),
+        ("/api/v1/health?x=1", 200, ""),
         ("/api/v1/mcp/servers", 200, ""),
         ("/api/v1/mcp/servers/a", 200, ""),
         ("/api/v1/mcp/servers/x", 404, ""),

@@ -21,7 +21,8 @@ pub struct ClientOptions {
     pub connect: ConnectOptions,
     /// The circuit breaker; `None`: off, as it has to be where a manager decides which servers are called.
     pub breaker: Option<BreakerOptions>,
-    /// Whether a connection that is lost, or that `connect` could not make, is made again in the background.
+    /// Whether a connection that is lost, or that `connect` could not make, is made again in the background. After a
+    /// loss it is not if the server's definition has `restart` off.
     pub reconnect: bool,
     /// Tells the time and waits.
     pub timer: Arc<dyn Timer>,

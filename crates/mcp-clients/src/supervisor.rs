@@ -175,6 +175,9 @@ impl Supervisor {
             if !self.attend(&session).await {
                 return session.client.close().await;
             }
+            if !self.shared.definition.restart {
+                return;
+            }
             let held = self.shared.now().since(session.opened_at);
             failures = if held < FORGIVEN { failures.saturating_add(1) } else { 1 };
         }

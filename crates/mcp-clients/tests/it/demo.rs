@@ -1,14 +1,17 @@
 //! Clients of the built-in transports with the demo server behind a real socket.
 
+use std::future::ready;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use mcp_clients::{
     ClientConfig, ClientFactory, ClientOptions, ClientRegistry, ConnectionState, Interest, McpClient,
-    Notifications, ResourceContents,
+    Notifications, RequestHandler, ResourceContents, ServerRequest,
 };
 use mcp_demo_server::{DemoOptions, serve_http, serve_sse};
 use mcp_protocol::resource::ResourceUpdatedParams;
-use mcp_protocol::{Era, EraPolicy, Method};
+use mcp_protocol::{Era, EraPolicy, ErrorCode, Method, RawJson, RpcError};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -207,4 +210,40 @@ async fn a_server_that_comes_back_is_connected_again_by_itself() {
     assert_eq!(state, ConnectionState::Connected);
     registry.unregister("demo").await.unwrap();
     demo.stop().await;
+}
+
+/// Agrees to everything.
+struct Agreeable;
+
+impl RequestHandler for Agreeable {
+    fn handle(&self, request: ServerRequest) -> BoxFuture<'_, Result<RawJson, RpcError>> {
+        let answer = match request.method {
+            Method::ElicitationCreate => json!({"action": "accept", "content": {"name": "Ada", "age": 36}}),
+            Method::RootsList => json!({"roots": [{"uri": "file:///srv/data"}]}),
+            _ => return Box::pin(ready(Err(RpcError::new(ErrorCode::METHOD_NOT_FOUND, "Method not found")))),
+        };
+        Box::pin(ready(RawJson::encode(&answer).map_err(|_| unreachable!())))
+    }
+}
+
+#[tokio::test]
+async fn what_servers_ask_reaches_the_handler_in_both_eras() {
+    let mut options = ClientOptions::default();
+    options.connect.handler = Some(Arc::new(Agreeable));
+    options.connect.capabilities =
+        RawJson::encode(&json!({"roots": {}, "elicitation": {"form": {}}})).unwrap();
+    let factory = ClientFactory::new(options).unwrap();
+    for kind in [Kind::Legacy, Kind::Modern, Kind::Sse] {
+        let demo = Demo::start(kind).await;
+        let (transport, config) = demo.config(kind);
+        let client = factory.create(transport, config).unwrap();
+        assert!(client.connect().await.success());
+        let roots = client.call_tool("list_roots", &json!({})).await.unwrap();
+        assert!(
+            !roots.failed() && format!("{:?}", roots.content).contains("file:///srv/data"),
+            "{kind:?}: {roots:?}"
+        );
+        client.disconnect().await;
+        demo.stop().await;
+    }
 }

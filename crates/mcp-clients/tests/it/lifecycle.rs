@@ -212,6 +212,19 @@ async fn j2_a_process_that_crashes_is_started_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_process_that_is_not_to_be_restarted_stays_down_until_it_is_connected_by_hand() {
+    let mut definition = process("p");
+    definition.restart = false;
+    let mut world = World::new(definition);
+    world.client.connect().await;
+    world.told().await;
+    world.cluster.crash("p");
+    assert_eq!(world.told().await, ["connected>error"]);
+    assert_eq!(world.clock.next_wake(), None);
+    assert!(world.client.connect().await.success());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_cannot_reach_its_server_makes_the_connection_anew() {
     let mut world = World::with(http("p"), no_jitter);
     world.client.connect().await;

@@ -8,4 +8,5 @@ mod lifecycle;
 mod registry;
 mod requests;
 mod storm;
+mod subscriptions;
 mod support;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use mcp_clients::{ClientRegistry, McpClient, RegistryError};
+use mcp_clients::{ClientRegistry, McpClient, RegistryError, StateFile};
 use mcp_registry::{
     ConnectionState, Event, MemoryStore, Policy, RegistryChange, RegistryEvent, Status, Store, Subscription,
 };
@@ -407,4 +407,39 @@ async fn j10_what_is_saved_has_no_secrets_and_can_be_loaded() {
     assert_eq!(server.record.definition.priority, 70);
     assert_eq!(server.record.connection_state, ConnectionState::Disconnected, "live state is not kept");
     assert!(server.client.connect().await.success());
+}
+
+#[tokio::test]
+async fn j10_a_file_keeps_servers_for_its_owner_without_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("servers.json");
+    let world = World::new();
+    let mut policy = Policy::default();
+    policy.allow_stdio_registration = true;
+    let store = Arc::new(StateFile::new(path.clone(), policy));
+    assert_eq!(
+        world.registry.load(store.clone(), |definition| world.client_of(definition)).await,
+        Ok(vec![])
+    );
+
+    let mut endpoint = StdioEndpoint::new("server", ["-v"]);
+    endpoint.env.insert("TOKEN".into(), "a secret".into());
+    let mut definition = process("b");
+    definition.endpoint = Endpoint::Stdio(endpoint);
+    world.registry.register("b".parse().unwrap(), world.client_of(definition)).unwrap();
+    world.register(&["a"]);
+    world.registry.save(store.clone()).await.unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(!text.contains("a secret") && text.contains("env.TOKEN"), "{text}");
+
+    let other = World::new();
+    let restored = other.registry.load(store, |definition| other.client_of(definition)).await.unwrap();
+    assert!(restored.iter().all(|restored| restored.error.is_none()));
+    assert_eq!(names(&other.registry.get_all_servers()), ["a", "b"]);
+    assert_eq!(restored.iter().map(|restored| restored.left_out.len()).collect::<Vec<_>>(), [0, 1]);
+
+    std::fs::write(&path, "{").unwrap();
+    let broken = Arc::new(StateFile::new(path.clone(), Policy::default()));
+    let error = other.registry.load(broken, |definition| other.client_of(definition)).await.unwrap_err();
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
 }

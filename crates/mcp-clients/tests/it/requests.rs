@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_clients::{BreakerOptions, BreakerState, ClientError, McpClient};
-use mcp_protocol::RawJson;
-use mcp_registry::ErrorCategory;
+use mcp_clients::{BreakerOptions, BreakerState, ClientError, McpClient, Outgoing, Patience};
+use mcp_protocol::{Method, RawJson};
+use mcp_registry::{ErrorCategory, RateLimit};
 use mcp_testkit::{Action, FnTransport};
 use mcp_transport::Delivery;
 use serde_json::json;
@@ -184,4 +184,41 @@ async fn j8_breaker_does_not_count_what_the_server_answers_and_can_be_off() {
     nervous.cluster.script("p", "ping", [Action::Timeout]);
     assert!(!nervous.client.ping().await);
     assert_eq!(nervous.client.breaker_state(), Some(BreakerState::Open));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_limit_holds_for_all_connections_of_a_client() {
+    let mut definition = http("p");
+    definition.rate_limit = Some(RateLimit { requests: 1, per: Duration::from_secs(1), burst: 1 });
+    definition.request_timeout = Duration::from_millis(1500);
+    let world = World::new(definition);
+    world.client.connect().await;
+    let started = tokio::time::Instant::now();
+    let call = async || world.client.call_tool("t", &json!({})).await;
+    call().await.unwrap();
+    call().await.unwrap();
+    assert_eq!(started.elapsed(), Duration::from_secs(1));
+    world.client.reconnect().await;
+    let (first, second) = futures::future::join(call(), call()).await;
+    first.unwrap();
+    assert_eq!(started.elapsed(), Duration::from_secs(2), "a new connection has no new allowance");
+    let late = second.unwrap_err();
+    assert!(matches!(late, ClientError::Busy { .. }), "{late}");
+    assert_eq!((late.category(), late.delivery()), (ErrorCategory::NetworkTimeout, Delivery::NotSent));
+    assert_eq!(world.client.breaker_state(), Some(BreakerState::Closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_other_request_has_limits_of_its_own() {
+    let world = connected().await;
+    let patience =
+        |seconds| Patience { idle: Duration::from_secs(seconds), total: Duration::from_secs(seconds) };
+    let params = RawJson::encode(&json!({"name": "q"})).ok();
+    world.cluster.script("p", "prompts/get", [result(r#"{"messages":[]}"#), Action::Hang]);
+    let request = Outgoing::new(Method::PromptsGet, params);
+    let answer = world.client.request(request.clone(), patience(1)).await.unwrap();
+    assert_eq!(answer.as_str(), r#"{"messages":[]}"#);
+    let error = world.client.request(request, patience(2)).await.unwrap_err();
+    assert_eq!(error.to_string(), "timed out after 2s");
+    assert_eq!(world.client.connection().unwrap().profile().protocol_version, "2025-11-25");
 }

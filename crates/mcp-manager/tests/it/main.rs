@@ -2,6 +2,7 @@
 //! after its scenario.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod blame;
 mod changes;
 mod directed;
 mod events;

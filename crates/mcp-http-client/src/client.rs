@@ -83,10 +83,20 @@ pub struct ClientStats {
 
 impl fmt::Display for ClientStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { calls, calls_limit, control, control_limit, streams, waiting, opened, reused, .. } = self;
+        let Self {
+            calls,
+            calls_limit,
+            control,
+            control_limit,
+            streams,
+            streams_limit,
+            waiting,
+            opened,
+            reused,
+        } = self;
         write!(
             f,
-            "{calls} of {calls_limit} calls, {control} of {control_limit} others, {streams} streams, \
+            "{calls} of {calls_limit} calls, {control} of {control_limit} others, {streams} of {streams_limit} streams, \
              {waiting} waiting; {opened} connections opened, reused {reused} times"
         )
     }

@@ -69,7 +69,8 @@ impl Grant<'_> {
         let status = answer.status();
         let Some(body) = read(&mut answer).await else {
             return Err(not_now(format!(
-                "the token endpoint {origin} sent no usable answer (http status {status})"
+                "the token endpoint {origin} sent no usable answer (http status {})",
+                status.as_u16()
             )));
         };
         if !status.is_success() {

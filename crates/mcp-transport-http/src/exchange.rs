@@ -164,8 +164,10 @@ impl Exchange {
                 Opened::Refused(status) => {
                     return Err(in_vain(format!("http status {}", status.as_u16())));
                 }
-                Opened::Failed(error, _) if resume.attempts() >= ATTEMPTS => {
-                    return Err(in_vain(format!("{ATTEMPTS} attempts failed: {error}")));
+                Opened::Failed(error, _)
+                    if resume.attempts() >= ATTEMPTS || self.connection.wire().client.is_closed() =>
+                {
+                    return Err(in_vain(format!("{} attempts failed: {error}", resume.attempts())));
                 }
                 Opened::Failed(_, asked) => wait = resume.broken().max(asked.unwrap_or_default()),
             }

@@ -214,7 +214,8 @@ impl Current {
             Opened::Failed(error, asked) => {
                 let wait = self.resume.broken();
                 tracing::debug!(origin = wire.client.origin(), %error, "the server's stream cannot be opened");
-                if !self.was_open && self.resume.attempts() >= FIRST_ATTEMPTS {
+                let never = !self.was_open && self.resume.attempts() >= FIRST_ATTEMPTS;
+                if never || wire.client.is_closed() {
                     return Some(Step::Over);
                 }
                 self.state = State::Closed(Instant::now() + wait.max(asked.unwrap_or_default()));

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Longest wait a server can ask for.
-const LONGEST_RETRY: Duration = Duration::from_secs(5 * 60);
+pub(crate) const LONGEST_RETRY: Duration = Duration::from_secs(5 * 60);
 
 /// Longest wait after several attempts in vain, unless the server asked for more.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);

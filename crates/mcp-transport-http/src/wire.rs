@@ -14,6 +14,8 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, Request, StatusCode};
 use url::Url;
 
+use crate::resume::LONGEST_RETRY;
+
 /// An endpoint and the client to reach it with.
 pub(crate) struct Wire {
     pub(crate) client: HttpClient,
@@ -84,14 +86,12 @@ impl Wire {
             Err(error) => return Opened::Failed(error, None),
         };
         let status = answer.status();
-        let later = matches!(
-            status,
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
-        ) || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED);
+        // 409: to the server, the stream that broke is still there.
+        let later = matches!(status.as_u16(), 408 | 409 | 425 | 429) || is_passing(status);
         if status.is_success() && is_event_stream(answer.headers()) {
             return Opened::Stream(answer);
         }
-        let wait = retry_after(answer.headers());
+        let wait = retry_after(answer.headers()).map(|wait| wait.min(LONGEST_RETRY));
         answer.release();
         match status {
             StatusCode::NOT_FOUND if session.is_some() => Opened::Gone,
@@ -102,6 +102,11 @@ impl Wire {
             _ => Opened::Refused(status),
         }
     }
+}
+
+/// Whether the server may do later what it cannot do now.
+fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
 }
 
 /// Whether the body is an event stream that can be read as it comes.

@@ -41,7 +41,8 @@ async fn exchanges_and_connections_are_counted() {
     let stats = pool.stats();
     let origin = format!("http://{}", peer.address);
     assert_eq!(stats, [(origin, client.stats())]);
-    let shown = "2 of 2 calls, 1 of 16 others, 1 streams, 1 waiting; 0 connections opened, reused 0 times";
+    let shown = "2 of 2 calls, 1 of 16 others, 1 of 256 streams, 1 waiting; \
+                 0 connections opened, reused 0 times";
     assert_eq!(stats[0].1.to_string(), shown);
     assert_eq!((stats[0].1.control_limit, stats[0].1.streams_limit), (16, 256));
 
@@ -61,4 +62,27 @@ async fn exchanges_and_connections_are_counted() {
     assert_eq!((stats.calls, stats.control, stats.streams, stats.waiting), (0, 0, 0, 0));
     assert_eq!(stats.opened as usize, peer.connections());
     assert_eq!(stats.opened + stats.reused, 3);
+}
+
+/// R05: the system asks a silent peer within 10 s whether it is still there.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn connections_have_a_keepalive_timer() {
+    let peer = Peer::start(|_| text(200, "hello")).await;
+    let endpoint = peer.endpoint();
+    let client = ClientPool::new(HttpOptions::default()).unwrap().get(&endpoint).unwrap();
+    get(&client, &endpoint).await.unwrap();
+    let port = format!(":{:04X}", peer.address.port());
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let timers: Vec<_> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields[2].ends_with(&port))
+        .map(|fields| fields[5].to_owned())
+        .collect();
+    // Kind and time left, in hundredths of a second; kind 2 is the keepalive timer.
+    let [timer] = &timers[..] else { panic!("one connection: {timers:?}") };
+    let (kind, left) = timer.split_once(':').unwrap();
+    let left = u64::from_str_radix(left, 16).unwrap();
+    assert!(kind == "02" && left <= 1000, "{timer}");
 }

@@ -14,6 +14,7 @@ use rcgen::{
 use tempfile::TempDir;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::version::TLS12;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto::ring};
 
 use crate::peer::{Peer, client, get};
@@ -140,6 +141,22 @@ async fn both_protocols_work_over_tls() {
         let seen = peer.seen();
         assert!(seen.len() == 6 && seen.iter().all(|seen| seen.version == version), "{version:?}");
         assert_eq!(peer.connections(), 2, "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_oldest_version_is_1_2() {
+    let authority = Authority::new();
+    for tls in [authority.trusted(), TlsSettings { danger_skip_verify: true, ..TlsSettings::default() }] {
+        let Identity { certificate, key, .. } = authority.issue(&["127.0.0.1"], |_| {});
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&TLS12])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let peer = Peer::start_tls(config).await;
+        assert_eq!(ask(&endpoint(&peer, "127.0.0.1", tls)).await, Ok((200, "hello".to_owned())));
     }
 }
 

@@ -232,7 +232,7 @@ async fn refusals_and_nonsense_are_told_without_secrets() {
             "a length, that no token has",
         ),
         (200, &long, false, "a length, that no token has"),
-        (200, &large, true, "sent no usable answer (http status 200 OK)"),
+        (200, &large, true, "sent no usable answer (http status 200)"),
     ];
     for (status, body, transient, ends) in rows {
         let server = Peer::start(|_| text(200, "never")).await;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::poll_immediate;
 use mcp_protocol::{Message, Method, Notification, ProtocolVersion};
-use mcp_transport::{Header, Inbox, Outbound, Transport};
+use mcp_transport::{Connector, Endpoint, Header, Inbox, Outbound, Transport};
+use mcp_transport_http::{HttpConnector, HttpOptions};
 use tokio::time::Instant;
 
 use crate::peer::{
@@ -97,7 +98,8 @@ async fn what_belongs_to_no_request_comes_on_the_inbox() {
         assert_eq!(seen.header(name), value, "{name}");
     }
     assert_eq!(shows(&*transport, "stream"), "yes");
-    assert!(shows(&*transport, "exchanges").contains("0 of 256 calls, 0 of 16 others, 1 streams, 0 waiting"));
+    let figures = shows(&*transport, "exchanges");
+    assert!(figures.contains("0 of 256 calls, 0 of 16 others, 1 of 256 streams, 0 waiting"), "{figures}");
     transport.close().await;
     assert_eq!(inbox.map(show).collect::<Vec<_>>().await, [""; 0]);
     assert_eq!(shows(&*transport, "stream"), "no");
@@ -182,7 +184,7 @@ async fn failures_are_not_taken_for_refusals() {
 
     let mut peer = server(|n, _| match n {
         0 => events(format!("retry: 1\nid: 1\ndata: {NEWS}\n\n").as_bytes()),
-        1..=3 => answer([500, 429, 502][n - 1], "Retry-After: 0\r\n", ""),
+        1..=3 => answer([500, 429, 409][n - 1], "Retry-After: 0\r\n", ""),
         _ => open(&format!("data: {MORE}\n\n")),
     })
     .await;
@@ -328,6 +330,25 @@ async fn the_stream_follows_the_session() {
     deleted.sort();
     let expected = [[Some("s0"), None], [Some("s1"), Some("Bearer alice")]];
     assert_eq!(deleted, expected.map(|pair| pair.map(|value| value.map(str::to_owned))));
+}
+
+/// Whoever closes the HTTP client has enough of all of it.
+#[tokio::test]
+async fn a_closed_client_opens_no_streams() {
+    let mut peer =
+        server(|_, _| vec![events_head(), Step::Write(b"retry: 0\n\n".to_vec()), Step::Close]).await;
+    let connector = HttpConnector::new(HttpOptions::default()).unwrap();
+    let endpoint = peer.endpoint();
+    let mut transport = connector.connect(&Endpoint::Http(endpoint.clone())).await.unwrap();
+    let mut inbox = transport.take_inbox().unwrap();
+    handshake(&*transport, ProtocolVersion::LATEST_HANDSHAKE, Vec::new()).await;
+    assert_eq!(next(&mut inbox).await, GAP);
+    connector.pool().close(&endpoint.url);
+    assert_eq!(next(&mut inbox).await, GAP);
+    while peer.stream_up_to_now().is_some() {}
+    tokio::time::pause();
+    quiet_until(&mut inbox, tokio::time::sleep(Duration::from_secs(3600))).await;
+    assert!(peer.stream_up_to_now().is_none());
 }
 
 /// A stream does not keep its session alive, and nobody who does not read has one.

@@ -16,4 +16,5 @@ mod first_use;
 mod hang;
 mod load;
 mod reload;
+mod sse;
 mod state;

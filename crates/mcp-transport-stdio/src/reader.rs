@@ -54,7 +54,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 Ok(Some(line)) => line,
                 Ok(None) => break Some(PipeClosed("the server closed its stdout".into())),
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    self.give_up(TransportErrorKind::Closed(error.to_string().into()));
+                    self.give_up(self.no_server(&error.to_string()));
                     break None;
                 }
                 Err(error) => break Some(PipeClosed(format!("reading from the server failed: {error}"))),
@@ -140,14 +140,17 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             let line = foreign.line(line, 200);
             tracing::debug!(pid = self.connection.pid(), line, "server printed no message on stdout");
         }
-        self.noise.add(line, foreign).map_err(|text| {
-            if self.heard_a_message {
-                TransportErrorKind::Closed(format!("the server stopped speaking MCP: {text}").into())
-            } else {
-                // Asking again would get the same answer: the configured program is the wrong one.
-                TransportErrorKind::Endpoint(format!("not an MCP server: {text}").into())
-            }
-        })
+        self.noise.add(line, foreign).map_err(|text| self.no_server(&text))
+    }
+
+    /// The failure of a server whose output is something else than messages.
+    fn no_server(&self, text: &str) -> TransportErrorKind {
+        if self.heard_a_message {
+            TransportErrorKind::Closed(format!("the server stopped speaking MCP: {text}").into())
+        } else {
+            // Asking again would get the same answer: the configured program is the wrong one.
+            TransportErrorKind::Endpoint(format!("not an MCP server: {text}").into())
+        }
     }
 }
 

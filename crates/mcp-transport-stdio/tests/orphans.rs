@@ -206,26 +206,6 @@ async fn a_killed_watchdog_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_watchdog_that_cannot_live_is_not_replaced_for_ever() {
-    let mut host = Host::start(&format!("{READY}; exec sleep 1000"), "wait");
-    let mut deaths = 0;
-    while let Some(now) = watchdog(host.process.id()) {
-        signal(now, Signal::KILL);
-        deaths += 1;
-        until("it is dead", || !runs(now)).await;
-        // The host reaps it when it makes up its mind.
-        until("it is reaped", || stat(now).is_none()).await;
-        until("the host has nothing more to do", || {
-            stat(host.process.id()).is_some_and(|fields| fields[0] == "S")
-        })
-        .await;
-        assert!(deaths < 100);
-    }
-    assert_eq!(deaths, 9);
-    host.kill();
-}
-
-#[tokio::test]
 async fn the_watchdog_has_only_its_pipe_and_is_in_a_group_of_its_own() {
     let server = start(&script("exec sleep 1000"), quick());
     let us = std::process::id();

@@ -144,11 +144,19 @@ async fn noise_between_messages_is_tolerated_for_ever() {
 async fn a_line_without_end_ends_the_connection() {
     let mut options = quick();
     options.limits.max_bytes = 10_000;
-    let mut server = start(&script("exec cat /dev/zero"), options);
-    let (_, end) = server.rest().await;
-    let end = end.unwrap().to_string();
-    assert!(end.starts_with("a line of more than ") && end.ends_with(" bytes has no end"), "{end}");
-    server.close().await;
+    for (text, expected) in [
+        ("exec cat /dev/zero", "not an MCP server: a line of more than "),
+        (
+            r#"echo '{"jsonrpc":"2.0","method":"x"}'; exec cat /dev/zero"#,
+            "the server stopped speaking MCP: a line of more than ",
+        ),
+    ] {
+        let mut server = start(&script(text), options.clone());
+        let (_, end) = server.rest().await;
+        let end = end.unwrap().to_string();
+        assert!(end.starts_with(expected) && end.ends_with(" bytes has no end"), "{end}");
+        server.close().await;
+    }
 }
 
 #[tokio::test]

@@ -92,15 +92,7 @@ pub(super) fn forget(leader: Pid) {
 
 /// Starts the watchdog again if it has died.
 pub(super) fn keep() {
-    let mut watchdog = watchdog();
-    let died = watchdog.shell.as_mut().is_some_and(|shell| !matches!(shell.try_wait(), Ok(None)));
-    if died {
-        watchdog.shell = None;
-        if watchdog.watches > 0 && watchdog.restarts > 0 {
-            watchdog.restarts -= 1;
-            watchdog.restart();
-        }
-    }
+    watchdog().keep();
 }
 
 fn watchdog() -> MutexGuard<'static, Watchdog> {
@@ -110,6 +102,17 @@ fn watchdog() -> MutexGuard<'static, Watchdog> {
 impl Watchdog {
     const fn new() -> Self {
         Self { shell: None, groups: BTreeMap::new(), watches: 0, restarts: 0, warned: false }
+    }
+
+    fn keep(&mut self) {
+        let died = self.shell.as_mut().is_some_and(|shell| !matches!(shell.try_wait(), Ok(None)));
+        if died {
+            self.shell = None;
+            if self.watches > 0 && self.restarts > 0 {
+                self.restarts -= 1;
+                self.restart();
+            }
+        }
     }
 
     fn tell(&mut self, change: char, group: i32, start: u64) {

@@ -166,3 +166,24 @@ fn one_that_is_dead_or_stuck_is_replaced_without_a_wait() {
         assert_eq!(idler.signal(), Some(15), "both groups were handed on");
     }
 }
+
+#[test]
+fn one_that_cannot_live_is_not_started_for_ever() {
+    let mut ours = Watchdog { watches: 1, restarts: 2, ..Watchdog::new() };
+    ours.restart();
+    for expected in [true, true, false] {
+        let now = ours.shell.as_ref().unwrap().id();
+        ours.keep();
+        assert_eq!(ours.shell.as_ref().unwrap().id(), now, "it lives");
+        let shell = ours.shell.as_mut().unwrap();
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        ours.keep();
+        assert_eq!(ours.shell.is_some(), expected);
+    }
+    // Without servers there is nothing to watch.
+    let mut idle = Watchdog { restarts: 2, ..Watchdog::new() };
+    idle.tell('-', 1, 1);
+    idle.keep();
+    assert!(idle.shell.is_none());
+}

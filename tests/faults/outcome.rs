@@ -5,7 +5,7 @@ use std::time::Duration;
 use mcp_client::{Answer, CallError};
 use mcp_transport::{Delivery, TransportErrorKind};
 
-use crate::watch::Took;
+use crate::watch::{self, Took};
 
 /// An error text longer than this is no clean, short error.
 const SHORT: usize = 400;
@@ -57,6 +57,13 @@ impl Failed {
     pub(crate) fn says(self, part: &str) -> Self {
         assert!(self.text.contains(part), "{:?} does not say {part:?}", self.text);
         self
+    }
+
+    /// How a process ended shows, unless the machine is so busy that its pipes were found closed long before that
+    /// was known.
+    #[track_caller]
+    pub(crate) fn shows(self, how: &str) -> Self {
+        if watch::is_crowded() { self } else { self.says(how) }
     }
 
     /// It came at once.

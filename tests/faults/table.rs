@@ -30,6 +30,8 @@ pub(crate) const HTTP: &[Transport] = &[HttpLegacy, HttpModern];
 pub(crate) const NET: &[Transport] = &[HttpLegacy, HttpModern, Sse];
 /// All on which what the server says comes on one channel for all calls.
 pub(crate) const SHARED: &[Transport] = &[StdioLegacy, StdioModern, Sse];
+/// The two endpoints of 2024-11-05.
+pub(crate) const SSE: &[Transport] = &[Sse];
 pub(crate) const MODERN_HTTP: &[Transport] = &[HttpModern];
 pub(crate) const SESSIONS: &[Transport] = &[HttpLegacy];
 pub(crate) const MODERN: &[Transport] = &[StdioModern, HttpModern];

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use mcp_client::{CallError, Client};
 use mcp_testkit::fault::{AtLimit, Gate, RESULT, Step};
-use mcp_transport::Delivery;
+use mcp_transport::{Delivery, Endpoint};
 
 use super::SAID;
 use crate::outcome::{Ended, kind};
-use crate::table::{ALL, HTTP, NET, Phase, Row, STDIO, Transport};
+use crate::table::{ALL, HTTP, NET, Phase, Row, SESSIONS, SSE, STDIO, Transport};
 use crate::watch::{self, Stopwatch};
 use crate::world::{AMPLE, LIMIT, World};
 
@@ -29,6 +29,7 @@ pub(crate) fn r05() -> Row {
     .on(STDIO, Phase::Answer, "frozen_in_a_message", frozen_in_a_message)
     .on(HTTP, Phase::Answer, "others_are_untouched", others_while_stalled)
     .on(NET, Phase::Idle, "between_calls", stalled_between_calls)
+    .on(SSE, Phase::Idle, "a_stream_without_a_heartbeat", without_heartbeat)
     .on(STDIO, Phase::Idle, "frozen_between_calls", frozen_between_calls)
     .on(STDIO, Phase::Stopping, "frozen_when_closed", frozen_when_closed)
     .on(NET, Phase::Stopping, "stalled_when_closed", stalled_when_closed)
@@ -127,6 +128,18 @@ async fn stalled_between_calls(w: Rc<World>) {
     w.works(&client).await;
 }
 
+async fn without_heartbeat(w: Rc<World>) {
+    let Endpoint::Sse(mut endpoint) = w.endpoint() else { unreachable!("it is one") };
+    endpoint.heartbeat = Some(LIMIT / 2);
+    w.reach(Endpoint::Sse(endpoint));
+    let client = w.connect().await;
+    w.works(&client).await;
+    let watch = Stopwatch::start();
+    client.closed().await;
+    watch.stop().at_most(LIMIT);
+    w.call(&client, "a", AMPLE).await.failed(&["closed"], Delivery::NotSent).at_once();
+}
+
 async fn frozen_between_calls(w: Rc<World>) {
     let client = w.connect().await;
     w.upstream.order(Step::Freeze);
@@ -174,6 +187,7 @@ pub(crate) fn r06() -> Row {
     .on(NET, Phase::Answer, "in_an_event", |w| broken_in_event(w, Step::Reset))
     .on(NET, Phase::Answer, "between_events", |w| broken_between_events(w, Step::Reset))
     .on(HTTP, Phase::Answer, "others_are_untouched", |w| others_while_broken(w, Step::Reset))
+    .on(SESSIONS, Phase::Answer, "resumed_where_it_broke", |w| resumed(w, Step::Reset))
     .on(HTTP, Phase::Idle, "between_calls", |w| broken_between_calls(w, AtLimit::Reset))
 }
 
@@ -195,6 +209,9 @@ pub(crate) fn r07() -> Row {
     .on(ALL, Phase::Answer, "between_events", |w| broken_between_events(w, Step::Close))
     .on(HTTP, Phase::Answer, "a_stream_without_the_answer", stream_without_answer)
     .on(HTTP, Phase::Answer, "others_are_untouched", |w| others_while_broken(w, Step::Close))
+    .on(SESSIONS, Phase::Answer, "resumed_where_it_broke", |w| resumed(w, Step::Close))
+    .on(SESSIONS, Phase::Answer, "resumed_for_several_calls", resumed_for_several)
+    .on(SESSIONS, Phase::Answer, "not_resumed", not_resumed)
     .on(HTTP, Phase::Idle, "between_calls", |w| broken_between_calls(w, AtLimit::Close))
     .on(STDIO, Phase::Idle, "between_calls", stdout_closed)
 }
@@ -276,6 +293,53 @@ async fn stream_without_answer(w: Rc<World>) {
     let client = w.connect().await;
     w.call(&client, "a", AMPLE).await.failed(&["closed"], Delivery::Unknown).at_once();
     goes_on(&w, &client).await;
+}
+
+/// The first event of the answer to a call, which can be resumed by its id.
+fn resumable(id: &str) -> Step {
+    Step::Bytes(format!("id: {id}\nretry: 10\ndata: {SAID}\n\n").into())
+}
+
+async fn resumed(w: Rc<World>, how: Step) {
+    w.plan("a", [Step::Execute, resumable("of-a"), how]);
+    let client = w.connect().await;
+    w.quiet(&client).await;
+    // The answer comes on the stream that resumes that of the call. Its id is that of the third message.
+    let id: i64 = w.upstream.ledger().received("quiet")[0].id.clone().unwrap().parse().unwrap();
+    let answer = RESULT.replace("$ID", &(id + 1).to_string()).replace("$NONCE", "a");
+    w.plan("GET", [Step::Event(answer)]);
+    w.call(&client, "a", AMPLE).await.answered();
+    let resumed = w.upstream.ledger().came("GET", 2).await;
+    assert_eq!(resumed.headers.get("last-event-id").map(String::as_str), Some("of-a"));
+    assert_eq!(w.upstream.ledger().received("a").len(), 1, "the call itself is not sent again");
+    w.upstream.unplan("GET");
+    w.works(&client).await;
+}
+
+async fn resumed_for_several(w: Rc<World>) {
+    let client = w.connect().await;
+    w.quiet(&client).await;
+    let id: i64 = w.upstream.ledger().received("quiet")[0].id.clone().unwrap().parse().unwrap();
+    let names = ["a", "b", "c"];
+    for (name, next) in names.iter().zip(id + 1..) {
+        w.plan(name, [Step::Execute, resumable(name), Step::Close]);
+        // Every stream says the answers to all; each is that of one call alone.
+        let answer = RESULT.replace("$ID", &next.to_string()).replace("$NONCE", name);
+        w.upstream.plan_once(&format!("GET after {name}"), [Step::Event(answer)]);
+    }
+    let calls = names.map(|name| w.call(&client, name, AMPLE));
+    for ended in futures::future::join_all(calls).await {
+        ended.answered();
+    }
+}
+
+async fn not_resumed(w: Rc<World>) {
+    w.plan("a", [Step::Execute, resumable("of-a"), Step::Close]);
+    let client = w.connect().await;
+    // 405: there are no streams to resume.
+    w.call(&client, "a", AMPLE).await.failed(&["closed"], Delivery::Unknown).at_once().says("405");
+    assert_eq!(w.upstream.ledger().received("a").len(), 1, "the call itself is not sent again");
+    w.works(&client).await;
 }
 
 async fn others_while_broken(w: Rc<World>, how: Step) {

@@ -11,6 +11,7 @@ mod processes;
 mod protocol;
 mod restarts;
 mod statuses;
+mod tokens;
 
 use crate::table::Row;
 

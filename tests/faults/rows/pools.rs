@@ -48,7 +48,11 @@ async fn read_on_stale(w: Rc<World>, how: AtLimit) {
 async fn call_on_stale(w: Rc<World>, how: AtLimit) {
     w.proxy();
     let client = w.connect().await;
+    w.quiet(&client).await;
     for number in 0..10 {
+        // One kept connection, whatever the round before has left.
+        w.proxy().close_all();
+        w.noticed().await;
         w.works_as(&client, &format!("before {number}")).await;
         close(&w, how);
         let name = format!("n{number}");

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use mcp_protocol::{Era, EraPolicy};
-use mcp_testkit::fault::{RESULT, Step};
+use mcp_testkit::fault::{Kind, RESULT, Step, Upstream};
+use mcp_transport::Delivery;
 
 use crate::outcome::kind;
-use crate::table::{ALL, LEGACY, MODERN, Phase, Row, STDIO};
+use crate::table::{ALL, LEGACY, MODERN, Phase, Row, SSE, STDIO};
 use crate::world::{AMPLE, LIMIT, World};
 
 pub(crate) fn r34() -> Row {
@@ -26,6 +27,10 @@ pub(crate) fn r34() -> Row {
     .on(LEGACY, Phase::Handshake, "the_hint_is_wrong", |w| wrong_hint(w, Era::Stateless))
     .on(MODERN, Phase::Handshake, "the_hint_is_wrong", |w| wrong_hint(w, Era::Handshake))
     .on(STDIO, Phase::Handshake, "it_ends_on_the_first_probe", ends_on_probe)
+    .on(SSE, Phase::Connect, "no_endpoint_is_named", no_endpoint)
+    .on(SSE, Phase::Connect, "something_else_is_said_first", message_before_endpoint)
+    .on(SSE, Phase::Connect, "an_endpoint_of_another_origin", foreign_endpoint)
+    .on(SSE, Phase::Idle, "a_second_endpoint", second_endpoint)
 }
 
 fn only(w: &World) {
@@ -127,6 +132,51 @@ async fn ends_on_probe(w: Rc<World>) {
     let client = w.connect().await;
     assert_eq!(w.upstream.ledger().connections(), 2, "started again once");
     w.works(&client).await;
+}
+
+async fn no_endpoint(w: Rc<World>) {
+    w.plan("GET", [Step::Bytes(b": welcome\n\n".into()), Step::Hang]);
+    // The time for opening the stream is shorter than that for the handshake.
+    w.connect_fails()
+        .await
+        .failed(&["timeout", "endpoint", "connect", "closed"], Delivery::NotSent)
+        .took
+        .at_most(LIMIT * 2);
+    assert!(w.upstream.ledger().received("POST").is_empty());
+}
+
+async fn message_before_endpoint(w: Rc<World>) {
+    w.plan("GET", [Step::Event(super::SAID.into()), Step::Hang]);
+    let ended = w.connect_fails().await;
+    ended.took.at_most(LIMIT * 2);
+    assert!(w.upstream.ledger().received("POST").is_empty());
+}
+
+/// A named endpoint elsewhere.
+fn elsewhere() -> (Upstream, Step) {
+    let canary = Upstream::start(Kind::Sse);
+    let event = format!("event: endpoint\ndata: http://{}/messages?session=s\n\n", canary.address());
+    (canary, Step::Bytes(event.into()))
+}
+
+async fn foreign_endpoint(w: Rc<World>) {
+    let (canary, named) = elsewhere();
+    w.plan("GET", [named, Step::Hang]);
+    let ended = w.connect_fails().await;
+    let Err(error) = &ended.result else { unreachable!("it fails") };
+    assert_eq!(error.delivery(), Delivery::NotSent, "{error}");
+    ended.took.at_once();
+    assert_eq!(canary.ledger().connections(), 0, "nothing goes elsewhere");
+    assert!(w.upstream.ledger().received("POST").is_empty());
+}
+
+async fn second_endpoint(w: Rc<World>) {
+    let (canary, named) = elsewhere();
+    w.plan("a", [Step::Execute, named, Step::Answer]);
+    let client = w.connect().await;
+    w.call(&client, "a", AMPLE).await.answered().at_once();
+    w.works(&client).await;
+    assert_eq!(canary.ledger().connections(), 0, "nothing goes elsewhere");
 }
 
 pub(crate) fn r35() -> Row {

@@ -134,11 +134,11 @@ async fn refused(w: Rc<World>, code: u16, head: &str, body: &str, delivery: Deli
 }
 
 pub(crate) fn r14() -> Row {
-    Row::new(
+    let row = Row::new(
         "R14",
         "unauthorized",
         "Credentials are missing or were revoked (401)",
-        "one error at once, `rejected`; nothing is repeated with the same credentials, and nothing was executed",
+        "one error at once, `rejected`, or one renewal of the token for all callers; nothing is repeated with the same credentials",
     )
     .on(NET, Phase::Handshake, "bare", |w| refused_at_handshake(w, 401, ""))
     .on(NET, Phase::Handshake, "with_a_challenge", |w| refused_at_handshake(w, 401, CHALLENGE))
@@ -149,7 +149,8 @@ pub(crate) fn r14() -> Row {
         let error = r#"{"jsonrpc":"2.0","id":$ID,"error":{"code":-32001,"message":"unauthorized"}}"#;
         refused(w, 401, "Content-Type: application/json\r\n", error, Delivery::Rejected).await;
     })
-    .on(NET, Phase::Request, "many_calls", |w| many_refused(w, 401))
+    .on(NET, Phase::Request, "many_calls", |w| many_refused(w, 401));
+    super::tokens::cells(row)
 }
 
 const CHALLENGE: &str = "WWW-Authenticate: Bearer resource_metadata=\"http://127.0.0.1:9/.well-known/oauth-protected-resource\"\r\n";

@@ -128,8 +128,7 @@ impl Connection<'_> {
 
     async fn answer(&mut self, received: &Received) -> After {
         let server = self.server;
-        let keys = [&received.nonce, &received.method].into_iter().flatten().map(String::as_str);
-        let plan = server.ledger.take_plan(keys.chain([received.verb.as_str()]));
+        let plan = server.ledger.take_plan(received.keys());
         let direct = plan.as_deref().is_some_and(is_direct);
         match (server.kind, received.verb.as_str(), plan.clone()) {
             (Kind::Sse, "GET", plan) if !direct => {

@@ -55,10 +55,19 @@ pub struct Received {
 }
 
 impl Received {
-    /// Whether it is known by this key: its nonce, its JSON-RPC method, or its verb.
+    /// The keys it is known by: its nonce, its JSON-RPC method, `GET after ID` if it resumes a stream after that
+    /// event, its verb.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        let resumes = self.headers.get("last-event-id").map(|id| format!("{} after {id}", self.verb));
+        let verb = Some(self.verb.clone());
+        [self.nonce.clone(), self.method.clone(), resumes, verb].into_iter().flatten().collect()
+    }
+
+    /// Whether it is known by this key.
     #[must_use]
     pub fn is(&self, key: &str) -> bool {
-        [&self.nonce, &self.method].into_iter().flatten().any(|own| own == key) || self.verb == key
+        self.keys().iter().any(|own| own == key)
     }
 }
 
@@ -189,10 +198,10 @@ impl Ledger {
     }
 
     /// The plan of the first of these keys that has one.
-    pub(crate) fn take_plan<'a>(&self, keys: impl IntoIterator<Item = &'a str>) -> Option<Vec<Step>> {
+    pub(crate) fn take_plan(&self, keys: impl IntoIterator<Item = impl AsRef<str>>) -> Option<Vec<Step>> {
         let plans = &mut self.state().plans;
         for key in keys {
-            let Some(queue) = plans.get_mut(key) else { continue };
+            let Some(queue) = plans.get_mut(key.as_ref()) else { continue };
             match queue.front() {
                 Some(plan) if plan.once => return queue.pop_front().map(|plan| plan.steps),
                 Some(plan) => return Some(plan.steps.clone()),

@@ -81,8 +81,7 @@ pub(crate) async fn play(ledger: Ledger, kind: Kind, mut stream: TcpStream) {
                     let line = String::from_utf8(line).expect("the line is text");
                     let received = request::message(open.number, "LINE", line.trim_end().to_owned());
                     ledger.note(Seen::Message(Box::new(received.clone())));
-                    let keys = [&received.nonce, &received.method].into_iter().flatten().map(String::as_str);
-                    let plan = ledger.take_plan(keys);
+                    let plan = ledger.take_plan(received.keys());
                     let steps = plan.unwrap_or_else(|| default_steps(kind, &ledger, &received));
                     deaf |= is_deaf(&steps);
                     perform(&mut performing, Some(received), steps);

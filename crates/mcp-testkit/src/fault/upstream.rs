@@ -44,9 +44,8 @@ impl Kind {
 
 /// An MCP server that does what a test says.
 ///
-/// It has one tool, `work`, whose calls carry a nonce of their own. A plan is found by the nonce of a call, then
-/// by the JSON-RPC method of a message, then by the HTTP method of a request. Three keys stand for moments
-/// without a message: `connect`, when a connection is accepted or a process starts; `eof`, when a process's
+/// It has one tool, `work`, whose calls carry a nonce of their own. A plan is found by the first key of a message
+/// that has one ([`Received::keys`]). Two keys stand for moments without a message: `connect`, when a connection is accepted or a process starts; `eof`, when a process's
 /// stdin was closed.
 ///
 /// Gone when dropped, its sockets with it; so are the processes that play a stdio upstream.

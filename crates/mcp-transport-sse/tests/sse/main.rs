@@ -7,3 +7,4 @@ mod endings;
 mod messages;
 mod opening;
 mod peer;
+mod tokens;

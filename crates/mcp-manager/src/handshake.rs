@@ -427,9 +427,14 @@ impl Inner {
         failure: Failure,
         correlation: Option<&CorrelationId>,
     ) {
+        let broke = session.client().is_closed();
         let detached = self.record(|registry, now| {
             let shared = link.take_if(session);
             registry.record_failure(now, &link.key, failure, correlation, shared);
+            if shared && broke {
+                // A process that ended under a call is started again like one that ended by itself.
+                registry.connection_lost(now, &link.key, loss_of(session));
+            }
             shared || link.seats.take_if(session)
         });
         if detached {
@@ -458,16 +463,11 @@ impl Inner {
         tokio::spawn(async move {
             let error = session.client().closed().await;
             let (Some(inner), Some(link)) = (inner.upgrade(), link.upgrade()) else { return };
-            let loss = match session.client().transport() {
-                // What is lost with the connection is the session, of which the server would tell us things.
-                TransportKind::Stdio | TransportKind::Sse => Loss::Restartable,
-                _ => Loss::Lazy,
-            };
             let lost = inner.record(|registry, now| {
                 // Whoever ends a session on purpose takes it out of the link first.
                 let lost = link.take_if(&session);
                 if lost {
-                    registry.connection_lost(now, &link.key, loss);
+                    registry.connection_lost(now, &link.key, loss_of(&session));
                 }
                 lost
             });
@@ -478,6 +478,15 @@ impl Inner {
                 tracing::warn!(server = %link.key.name, %error, "connection lost");
             }
         });
+    }
+}
+
+/// What follows when a connection breaks by itself.
+fn loss_of(session: &Session) -> Loss {
+    match session.client().transport() {
+        // What is lost with the connection is the session, of which the server would tell us things.
+        TransportKind::Stdio | TransportKind::Sse => Loss::Restartable,
+        _ => Loss::Lazy,
     }
 }
 

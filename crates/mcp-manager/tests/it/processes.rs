@@ -104,6 +104,12 @@ async fn a_crash_under_a_call_fails_it_and_counts_once() {
         assert!(error.message.contains("ended"), "{error}");
     }
     assert_eq!(world.record("p").retry_count, 1);
+    // It is started again all the same, whether anybody calls it or not.
+    assert_eq!(planned(&world), [(1, 500)]);
+    world.manager.start_monitor();
+    world.clock.advance(Duration::from_millis(500));
+    world.settle().await;
+    assert_eq!((world.cluster.opened("p"), world.record("p").initialized), (2, true));
 }
 
 #[tokio::test(start_paused = true)]

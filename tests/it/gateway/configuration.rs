@@ -53,6 +53,15 @@ pub(crate) fn demo(args: &[&str]) -> Program {
 
 /// A built-in demo server over HTTP, in a process of the test's.
 pub(crate) async fn demo_over_http(args: &[&str]) -> HttpServer {
-    let program = demo(&["--transport", "http", "--listen", "127.0.0.1:0", "--until-stdin-closes"]);
+    demo_at_a_url("http", args).await
+}
+
+/// The same over the two-endpoint transport of 2024-11-05.
+pub(crate) async fn demo_over_sse(args: &[&str]) -> HttpServer {
+    demo_at_a_url("sse", args).await
+}
+
+async fn demo_at_a_url(transport: &str, args: &[&str]) -> HttpServer {
+    let program = demo(&["--transport", transport, "--listen", "127.0.0.1:0", "--until-stdin-closes"]);
     HttpServer::announcing(program.with_args(args.iter().copied()).command()).await
 }

@@ -13,6 +13,8 @@ mod queue;
 mod reader;
 mod stderr;
 mod supervisor;
+#[cfg(test)]
+mod testing;
 mod transport;
 mod writer;
 

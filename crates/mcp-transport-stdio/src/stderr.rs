@@ -97,6 +97,25 @@ pub(crate) fn shown(tail: &Tail, connection: &Connection, count: usize) -> Vec<S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::foreign::Foreign;
+
+    #[test]
+    fn lines_are_logged_whole_redacted_and_bounded() {
+        let foreign = Foreign::new(["s3cr3t-value".into()]);
+        let connection = Connection::new(7, foreign, 1000);
+        let long = "x".repeat(10_000);
+        let log = crate::testing::log(|| {
+            let mut lines = LineLog::default();
+            for part in ["one\n\ntw", "o, s3cr3t-", "value\n", &long, &long, "\nrest"] {
+                lines.push(part.as_bytes(), &connection);
+            }
+            lines.end_line(&connection);
+        });
+        let logged: Vec<&str> =
+            log.lines().filter_map(|line| line.split_once("line=")).map(|(_, line)| line).collect();
+        let cut = format!("{:?}", format!("{}…", "x".repeat(LINE_CHARS)));
+        assert_eq!(logged, ["\"one\"", "\"two, [REDACTED]\"", &cut, "\"rest\""], "{log}");
+    }
 
     #[test]
     fn the_newest_bytes_are_kept_as_whole_lines() {

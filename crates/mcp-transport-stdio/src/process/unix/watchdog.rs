@@ -42,6 +42,8 @@ const RESTARTS: u8 = 8;
 static WATCHDOG: Mutex<Watchdog> = Mutex::new(Watchdog::new());
 
 struct Watchdog {
+    /// Runs the script.
+    program: &'static str,
     /// Not reaped yet, so its number means nobody else.
     shell: Option<Child>,
     /// The groups that may have members, by their leaders; when these were started.
@@ -101,7 +103,8 @@ fn watchdog() -> MutexGuard<'static, Watchdog> {
 
 impl Watchdog {
     const fn new() -> Self {
-        Self { shell: None, groups: BTreeMap::new(), watches: 0, restarts: 0, warned: false }
+        let groups = BTreeMap::new();
+        Self { program: "/bin/sh", shell: None, groups, watches: 0, restarts: 0, warned: false }
     }
 
     fn keep(&mut self) {
@@ -132,7 +135,7 @@ impl Watchdog {
         if let Some(old) = self.shell.take() {
             end(old);
         }
-        match start(&self.groups) {
+        match start(self.program, &self.groups) {
             Ok(shell) => {
                 tracing::debug!(pid = shell.id(), groups = self.groups.len(), "watchdog started");
                 self.shell = Some(shell);
@@ -151,8 +154,8 @@ impl Watchdog {
     }
 }
 
-fn start(groups: &BTreeMap<i32, u64>) -> io::Result<Child> {
-    let mut command = Command::new("/bin/sh");
+fn start(program: &str, groups: &BTreeMap<i32, u64>) -> io::Result<Child> {
+    let mut command = Command::new(program);
     command.args(["-c", SCRIPT, NAME]).env_clear().current_dir("/").process_group(0);
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);

@@ -115,7 +115,7 @@ fn ten_thousand_groups_leave_no_trace_in_it() {
 #[test]
 fn what_a_terminal_or_a_stop_of_the_system_sends_does_not_end_it() {
     let mut idler = Idler::start();
-    let watchdog = start(&BTreeMap::from([(idler.group(), started(idler.group()))])).unwrap();
+    let watchdog = start("/bin/sh", &BTreeMap::from([(idler.group(), started(idler.group()))])).unwrap();
     for signal in [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM, Signal::TSTP, Signal::PIPE] {
         until_ignored(&watchdog, signal);
         kill_process(pid(&watchdog), signal).unwrap();
@@ -186,4 +186,18 @@ fn one_that_cannot_live_is_not_started_for_ever() {
     idle.tell('-', 1, 1);
     idle.keep();
     assert!(idle.shell.is_none());
+}
+
+#[test]
+fn a_system_without_a_shell_is_warned_about_once() {
+    let mut ours = Watchdog { program: "/no/such/shell", watches: 1, ..Watchdog::new() };
+    let log = crate::testing::log(|| {
+        for group in [1, 2] {
+            ours.groups.insert(group, 1);
+            ours.tell('+', group, 1);
+            ours.keep();
+        }
+    });
+    assert!(ours.shell.is_none());
+    assert_eq!(log.matches("cannot be started with /bin/sh").count(), 1, "{log}");
 }

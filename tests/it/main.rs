@@ -10,7 +10,6 @@
     reason = "the helpers of tests are tests, too"
 )]
 
-mod client;
 // Signals, and a look into /proc for processes that were left behind.
 #[cfg(target_os = "linux")]
 mod gateway;

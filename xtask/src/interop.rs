@@ -33,7 +33,7 @@ fn results(folder: &Path) -> Result<Vec<String>, String> {
     let fail = |error| format!("cannot read {}: {error}", folder.display());
     let entries = std::fs::read_dir(folder).map_err(fail)?;
     let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>().map_err(fail)?;
-    files.sort_by_key(|file| file.to_string_lossy().to_lowercase());
+    files.sort_by_key(|file| file.with_extension("").to_string_lossy().to_lowercase());
     files.iter().map(|file| std::fs::read_to_string(file).map_err(fail)).collect()
 }
 

@@ -82,19 +82,32 @@ async fn fastmcp() {
     rows.done();
 }
 
-#[tokio::test]
-async fn rmcp() {
-    // Its `slow` is another one.
-    let features = |era| Features {
+/// The features of the server on `rmcp`, whose `slow` is another one.
+fn of_rmcp(era: Era) -> Features {
+    Features {
         progress: Some(Try::call("steps", json!({ "steps": 3, "step_ms": 1 }), "3 steps done")),
         cancel: Some((Try::call("steps", json!({ "steps": 1_000, "step_ms": 50 }), ""), Some("cancelled"))),
         ..of_a_peer(era)
-    };
-    let mut rows = Rows::of("rmcp 3.9");
+    }
+}
+
+#[tokio::test]
+async fn rmcp() {
     let program = Program::rmcp();
-    rows.stdio(program.clone().with_args(["stdio"]).endpoint(), BOTH_ERAS, features).await;
+    let mut rows = Rows::of("rmcp 3.9");
+    rows.stdio(program.clone().with_args(["stdio"]).endpoint(), BOTH_ERAS, of_rmcp).await;
     let server = HttpServer::announcing(program.with_args(["http"]).command()).await;
-    rows.http(&server, BOTH_ERAS, features).await;
+    rows.http(&server, BOTH_ERAS, of_rmcp).await;
+    rows.done();
+}
+
+#[tokio::test]
+async fn rmcp_with_a_handshake_alone() {
+    let started = |transport| Program::rmcp().with_args([transport, "--handshake-only"]);
+    let mut rows = Rows::of("rmcp 3.9 up to 2025-11-25");
+    rows.stdio(started("stdio").endpoint(), ONE_ERA, of_rmcp).await;
+    let server = HttpServer::announcing(started("http").command()).await;
+    rows.http(&server, ONE_ERA, of_rmcp).await;
     rows.done();
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use mcp_http_client::{HttpOptions, Lane, PROTOCOL_VERSION, SESSION_ID};
-use mcp_protocol::{Message, Method};
+use mcp_protocol::{Message, Method, RetrySafety};
 use mcp_transport::{Delivery, Inbox, Outbound, Reply, Transport, TransportError, TransportErrorKind};
 use reqwest::header::HeaderValue;
 use reqwest::{Method as Verb, Request};
@@ -149,7 +149,17 @@ impl Connection {
         let mut request = Request::new(Verb::POST, self.wire.url.clone());
         *request.headers_mut() = headers;
         *request.body_mut() = Some(out.message.encode().into());
-        let reply = exchange.read(place.send(request).await?).await?;
+        let again = if is_read(&out.message) { request.try_clone() } else { None };
+        let answer = match (place.send(request).await, again) {
+            // Most likely a kept connection that the server was closing just then (R36).
+            (Err(TransportError { kind: TransportErrorKind::Closed(why), .. }), Some(again)) => {
+                tracing::debug!(origin = self.origin(), %why, "sending a read once more");
+                let place = self.wire.client.place(Lane::of(&out.message), out.until).await?;
+                place.send(again).await?
+            }
+            (answer, _) => answer?,
+        };
+        let reply = exchange.read(answer).await?;
         if let Some(listening) = listening {
             self.listen_to(Target::Session(Arc::new(listening)));
         }
@@ -212,6 +222,12 @@ impl Connection {
     fn farewells(&self) -> MutexGuard<'_, JoinSet<()>> {
         self.farewells.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether it does not matter how often the server gets a message. A handshake twice would be a session twice.
+fn is_read(message: &Message) -> bool {
+    let Message::Request(request) = message else { return false };
+    request.method != Method::Initialize && request.method.retry_safety() == RetrySafety::Safe
 }
 
 impl fmt::Debug for HttpTransport {

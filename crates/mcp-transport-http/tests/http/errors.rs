@@ -1,5 +1,6 @@
 //! Error statuses and connections that fail.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use mcp_protocol::{Message, Method, Notification};
@@ -171,18 +172,33 @@ async fn a_connection_that_breaks_leaves_the_delivery_unknown() {
     }
 }
 
-/// The server may have executed what was written, so the message is not sent again behind our back.
+/// The server may have executed what was written, so only a read is sent again, once, on another connection.
 #[tokio::test]
-async fn a_pooled_connection_that_breaks_is_not_tried_again() {
-    let mut peer =
-        Peer::start(|seen| if seen.body.contains("tools/list") { json(RESULT) } else { vec![Step::Reset] })
-            .await;
-    let transport = peer.connect().await;
-    assert_items(&exchange(&*transport, request()).await, &[RESULT], "opens the connection");
-    let broken = exchange(&*transport, outbound(Method::Ping, None)).await;
-    assert_items(&broken, &["!closed unknown the connection to http://127.0.0.1:"], "on the same connection");
-    assert_eq!((peer.request().await.connection, peer.request().await.connection), (0, 0));
-    assert!(peer.rest().is_empty());
+async fn r36_on_a_kept_connection_that_breaks_only_a_read_is_tried_again() {
+    const BROKEN: &str = "!closed unknown the connection to http://127.0.0.1:";
+    for (method, breaks, answer, connections) in [
+        (Method::ToolsCall, 1, BROKEN, &[0, 0][..]),
+        (Method::Initialize, 1, BROKEN, &[0, 0]),
+        (Method::Ping, 1, RESULT, &[0, 0, 1]),
+        (Method::Ping, 2, BROKEN, &[0, 0, 1]),
+    ] {
+        let left = AtomicUsize::new(breaks);
+        let broken = method.as_str().to_owned();
+        let mut peer = Peer::start(move |seen| {
+            let breaks = seen.body.contains(&broken)
+                && left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+            if breaks { vec![Step::Reset] } else { json(RESULT) }
+        })
+        .await;
+        let transport = peer.connect().await;
+        assert_items(&exchange(&*transport, request()).await, &[RESULT], "opens the connection");
+        let found = exchange(&*transport, outbound(method.clone(), None)).await;
+        assert_items(&found, &[answer], method.as_str());
+        for connection in connections {
+            assert_eq!(peer.request().await.connection, *connection, "{method} {breaks}");
+        }
+        assert!(peer.rest().is_empty(), "{method} {breaks}");
+    }
 }
 
 #[tokio::test]

@@ -356,7 +356,7 @@ mod tests {
     use super::ConnectionState as S;
 
     #[test]
-    fn connection_changes_follow_the_table() {
+    fn j4_connection_changes_follow_the_table() {
         let allowed = [
             (S::Disconnected, S::Initializing),
             (S::Error, S::Initializing),

@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &str)] = &[
         "crates/mcp-transport-stdio/tests/stdio/peer.rs",
         "the pause between two looks at what a child process does",
     ),
+    ("crates/mcp-clients/tests/it/storm.rs", "the pause between two looks, on a paused clock and on threads"),
     ("crates/mcp-testkit/src/fault/", "upstreams that are slow, and a proxy with latency, over real sockets"),
     ("crates/mcp-testkit/src/server.rs", "delayed answers, for tests with a paused clock"),
     ("crates/mcp-testkit/src/sim/", "the simulator's time is tokio's paused clock"),

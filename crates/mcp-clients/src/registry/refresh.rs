@@ -79,6 +79,10 @@ async fn listed(client: &McpClient, method: Method) -> Result<Vec<RawJson>, Clie
 
 /// Reads the listed resources and keeps their contents in the order of the list.
 async fn read(entry: &Entry, items: &[RawJson], refreshed: &mut Refreshed) {
+    if items.len() > MAX_RESOURCES {
+        let text = format!("{} resources are listed; only the first {MAX_RESOURCES} were read", items.len());
+        refreshed.unreadable.insert(Method::ResourcesList.to_string(), ClientError::unusable(text));
+    }
     let resources = items.iter().filter_map(|item| item.to::<Resource>().ok());
     let reading = resources.take(MAX_RESOURCES).map(|resource| async move {
         let outcome = entry.client.read_resource(&resource.uri).await;

@@ -1,13 +1,16 @@
 //! Connecting, losing and keeping a connection. Source: contract §1.5, §2.6, §7.1.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use mcp_clients::{ClientOptions, McpClient};
 use mcp_registry::{ConnectionState, ErrorCategory, Policy, Random};
-use mcp_testkit::{Action, Dice, ManualClock};
-use std::sync::Arc;
+use mcp_testkit::{Action, Dice, ManualClock, ScriptedCluster};
+use mcp_transport::{Connector, Endpoint, Transport, TransportError};
 
-use crate::support::{SEED, World, http, process, settle};
+use crate::support::{SEED, World, http, options, process, settle};
 
 fn micros(waits: &[Duration]) -> Vec<u128> {
     waits.iter().map(Duration::as_micros).collect()
@@ -307,6 +310,28 @@ async fn a_client_that_is_dropped_closes_its_connection() {
     assert_eq!(cluster.closed("p"), 1);
     assert_eq!(clock.next_wake(), None);
     while events.next().await.is_some() {}
+}
+
+/// Panics on its first connection.
+struct Broken(ScriptedCluster, AtomicBool);
+
+impl Connector for Broken {
+    fn connect<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+    ) -> BoxFuture<'a, Result<Box<dyn Transport>, TransportError>> {
+        assert!(self.1.swap(true, Ordering::SeqCst), "a transport of somebody else is broken");
+        self.0.connect(endpoint)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_that_panics_is_a_failed_connect() {
+    let broken = Broken(ScriptedCluster::new(), AtomicBool::new(false));
+    let client = McpClient::new(http("p"), Arc::new(broken), options(&ManualClock::new()));
+    let result = client.connect().await;
+    assert!(!result.success() && client.connection_state() == ConnectionState::Error);
+    assert!(client.connect().await.success(), "which may be tried again");
 }
 
 /// Clients are moved into tasks.

@@ -293,6 +293,20 @@ async fn j10_a_refresh_reads_tools_and_resources_and_skips_what_is_broken() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn j10_a_refresh_reads_a_thousand_resources_and_says_that_there_are_more() {
+    let world = World::new();
+    world.register(&["p"]);
+    world.registry.connect_all().await;
+    let resources: Vec<_> = (0..1002).map(|id| json!({"uri": format!("a:{id}"), "name": "n"})).collect();
+    let list = json!({ "resources": resources }).to_string();
+    world.cluster.script("p", "resources/list", [Action::Result(list)]);
+    let refreshed = world.registry.refresh_tools_and_resources("p").await.unwrap();
+    assert_eq!(refreshed.resources, 1000);
+    let told: Vec<_> = refreshed.unreadable.values().map(ToString::to_string).collect();
+    assert_eq!(told, ["1002 resources are listed; only the first 1000 were read"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn j10_statistics_count_servers_requests_and_errors() {
     let world = World::new();
     world.register(&["a", "b"]);

@@ -5,7 +5,10 @@
 //! Over HTTP it listens on a free loopback port, prints the URL of its endpoint as its first line, and
 //! ends when its standard input does, so that it never outlives the test that started it.
 
-#![expect(deprecated, reason = "sampling, roots and subscriptions to resources are what servers of today use")]
+#![expect(
+    deprecated,
+    reason = "sampling, roots and subscriptions to resources are what servers of today use"
+)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "prints its address, or its usage")]
 
 use std::borrow::Cow;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, ready};
 use mcp_registry::{ErrorCategory, Policy, Status};
-use mcp_testkit::{Action, ManualClock, ScriptedCluster};
+use mcp_testkit::{Action, ManualClock, ScriptedCluster, Toggle};
 use mcp_transport::{Connector, Endpoint, Transport, TransportError};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -237,4 +237,31 @@ async fn j11_a_check_under_way_ends_with_the_manager() {
     world.settle().await;
     assert_eq!(Handle::current().metrics().num_alive_tasks(), 0);
     assert_eq!(world.record("a").last_checked_at(), None);
+}
+
+/// Contract §2.2, reliability R33: however long a server was out of reach, it is back in use as soon as its retry
+/// window allows, and asked once in each of them until then.
+#[tokio::test]
+async fn r33_a_server_out_of_reach_is_back_within_the_longest_window() {
+    for away in [1, 10, 60, 600] {
+        let world = World::new(&["a"], |_| {});
+        world.manager.start_monitor();
+        world.settle().await;
+        world.cluster.health("a", [Err("no route to host".into())]);
+        world.cluster.toggle("a", Toggle::TimeoutInitialize, true);
+        world.manager.disconnect("a").await.unwrap();
+        world.tool(&[]).await.unwrap_err();
+        let probes = seconds(&world, away, || world.cluster.probes()).await;
+        assert!(probes.len() as u64 <= away / 5 + 1, "{away} s: {probes:?}");
+        world.cluster.health("a", [Ok(200)]);
+        world.cluster.toggle("a", Toggle::TimeoutInitialize, false);
+        let mut waited = 0;
+        while world.status("a") != Status::Healthy {
+            assert!(waited <= 8, "still away {waited} s after its return, {away} s after it left");
+            waited += 1;
+            world.advance(1);
+            world.settle().await;
+        }
+        assert_eq!(world.tool(&[]).await.unwrap().server.as_str(), "a");
+    }
 }

@@ -70,7 +70,7 @@ async fn a_crashed_process_is_started_again_after_half_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_program_that_keeps_ending_is_started_twelve_times_a_minute() {
+async fn r23_a_program_that_keeps_ending_is_started_twelve_times_a_minute() {
     let world = world();
     for start in 1..=12 {
         world.tool(&[]).await.unwrap();
@@ -81,6 +81,9 @@ async fn a_program_that_keeps_ending_is_started_twelve_times_a_minute() {
     assert!(error.message.contains("started 12 times within a minute"), "{error}");
     assert_eq!(error.attempts[0].failure.as_ref().unwrap().category, ErrorCategory::TransportError);
     assert_eq!(world.cluster.opened("p"), 12);
+    let record = world.record("p");
+    assert_eq!((record.status, record.restarts()), (Status::Degraded, 12));
+    assert!(record.next_reconnect_at().is_some() && record.last_error.is_some());
     world.advance(60);
     world.tool(&[]).await.unwrap();
 }

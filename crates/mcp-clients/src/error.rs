@@ -201,12 +201,13 @@ impl From<CallError> for ClientError {
 /// Class and text of a connection that could not be made.
 pub(crate) fn of_connect(error: ConnectError) -> Failure {
     let text = shortened(error.to_string());
-    Failure::new(ClientError::from(error.error).category(), text)
+    let error = ClientError::from(error.error);
+    Failure::new(error.category(), text).delivered(error.delivery())
 }
 
 /// Class and text of any failed request.
 pub(crate) fn of_request(error: &ClientError) -> Failure {
-    Failure::new(error.category(), shortened(error.to_string()))
+    Failure::new(error.category(), shortened(error.to_string())).delivered(error.delivery())
 }
 
 /// Longest text of a failure in bytes: it is kept and told on, and peers choose it.

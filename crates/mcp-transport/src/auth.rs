@@ -45,10 +45,13 @@ pub enum ClientAuthentication {
     Post,
 }
 
-/// Gives bearer tokens for one server.
+/// Gives bearer tokens for one server. It is asked before each request, so it keeps its tokens itself, and sees to
+/// it that of many who ask at once one fetches.
 pub trait TokenProvider: Send + Sync + 'static {
     /// A token to send now. `rejected` is one that this provider gave before and the server has refused with
     /// 401, so that another one is needed; concurrent callers may name the same one.
+    ///
+    /// The HTTP transports wait for it for 10 s at most. A token has visible ASCII characters, 16 KiB at most.
     ///
     /// # Errors
     /// A text for people: what is missing and what to do. It holds no secrets.

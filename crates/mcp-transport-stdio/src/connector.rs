@@ -38,7 +38,8 @@ impl StdioConnector {
     ///
     /// The program is started directly, never through a shell, in a process group of its own. It gets the
     /// three pipes and an environment made of allow-listed variables (`PATH`, `HOME`, `LANG`, …),
-    /// `inherit_env` and `env`. Source: contract §7.8.
+    /// `inherit_env` and `env`, and on Unix `MCP_STDIO_OWNER`, by which its processes are found again. If this
+    /// process is killed, a watchdog ends them. Source: contract §7.8.
     ///
     /// # Errors
     /// [`TransportErrorKind::Endpoint`] if the endpoint cannot work as it is: no such program, not

@@ -1,6 +1,6 @@
 //! The host process is killed, and its servers with everything they started are gone soon afterwards.
 //!
-//! A host is this program again, running the one test that is ignored otherwise.
+//! A host is this program again, running `host`, which is no test unless it is told what to do.
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
@@ -27,10 +27,11 @@ const THEN: &str = "TEST_HOST_THEN";
 /// Says that the server and all it starts are ready.
 const READY: &str = r#"echo '{"jsonrpc":"2.0","method":"ready"}'"#;
 
+/// The host process that the tests start.
 #[tokio::test]
-#[ignore = "it is the host process that the other tests start"]
 async fn host() {
-    let mut server = run(&std::env::var(SERVER).unwrap());
+    let Ok(server) = std::env::var(SERVER) else { return };
+    let mut server = run(&server);
     server.next().await.unwrap();
     println!("ready");
     if std::env::var(THEN).unwrap() == "exit" {
@@ -51,7 +52,7 @@ impl Host {
         let files = tempfile::tempdir().unwrap();
         let server = server.replace("$FILES", files.path().to_str().unwrap());
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "host", "--ignored", "--nocapture"])
+            .args(["--exact", "host", "--nocapture"])
             .env(SERVER, server)
             .env(THEN, then)
             .stdout(Stdio::piped())

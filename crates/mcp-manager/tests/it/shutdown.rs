@@ -84,7 +84,7 @@ async fn j12_a_second_shutdown_waits_for_the_first_and_may_cut_its_waiting_short
 
 #[tokio::test(start_paused = true)]
 async fn j12_the_end_goes_on_when_the_one_who_asked_leaves() {
-    let world = World::over(|cluster| Odd::new(cluster, Duration::from_secs(2), None), &["a"], |_| {});
+    let world = World::over(|cluster| Odd::connector(cluster, Duration::from_secs(2), None), &["a"], |_| {});
     world.manager.initialize("a", false).await.unwrap();
     let asked = world.manager.shutdown(Duration::ZERO);
     assert!(tokio::time::timeout(Duration::from_secs(1), asked).await.is_err());
@@ -127,7 +127,7 @@ struct Odd {
 }
 
 impl Odd {
-    fn new(
+    fn connector(
         cluster: ScriptedCluster,
         closing: impl Into<Option<Duration>>,
         unclean: Option<&'static str>,
@@ -187,7 +187,7 @@ async fn j12_what_does_not_end_in_order_is_named() {
         (None, None, Some(late), 7),
     ] {
         let world = World::over(
-            |cluster| Odd::new(cluster, closing.map(Duration::from_secs), unclean),
+            |cluster| Odd::connector(cluster, closing.map(Duration::from_secs), unclean),
             &["b", "a"],
             |policy| policy.process_stop_timeout = Duration::from_secs(1),
         );

@@ -290,13 +290,17 @@ pub(super) async fn recover(world: &World, manager: &Manager, dice: &Dice) {
 }
 
 fn answered(world: &World, manager: &Manager, server: &ServerName, end: &End) {
-    // It answers, but in a way that the policy does not take for healthy.
-    let judged = || {
-        let record = manager.server(server.as_str()).ok()?;
-        record.last_error.as_ref().map(|error| error.contains("more than policy."))
+    let well = match end {
+        End::Answered { .. } => true,
+        // It answers, but not in a way that the policy takes for healthy.
+        End::Failed { code: FailureCode::NoCandidates, .. } => {
+            manager.server(server.as_str()).is_ok_and(|record| {
+                record.last_error.as_ref().is_some_and(|error| error.contains("more than policy."))
+            })
+        }
+        _ => false,
     };
-    let refused = matches!(end, End::Failed { code: FailureCode::NoCandidates, .. });
-    if !matches!(end, End::Answered { .. }) && !(refused && judged() == Some(true)) {
+    if !well {
         world.broken("G10 recovery", format!("{server} is well, but: {end:?}"));
     }
 }

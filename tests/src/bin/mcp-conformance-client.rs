@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use mcp_client::{CallError, Client, ClientInfo, ConnectOptions, Outgoing, connect};
 use mcp_protocol::{EraPolicy, Method, RawJson};
-use mcp_tests::conformance::{Outcome, PATIENCE, call_tools, era, scenario, server_url};
+use mcp_tests::conformance::{Outcome, PATIENCE, call_tools, era, needs_stream, server_url};
 use mcp_tests::host::Host;
 use mcp_transport::{Endpoint, HttpEndpoint};
 use mcp_transport_http::{HttpConnector, HttpOptions};
@@ -50,7 +50,7 @@ async fn run() -> Outcome {
 /// Lists what the server has, and uses all of it.
 async fn use_everything(client: &Client) -> Outcome {
     let tools = items(client, Method::ToolsList).await?;
-    if scenario() == "elicitation-sep1034-client-defaults" {
+    if needs_stream() {
         until_listening(client).await?;
     }
     call_tools(&tools, |call| request(client, Method::ToolsCall, call)).await?;
@@ -69,8 +69,7 @@ async fn use_everything(client: &Client) -> Outcome {
     Ok(())
 }
 
-/// Waits until the server's own stream is open. The server of the scenario asks on it rather than on the stream
-/// of the call, and what it asks before there is one is lost.
+/// Waits until the server's own stream is open.
 async fn until_listening(client: &Client) -> Outcome {
     for _ in 0..1_000 {
         if client.details().contains(&("stream", "yes".to_owned())) {

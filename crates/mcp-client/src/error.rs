@@ -123,7 +123,7 @@ impl From<TransportError> for CallError {
 /// A connection that could not be opened, or a handshake that failed on a live one.
 ///
 /// Shows as the failure that decided, with the hint in brackets where there is one:
-/// `http status 401 (credentials are needed: set a header)`.
+/// `http status 401 (credentials are needed: set auth, or a header)`.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{error}{}", in_brackets(*hint))]
 #[non_exhaustive]

@@ -227,6 +227,6 @@ async fn the_watchdog_has_only_its_pipe_and_is_in_a_group_of_its_own() {
         .split_terminator('\0')
         .map(|entry| entry.split('=').next().unwrap().to_owned())
         .collect();
-    assert_eq!(names, ["PATH"]);
+    assert_eq!(names, ["MCP_STDIO_WATCHDOG", "PATH"], "what it runs, and where programs are");
     server.close().await;
 }

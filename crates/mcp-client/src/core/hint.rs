@@ -11,7 +11,7 @@ pub(crate) enum Refused {
 /// The hint for the status that decided; `None` where nobody but the server knows what is wrong.
 pub(crate) fn of_status(status: u16, refused: Refused) -> Option<&'static str> {
     Some(match (status, refused) {
-        (401, _) => "credentials are needed: set a header",
+        (401, _) => "credentials are needed: set auth, or a header",
         (403, _) => "access is denied: check the credentials and what they allow",
         (300..=399, _) => "redirects are not followed: use the URL they lead to",
         // Both mean that the server is there but not now, whatever is asked for.

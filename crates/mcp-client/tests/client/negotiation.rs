@@ -243,7 +243,7 @@ async fn opening_and_starting_again_count_as_well() {
 
 #[tokio::test(start_paused = true)]
 async fn over_http_a_plain_refusal_is_no_verdict() {
-    let credentials = "credentials are needed: set a header";
+    let credentials = "credentials are needed: set auth, or a header";
     let denied = "access is denied: check the credentials and what they allow";
     for (refusal, hint) in
         [(401, Some(credentials)), (403, Some(denied)), (400, None), (404, None), (405, None), (500, None)]

@@ -397,7 +397,7 @@ fn what_was_tried_is_told_in_order() {
 fn a_url_that_is_no_endpoint_gets_a_hint() {
     let both = "server/discover and initialize were both refused: is this the URL of an MCP endpoint?";
     let redirect = "redirects are not followed: use the URL they lead to";
-    let credentials = "credentials are needed: set a header";
+    let credentials = "credentials are needed: set auth, or a header";
     let denied = "access is denied: check the credentials and what they allow";
     let rows: Vec<(EraPolicy, Vec<Observed>, Option<&str>)> = vec![
         (EraPolicy::Auto, vec![outcome(DISCOVER, status(401))], Some(credentials)),

@@ -32,6 +32,9 @@ use super::marker;
 /// What the watchdog runs.
 const SCRIPT: &str = include_str!("watchdog.sh");
 
+/// How it gets to it: by way of a variable, since people read the arguments of processes in lists.
+const RUN: &str = "eval \"$MCP_STDIO_WATCHDOG\"";
+
 /// `$0` of the script, to be found in a list of processes.
 const NAME: &str = "mcp-stdio-watchdog";
 
@@ -156,7 +159,8 @@ impl Watchdog {
 
 fn start(program: &str, groups: &BTreeMap<i32, u64>) -> io::Result<Child> {
     let mut command = Command::new(program);
-    command.args(["-c", SCRIPT, NAME]).env_clear().current_dir("/").process_group(0);
+    command.args(["-c", RUN, NAME]).env_clear().env("MCP_STDIO_WATCHDOG", SCRIPT);
+    command.current_dir("/").process_group(0);
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }

@@ -6,6 +6,7 @@ mod hangs;
 mod links;
 mod messages;
 mod names;
+mod pipes;
 mod pools;
 mod processes;
 mod protocol;
@@ -58,9 +59,9 @@ pub(crate) fn all() -> Vec<Row> {
         processes::r27(),
         processes::r28(),
         processes::r29(),
-        processes::r30(),
-        processes::r31(),
-        processes::r32(),
+        pipes::r30(),
+        pipes::r31(),
+        pipes::r32(),
         restarts::r33(),
         protocol::r34(),
         protocol::r35(),

@@ -59,7 +59,7 @@ async fn noise_in_call(w: Rc<World>) {
 }
 
 async fn nothing_but_noise(w: Rc<World>) {
-    w.plan("connect", [Step::Bytes(noise(200)), Step::Hang]);
+    w.plan("connect", [Step::Bytes(noise(200)), Step::Deaf]);
     let ended = w.connect_fails().await;
     let Err(error) = &ended.result else { unreachable!("it fails") };
     let delivery = error.delivery();
@@ -75,7 +75,7 @@ async fn endless_line(w: Rc<World>) {
     w.stdio.borrow_mut().noise_bytes = 64 << 10;
     w.stdio.borrow_mut().limits.max_bytes = 256 << 10;
     let mut steps: Vec<Step> = (0..64).map(|_| Step::Bytes(vec![b'x'; 64 << 10])).collect();
-    steps.push(Step::Hang);
+    steps.push(Step::Deaf);
     w.plan("connect", steps);
     let ended = w.connect_fails().await;
     let Err(error) = &ended.result else { unreachable!("it fails") };

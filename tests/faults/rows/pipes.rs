@@ -74,7 +74,7 @@ async fn echo(w: Rc<World>) {
 async fn endless_line(w: Rc<World>) {
     w.stdio.borrow_mut().noise_bytes = 64 << 10;
     w.stdio.borrow_mut().limits.max_bytes = 256 << 10;
-    let mut steps: Vec<Step> = (0..64).map(|_| Step::Bytes(vec![b'x'; 64 << 10])).collect();
+    let mut steps: Vec<Step> = (0..96).map(|_| Step::Bytes(vec![b'x'; 64 << 10])).collect();
     steps.push(Step::Deaf);
     w.plan("connect", steps);
     let ended = w.connect_fails().await;

@@ -1,5 +1,7 @@
 //! The upstreams and the proxy themselves, byte by byte, without any client of ours.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
+
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -34,13 +34,6 @@ pub fn scenario() -> String {
     variable("MCP_CONFORMANCE_SCENARIO")
 }
 
-/// Whether the scenario's server uses a stream of its own for what belongs to a call: a question, or the answer.
-/// What it says before there is one is lost, and one that comes during the call is taken for the call's.
-#[must_use]
-pub fn needs_stream() -> bool {
-    ["elicitation-sep1034-client-defaults", "sse-retry"].contains(&scenario().as_str())
-}
-
 /// The era of the revision the suite asks for; `None` if it asks for none.
 #[must_use]
 pub fn era() -> Option<Era> {

@@ -25,6 +25,10 @@ use crate::link::{Connection, Rules};
 use crate::options::ConnectOptions;
 use crate::profile::ServerProfile;
 
+/// Longest wait for the server's own stream at the end of a handshake. Some servers do not begin to answer before
+/// they have something to say.
+const LISTENING_LIMIT: Duration = Duration::from_millis(500);
+
 /// Connects to a server and finds out which era it speaks, stateless first unless told otherwise. Takes no
 /// longer than [`handshake_timeout`](ConnectOptions::handshake_timeout).
 ///
@@ -251,6 +255,11 @@ impl<'a> Attempt<'a> {
             Era::Stateless => Interest::default(),
         };
         link.agree(profile.version, lists);
+        // What the server says on account of the first call must not come before it can be heard.
+        let limit = Deadline::after(LISTENING_LIMIT).at.min(self.deadline.at);
+        if tokio::time::timeout_at(limit, link.transport.listening()).await.is_err() {
+            tracing::debug!("the server's own stream is not open yet");
+        }
         Verdict::Settled(profile)
     }
 

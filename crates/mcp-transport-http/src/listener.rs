@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::future;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -23,6 +22,17 @@ use crate::wire::{Identity, Opened, Wire};
 
 /// Attempts to open the stream for the first time; a server that fails them all is taken to offer none.
 const FIRST_ATTEMPTS: u32 = 3;
+
+/// Whether the server can be heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ear {
+    /// That is not known yet.
+    Opening,
+    /// Its stream is open.
+    Open,
+    /// Its stream is not open, or it offers none.
+    Closed,
+}
 
 /// What to listen to.
 #[derive(Debug, Clone)]
@@ -50,8 +60,8 @@ pub(crate) struct Listener {
     current: Option<Current>,
     /// Read, and not given out yet; at most one batch.
     ready: VecDeque<Result<Incoming, TransportError>>,
-    /// Whether a stream is open, for people to see.
-    is_open: Arc<AtomicBool>,
+    /// Whether a stream is open.
+    ear: Arc<watch::Sender<Ear>>,
 }
 
 /// The stream of one session.
@@ -81,8 +91,12 @@ enum Step {
 }
 
 impl Listener {
-    pub(crate) fn new(wire: Arc<Wire>, target: watch::Receiver<Target>, is_open: Arc<AtomicBool>) -> Self {
-        Self { wire, target, current: None, ready: VecDeque::new(), is_open }
+    pub(crate) fn new(
+        wire: Arc<Wire>,
+        target: watch::Receiver<Target>,
+        ear: Arc<watch::Sender<Ear>>,
+    ) -> Self {
+        Self { wire, target, current: None, ready: VecDeque::new(), ear }
     }
 
     pub(crate) fn into_inbox(self) -> Inbox {
@@ -101,13 +115,14 @@ impl Listener {
                     self.follow()?;
                     continue;
                 }
-                step = advance(&self.wire, &mut self.current, &self.is_open) => step,
+                step = advance(&self.wire, &mut self.current, &self.ear) => step,
             };
             match step {
                 Step::Frame(frame) => self.take_frame(&frame),
                 Step::Unusable(error) => return Some(Err(error)),
                 Step::Gap => return Some(Err(gap())),
                 Step::Over => {
+                    self.ear.send_replace(Ear::Closed);
                     // What the stream brought before, and might have brought since, is nobody's any more.
                     if self.current.take().is_some_and(|current| current.was_open) {
                         return Some(Err(gap()));
@@ -119,7 +134,6 @@ impl Listener {
 
     /// Turns to another session; `None` if there will be none.
     fn follow(&mut self) -> Option<()> {
-        self.is_open.store(false, Ordering::Relaxed);
         self.current = match &*self.target.borrow_and_update() {
             Target::Nothing => None,
             Target::Session(listening) => Some(Current::new(listening.clone())),
@@ -143,9 +157,9 @@ impl Listener {
     }
 }
 
-async fn advance(wire: &Wire, current: &mut Option<Current>, is_open: &AtomicBool) -> Step {
+async fn advance(wire: &Wire, current: &mut Option<Current>, ear: &watch::Sender<Ear>) -> Step {
     match current {
-        Some(current) => current.next(wire, is_open).await,
+        Some(current) => current.next(wire, ear).await,
         None => future::pending().await,
     }
 }
@@ -156,7 +170,7 @@ impl Current {
         Self { listening, state, resume: Resume::default(), was_open: false, gap: false }
     }
 
-    async fn next(&mut self, wire: &Wire, is_open: &AtomicBool) -> Step {
+    async fn next(&mut self, wire: &Wire, ear: &watch::Sender<Ear>) -> Step {
         loop {
             match &mut self.state {
                 State::Open(events) => match events.next(&mut self.resume).await {
@@ -164,7 +178,7 @@ impl Current {
                     Err(Broken::Event(error)) => return Step::Unusable(error),
                     Err(broken) => {
                         tracing::debug!(origin = wire.client.origin(), ?broken, "the server's stream broke");
-                        is_open.store(false, Ordering::Relaxed);
+                        ear.send_replace(Ear::Closed);
                         self.gap |= self.resume.id().is_none();
                         self.state = State::Closed(Instant::now() + self.resume.broken());
                     }
@@ -174,11 +188,10 @@ impl Current {
                     if let Some(step) = self.open(wire).await {
                         return step;
                     }
-                    if matches!(self.state, State::Open(_)) {
-                        is_open.store(true, Ordering::Relaxed);
-                        if std::mem::take(&mut self.gap) {
-                            return Step::Gap;
-                        }
+                    let is_open = matches!(self.state, State::Open(_));
+                    ear.send_replace(if is_open { Ear::Open } else { Ear::Closed });
+                    if is_open && std::mem::take(&mut self.gap) {
+                        return Step::Gap;
                     }
                 }
             }

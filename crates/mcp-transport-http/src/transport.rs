@@ -1,7 +1,6 @@
 //! A connection to one endpoint: messages out, sessions opened and ended.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::exchange::{Exchange, has_streams, is_initialize};
-use crate::listener::{Listener, Listening, Target};
+use crate::listener::{Ear, Listener, Listening, Target};
 use crate::session::{Offer, Session, SessionSlot};
 use crate::wire::{Identity, Wire};
 
@@ -45,17 +44,17 @@ pub(crate) struct Connection {
     /// What the inbox listens to.
     target: watch::Sender<Target>,
     /// Whether the server's own stream is open.
-    listening: Arc<AtomicBool>,
+    ear: Arc<watch::Sender<Ear>>,
 }
 
 impl HttpTransport {
     pub(crate) fn new(wire: Wire) -> Self {
         let wire = Arc::new(wire);
         let (target, listener) = watch::channel(Target::Nothing);
-        let listening = Arc::<AtomicBool>::default();
-        let inbox = Some(Listener::new(wire.clone(), listener, listening.clone()));
+        let ear = Arc::new(watch::Sender::new(Ear::Closed));
+        let inbox = Some(Listener::new(wire.clone(), listener, ear.clone()));
         let (session, farewells) = Default::default();
-        let connection = Connection { wire, session, farewells, target, listening };
+        let connection = Connection { wire, session, farewells, target, ear };
         Self { connection: Arc::new(connection), inbox }
     }
 }
@@ -75,17 +74,26 @@ impl Transport for HttpTransport {
         false
     }
 
+    fn listening(&self) -> BoxFuture<'_, ()> {
+        let mut ear = self.connection.ear.subscribe();
+        async move {
+            // It fails only without a sender, and then there is nothing to wait for.
+            let _ = ear.wait_for(|ear| *ear != Ear::Opening).await;
+        }
+        .boxed()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         self.connection.close().boxed()
     }
 
     fn details(&self) -> Vec<(&'static str, String)> {
-        let Connection { wire, session, listening, .. } = &*self.connection;
+        let Connection { wire, session, ear, .. } = &*self.connection;
         let yes_no = |is: bool| if is { "yes" } else { "no" }.to_owned();
         let mut details = vec![
             ("origin", wire.client.origin().to_owned()),
             ("session", yes_no(session.is_open())),
-            ("stream", yes_no(listening.load(Ordering::Relaxed))),
+            ("stream", yes_no(*ear.borrow() == Ear::Open)),
             ("exchanges", wire.client.stats().to_string()),
         ];
         details.extend(wire.client.remarks());
@@ -184,6 +192,9 @@ impl Connection {
     }
 
     fn listen_to(&self, next: Target) {
+        // Before the listener turns to it: it says how that went.
+        let opening = matches!(next, Target::Session(_));
+        self.ear.send_replace(if opening { Ear::Opening } else { Ear::Closed });
         self.target.send_if_modified(|target| {
             let open = !matches!(target, Target::Closed);
             if open {

@@ -123,6 +123,12 @@ pub trait Transport: Send + Sync + 'static {
         true
     }
 
+    /// Waits until the server can be heard on the inbox, or it is clear that it cannot: what it says before is
+    /// lost. By default that is at once. Somebody has to read the inbox meanwhile, and to limit the wait.
+    fn listening(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Closes the connection in the orderly way of the transport. Idempotent; bounded in time.
     fn close(&self) -> BoxFuture<'_, ()>;
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use mcp_client::{CallError, Client, ClientInfo, ConnectOptions, Outgoing, connect};
 use mcp_protocol::{EraPolicy, Method, RawJson};
-use mcp_tests::conformance::{Outcome, PATIENCE, call_tools, era, needs_stream, server_url};
+use mcp_tests::conformance::{Outcome, PATIENCE, call_tools, era, server_url};
 use mcp_tests::host::Host;
 use mcp_transport::{Endpoint, HttpEndpoint};
 use mcp_transport_http::{HttpConnector, HttpOptions};
@@ -50,9 +50,6 @@ async fn run() -> Outcome {
 /// Lists what the server has, and uses all of it.
 async fn use_everything(client: &Client) -> Outcome {
     let tools = items(client, Method::ToolsList).await?;
-    if needs_stream() {
-        until_listening(client).await?;
-    }
     call_tools(&tools, |call| request(client, Method::ToolsCall, call)).await?;
     if offers(client, "resources") {
         for Resource { uri } in items(client, Method::ResourcesList).await? {
@@ -67,17 +64,6 @@ async fn use_everything(client: &Client) -> Outcome {
         }
     }
     Ok(())
-}
-
-/// Waits until the server's own stream is open.
-async fn until_listening(client: &Client) -> Outcome {
-    for _ in 0..1_000 {
-        if client.details().contains(&("stream", "yes".to_owned())) {
-            return Ok(());
-        }
-        client.ping(PATIENCE).await?;
-    }
-    Err("the server's own stream does not open".into())
 }
 
 /// The member of a resource that is needed to read it.

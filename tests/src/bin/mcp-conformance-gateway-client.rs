@@ -13,9 +13,7 @@ use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 
 use mcp_protocol::Era;
-use mcp_tests::conformance::{
-    Outcome, PATIENCE, Tool, ToolCall, call_tools, era, needs_stream, scenario, server_url,
-};
+use mcp_tests::conformance::{Outcome, PATIENCE, Tool, ToolCall, call_tools, era, scenario, server_url};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -59,9 +57,6 @@ async fn use_everything(gateway: &Gateway) -> Outcome {
     gateway.ask(Method::POST, "/servers/suite/initialize", "").await?;
     gateway.ask(Method::POST, "/servers/suite/refresh-tools", "").await?;
     let tools = gateway.ask(Method::GET, "/servers/suite/tools", "").await?;
-    if needs_stream() {
-        until_listening(gateway).await?;
-    }
     let tools: Option<Vec<Tool>> = serde_json::from_str(&tools)?;
     let call = async |call| gateway.invoke("tool", &InvokeTool::from(call)).await;
     call_tools(&tools.ok_or("no tools were listed")?, call).await?;
@@ -71,17 +66,6 @@ async fn use_everything(gateway: &Gateway) -> Outcome {
         }
     }
     Ok(())
-}
-
-/// Waits until the server's own stream is open.
-async fn until_listening(gateway: &Gateway) -> Outcome {
-    for _ in 0..1_000 {
-        let server: Value = serde_json::from_str(&gateway.ask(Method::GET, "/servers/suite", "").await?)?;
-        if server["details"]["stream"] == "yes" {
-            return Ok(());
-        }
-    }
-    Err("the server's own stream does not open".into())
 }
 
 /// The body of `POST /invoke/tool`.

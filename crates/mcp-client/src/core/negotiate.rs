@@ -167,7 +167,7 @@ impl Negotiation {
                 self.note(probe, &error);
                 match &error {
                     CallError::Rpc { error: rpc, .. } => match probe {
-                        Probe::Discover(offered) => self.on_discover_refused(offered, rpc.clone(), error),
+                        Probe::Discover(offered) => self.on_discover_refused(offered, &rpc.clone(), error),
                         Probe::Initialize(offered) => self.on_initialize_refused(offered, rpc.clone(), error),
                     },
                     _ => self.on_failed(probe, error),
@@ -197,12 +197,14 @@ impl Negotiation {
         self.initialize_with(&versions, error)
     }
 
-    fn on_discover_refused(&mut self, offered: ProtocolVersion, rpc: RpcError, error: CallError) -> Next {
+    fn on_discover_refused(&mut self, offered: ProtocolVersion, rpc: &RpcError, error: CallError) -> Next {
         match rpc.code() {
             Some(ErrorCode::UNSUPPORTED_PROTOCOL_VERSION) => {
-                let versions = supported(&rpc).unwrap_or_default();
-                // A server that names what it has just refused would refuse it again.
-                match newest(&versions, Era::Stateless).filter(|version| *version != offered) {
+                let versions = supported(rpc).unwrap_or_default();
+                // One that names nothing but what it has just refused may have had a reason of the moment.
+                let newer = newest(&versions, Era::Stateless)
+                    .filter(|newer| *newer != offered || newest(&versions, Era::Handshake).is_none());
+                match newer {
                     Some(version) if self.discover.sent < MAX_SENT => self.send(Probe::Discover(version)),
                     _ => self.initialize_with(&versions, error),
                 }

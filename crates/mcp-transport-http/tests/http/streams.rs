@@ -1,5 +1,6 @@
 //! The server's own stream, beside the answers. Source: wire reference §4.2.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use futures::future::poll_immediate;
 use mcp_protocol::{Message, Method, Notification, ProtocolVersion};
 use mcp_transport::{Connector, Endpoint, Header, Inbox, Outbound, Transport};
 use mcp_transport_http::{HttpConnector, HttpOptions};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::peer::{
@@ -68,6 +70,30 @@ async fn quiet_until<T>(inbox: &mut Inbox, other: impl Future<Output = T>) -> T 
         item = inbox.next() => panic!("not expected: {item:?}"),
         done = other => done,
     }
+}
+
+#[tokio::test]
+async fn whoever_connects_can_wait_until_the_server_can_be_heard() {
+    let go = Arc::new(Notify::new());
+    let held = go.clone();
+    let peer = server(move |_, _| [vec![Step::Await(held.clone())], open("")].concat()).await;
+    let (transport, mut inbox) = connected(&peer).await;
+    quiet_until(&mut inbox, async {
+        let mut listening = transport.listening();
+        assert!(poll_immediate(&mut listening).await.is_none(), "not answered yet");
+        go.notify_one();
+        listening.await;
+    })
+    .await;
+    assert!(transport.details().contains(&("stream", "yes".to_owned())));
+    transport.close().await;
+    transport.listening().await;
+
+    let peer = server(|_, _| answer(405, "", "")).await;
+    let (transport, mut inbox) = connected(&peer).await;
+    quiet_until(&mut inbox, transport.listening()).await;
+    assert!(transport.details().contains(&("stream", "no".to_owned())));
+    peer.connect().await.listening().await;
 }
 
 /// With the clock paused.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use mcp_http_client::{Event, failure};
 use mcp_protocol::{Limits, Message, ParseError, Payload};
-use mcp_transport::{Delivery, Inbox, Incoming, TransportError, TransportErrorKind};
+use mcp_transport::{Inbox, Incoming, TransportError, TransportErrorKind};
 use url::Url;
 
 use crate::events::Events;
@@ -34,7 +34,7 @@ impl Reader {
             match reader.next().await {
                 Ok(item) => Some((item, Some(reader))),
                 Err(End::Closed) => None,
-                Err(End::Lost(kind)) => Some((Err(TransportError::new(kind, Delivery::Unknown)), None)),
+                Err(end) => Some((Err(end.sent()), None)),
             }
         });
         messages.boxed()
@@ -107,7 +107,7 @@ impl Reader {
     }
 
     fn note(&self, end: End) -> End {
-        if let (End::Lost(_), Some(retry)) = (&end, self.events.retry()) {
+        if let (End::Lost(_) | End::Forgotten(_), Some(retry)) = (&end, self.events.retry()) {
             self.patience.lost(&self.url, retry);
         }
         end

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mcp_http_client::failure;
 use mcp_protocol::RequestId;
-use mcp_transport::TransportErrorKind;
+use mcp_transport::{Delivery, TransportError, TransportErrorKind};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -22,16 +23,29 @@ pub(crate) struct Session {
 pub(crate) enum End {
     /// We closed it.
     Closed,
-    /// The stream was lost, or the server has forgotten the session.
+    /// The stream was lost.
     Lost(TransportErrorKind),
+    /// A message was refused since the server of this origin knows no such session.
+    Forgotten(String),
 }
 
 impl End {
     /// What whoever still wants to send is told.
-    pub(crate) fn kind(&self) -> TransportErrorKind {
-        match self {
+    pub(crate) fn unsent(&self) -> TransportError {
+        let kind = match self {
             Self::Closed => TransportErrorKind::Closed("the connection was closed".into()),
             Self::Lost(kind) => kind.clone(),
+            Self::Forgotten(_) => TransportErrorKind::SessionExpired,
+        };
+        TransportError::new(kind, Delivery::NotSent)
+    }
+
+    /// What is told of messages that were sent. That the session is forgotten is the answer to one of them: the
+    /// others may have been executed before, and must not look as if they had been refused.
+    pub(crate) fn sent(&self) -> TransportError {
+        match self {
+            Self::Forgotten(origin) => failure::closed(format!("{origin} has forgotten the session")),
+            Self::Closed | Self::Lost(_) => TransportError { delivery: Delivery::Unknown, ..self.unsent() },
         }
     }
 }
@@ -128,7 +142,24 @@ mod tests {
     use super::*;
 
     fn lost() -> End {
-        End::Lost(TransportErrorKind::SessionExpired)
+        End::Lost(failure::closed("lost").kind)
+    }
+
+    #[test]
+    fn a_forgotten_session_is_the_answer_to_no_message_that_was_sent() {
+        let closed = |text: &str| TransportErrorKind::Closed(text.into());
+        for (end, unsent, sent) in [
+            (End::Closed, closed("the connection was closed"), closed("the connection was closed")),
+            (lost(), closed("lost"), closed("lost")),
+            (
+                End::Forgotten("http://a.example".into()),
+                TransportErrorKind::SessionExpired,
+                closed("http://a.example has forgotten the session"),
+            ),
+        ] {
+            assert_eq!(end.unsent(), TransportError::new(unsent, Delivery::NotSent));
+            assert_eq!(end.sent(), TransportError::new(sent, Delivery::Unknown));
+        }
     }
 
     #[tokio::test]

@@ -43,7 +43,7 @@ impl SseTransport {
     async fn post(&self, out: Outbound) -> Result<Reply, TransportError> {
         let place = tokio::select! {
             biased;
-            end = self.session.over() => Err(TransportError::new(end.kind(), Delivery::NotSent)),
+            end = self.session.over() => Err(end.unsent()),
             place = self.client.place(Lane::of(&out.message), out.until) => place,
         };
         let (place, request) = (place?, self.request(&out)?);
@@ -65,7 +65,7 @@ impl SseTransport {
                 Ok(())
             }
             accepted = &mut posting => accepted,
-            end = self.session.over() => Err(TransportError::new(end.kind(), Delivery::Unknown)),
+            end = self.session.over() => Err(end.sent()),
         };
         match accepted {
             Ok(()) if expected.is_some() => Ok(Reply::Inbox),
@@ -73,7 +73,7 @@ impl SseTransport {
             Err(error) => {
                 if error.kind == TransportErrorKind::SessionExpired {
                     // Nothing can come on the stream any more.
-                    self.session.end(End::Lost(TransportErrorKind::SessionExpired));
+                    self.session.end(End::Forgotten(self.client.origin().to_owned()));
                 }
                 Err(error)
             }

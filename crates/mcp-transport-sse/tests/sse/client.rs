@@ -6,15 +6,15 @@ use futures::future::join_all;
 use mcp_client::{CallError, CallEvent, Client, ConnectOptions, Outgoing, connect};
 use mcp_demo_server::{DemoOptions, HttpEnd, serve_sse};
 use mcp_http_client::HttpOptions;
-use mcp_protocol::{Method, ProtocolVersion, RawJson};
-use mcp_transport::{Delivery, Endpoint, HttpEndpoint, SseEndpoint, TransportKind};
+use mcp_protocol::{Era, EraPolicy, Limits, Message, Method, ProtocolVersion, RawJson};
+use mcp_transport::{Delivery, Endpoint, HttpEndpoint, SseEndpoint, TransportErrorKind, TransportKind};
 use mcp_transport_sse::SseConnector;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::peer::BOUND;
+use crate::peer::{BOUND, Peer, accepted, answer, event};
 
 struct Site {
     endpoint: Endpoint,
@@ -46,7 +46,7 @@ impl Site {
 }
 
 fn call(params: &str) -> Outgoing {
-    let params = RawJson::parse(params.to_owned(), &mcp_protocol::Limits::default()).unwrap();
+    let params = RawJson::parse(params.to_owned(), &Limits::default()).unwrap();
     Outgoing::new(Method::ToolsCall, Some(params))
 }
 
@@ -115,4 +115,43 @@ async fn calls_under_way_fail_with_their_server_and_another_one_can_be_connected
     assert!(client.is_closed());
     let site = Site::start().await;
     site.connect().await.ping(BOUND).await.unwrap();
+}
+
+/// One message refused with 404 says nothing of another that was accepted: it must not look unexecuted.
+#[tokio::test]
+async fn r13_a_call_under_way_may_have_been_executed_when_the_session_is_forgotten() {
+    let (mut peer, say) = Peer::live(|posted| match posted.body.contains(r#""name":"refused""#) {
+        true => answer(404, "", ""),
+        false => accepted(),
+    })
+    .await;
+    let connector = SseConnector::new(HttpOptions::default()).unwrap();
+    let endpoint = Endpoint::Sse(peer.endpoint());
+    let options = ConnectOptions { policy: EraPolicy::Only(Era::Handshake), ..ConnectOptions::default() };
+    let greet = async {
+        assert_eq!(peer.request().await.method, "GET");
+        let body = peer.request().await.body;
+        let Ok(Message::Request(initialize)) = Message::parse(&body.into(), &Limits::default()) else {
+            panic!("not a request")
+        };
+        let greeting = format!(
+            r#"{{"jsonrpc":"2.0","id":{},"result":{{"protocolVersion":"2025-06-18","capabilities":{{}}}}}}"#,
+            initialize.id
+        );
+        say.send(event(&greeting)).await.unwrap();
+        assert!(peer.request().await.body.contains("notifications/initialized"));
+    };
+    let (client, ()) = tokio::join!(connect(&connector, &endpoint, &options), greet);
+    let client = client.unwrap();
+
+    let mut accepted = client.start(call(r#"{"name":"accepted"}"#)).await.unwrap();
+    let Err(CallError::Transport(refused)) = client.call(call(r#"{"name":"refused"}"#), BOUND).await else {
+        panic!("the server refuses it")
+    };
+    assert_eq!((refused.kind, refused.delivery), (TransportErrorKind::SessionExpired, Delivery::Rejected));
+    let Some(Err(CallError::Transport(lost))) = timeout(BOUND, accepted.next()).await.unwrap() else {
+        panic!("nothing can come any more")
+    };
+    assert!(matches!(lost.kind, TransportErrorKind::Closed(_)), "{lost:?}");
+    assert_eq!(lost.delivery, Delivery::Unknown);
 }

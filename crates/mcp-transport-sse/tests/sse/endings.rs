@@ -71,10 +71,33 @@ async fn a_forgotten_session_ends_the_connection() {
     peer.request().await;
     let error = transport.send(request(1)).await.unwrap_err();
     assert_eq!((error.kind, error.delivery), (TransportErrorKind::SessionExpired, Delivery::Rejected));
-    assert_eq!(next(&mut inbox).await.unwrap(), "!session unknown the server ended the session");
+    let lost = format!("!closed unknown http://{} has forgotten the session", peer.address);
+    assert_eq!(next(&mut inbox).await, Some(lost));
     assert_eq!(next(&mut inbox).await, None);
     let error = transport.send(request(2)).await.unwrap_err();
     assert_eq!((error.kind, error.delivery), (TransportErrorKind::SessionExpired, Delivery::NotSent));
+}
+
+/// The instance behind a balancer that got the second message knows nothing of the session; the one that got the
+/// first is working on it.
+#[tokio::test]
+async fn r13_a_forgotten_session_does_not_refuse_what_was_sent_before() {
+    let never = Arc::new(Notify::new());
+    let (mut peer, _say) = Peer::live(move |posted| match posted.body.contains(r#""id":1,"#) {
+        true => vec![Step::Await(never.clone())],
+        false => answer(404, "", ""),
+    })
+    .await;
+    let (transport, _inbox) = peer.connect().await;
+    peer.request().await;
+    let refused = async {
+        peer.request().await;
+        transport.send(request(2)).await
+    };
+    let (sent, refused) = tokio::join!(transport.send(request(1)), refused);
+    let lost = format!("!closed unknown http://{} has forgotten the session", peer.address);
+    assert_eq!(show_error(&sent.unwrap_err()), lost);
+    assert_eq!(show_error(&refused.unwrap_err()), "!session rejected the server ended the session");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use mcp_client::{CallError, ConnectError};
 use mcp_registry::{CallFailure, ErrorCategory, Failure};
-use mcp_transport::{TransportError, TransportErrorKind};
+use mcp_transport::{Delivery, TransportError, TransportErrorKind};
 
 /// Class, text, delivery and code of a failed call.
 pub(crate) fn of_call(error: &CallError) -> CallFailure {
@@ -66,9 +66,11 @@ pub(crate) fn is_our_queue_of(error: &TransportError) -> bool {
     matches!(error.kind, TransportErrorKind::Busy { .. })
 }
 
-/// Whether the server does not know our session any more. The request was not executed.
+/// Whether the server did not know our session any more when the request came, or before it was sent: it was not
+/// executed. One that was under way when the session was lost may have been, and is not meant.
 pub(crate) fn is_forgotten_session(error: &CallError) -> bool {
-    matches!(error, CallError::Transport(TransportError { kind: TransportErrorKind::SessionExpired, .. }))
+    let CallError::Transport(TransportError { kind, delivery, .. }) = error else { return false };
+    *kind == TransportErrorKind::SessionExpired && *delivery != Delivery::Unknown
 }
 
 /// Whether the server did not take the credentials that came with the request.
@@ -126,7 +128,6 @@ fn of_transport(error: &TransportError) -> ErrorCategory {
 mod tests {
     use super::*;
     use mcp_protocol::{ErrorCode, RpcError};
-    use mcp_transport::Delivery;
     use std::time::Duration;
 
     #[test]
@@ -135,6 +136,17 @@ mod tests {
         let failure = of_error(&CallError::Rpc { error, frame: bytes::Bytes::new() });
         assert!(failure.text.len() <= MAX_TEXT + '…'.len_utf8());
         assert!(failure.text.starts_with("rpc error: üü") && failure.text.ends_with("ü…"));
+    }
+
+    #[test]
+    fn only_what_was_not_executed_met_a_forgotten_session() {
+        for (delivery, forgotten) in
+            [(Delivery::NotSent, true), (Delivery::Rejected, true), (Delivery::Unknown, false)]
+        {
+            let error = |kind| CallError::Transport(TransportError::new(kind, delivery));
+            assert_eq!(is_forgotten_session(&error(TransportErrorKind::SessionExpired)), forgotten);
+            assert!(!is_forgotten_session(&error(TransportErrorKind::Closed("x".into()))), "{delivery:?}");
+        }
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Contract §4.5: whose a failed call is, what is recorded of it, and how it counts in the error rate (§7.6).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use mcp_manager::DirectedCall;
 use mcp_registry::{ErrorCategory, Policy, RpcErrorPolicy, Status};
-use mcp_testkit::Action;
-use mcp_transport::Delivery;
+use mcp_testkit::{Action, FnTransport};
+use mcp_transport::{Delivery, TransportError, TransportErrorKind};
+use serde_json::json;
 
 use crate::support::{World, routed};
 
@@ -86,6 +90,30 @@ async fn a_forgotten_session_is_nobodys_fault() {
     world.tool(&[]).await.unwrap();
     assert_eq!((world.status("a"), world.manager.error_rate("a").unwrap()), (Status::Healthy, Some(0.0)));
     assert_eq!(world.cluster.opened("a"), 2);
+}
+
+/// Only a request that was not executed is sent again on a new session, whoever asked for it.
+#[tokio::test]
+async fn a_call_that_a_forgotten_session_may_have_executed_is_not_repeated() {
+    for (delivery, sent) in [(Delivery::NotSent, 2), (Delivery::Rejected, 2), (Delivery::Unknown, 1)] {
+        for directed in [false, true] {
+            let calls = Arc::new(AtomicUsize::new(0));
+            let server = FnTransport::new({
+                let calls = calls.clone();
+                move |_, _| match calls.fetch_add(1, Ordering::Relaxed) {
+                    0 => Err(TransportError::new(TransportErrorKind::SessionExpired, delivery)),
+                    _ => Ok(json!({"content": []})),
+                }
+            });
+            let world = World::over(|_| Arc::new(server), &["a"], |_| {});
+            let served = match directed {
+                true => world.manager.call_tool_on_server(DirectedCall::new("a", "x")).await.is_ok(),
+                false => world.tool(&[]).await.is_ok(),
+            };
+            let found = (calls.load(Ordering::Relaxed), served);
+            assert_eq!(found, (sent, delivery != Delivery::Unknown), "{delivery:?}, directed: {directed}");
+        }
+    }
 }
 
 /// Who waited how long decides: the server has `timeout_ms`, half of what a whole call may take is fair, too.

@@ -58,16 +58,20 @@ pub enum RegistryError {
 pub struct ClientRegistry(Arc<Inner>);
 
 struct Inner {
-    timer: Arc<dyn Timer>,
     journal: Arc<Journal>,
-    /// Locked for the length of one change, never across I/O. Clients call in with their own lock held, so
-    /// none is called from here.
-    state: Mutex<State>,
+    records: Arc<Records>,
+    /// Locked for the length of one change, never across I/O, and before the records.
+    entries: Mutex<Entries>,
 }
 
-struct State {
-    registry: Registry,
-    entries: BTreeMap<ServerName, Arc<Entry>>,
+type Entries = BTreeMap<ServerName, Arc<Entry>>;
+
+/// What is known of the servers, without their clients: those call in with their own lock held, and nothing that a
+/// client holds for that time may end one.
+struct Records {
+    timer: Arc<dyn Timer>,
+    /// Locked for the length of one change.
+    registry: Mutex<Registry>,
 }
 
 /// The live side of one registration.
@@ -82,7 +86,7 @@ struct Entry {
 /// Carries the changes of one client to its record.
 struct Link {
     key: ServerKey,
-    registry: Weak<Inner>,
+    records: Arc<Records>,
 }
 
 /// One registered server at one moment.
@@ -110,9 +114,9 @@ impl ClientRegistry {
     #[must_use]
     pub fn new(options: &ClientOptions) -> Self {
         let journal = Arc::new(Journal::new(&options.policy));
-        let registry = Registry::new(options.policy.clone(), journal.clone());
-        let state = Mutex::new(State { registry, entries: BTreeMap::new() });
-        Self(Arc::new(Inner { timer: options.timer.clone(), journal, state }))
+        let registry = Mutex::new(Registry::new(options.policy.clone(), journal.clone()));
+        let records = Arc::new(Records { timer: options.timer.clone(), registry });
+        Self(Arc::new(Inner { journal, records, entries: Mutex::default() }))
     }
 
     /// Registers a client under a name, whatever its state. Its configuration is the client's definition with this
@@ -124,19 +128,19 @@ impl ClientRegistry {
         let mut definition = Definition::clone(client.definition());
         definition.name = name.clone();
         let (record, link) = {
-            let mut state = self.0.state();
-            if state.entries.contains_key(&name) {
+            let mut entries = self.0.entries();
+            if entries.contains_key(&name) {
                 return Err(RegistryError::AlreadyExists { name: name.to_string() });
             }
-            let record = state.registry.register(self.0.now(), definition)?;
-            let link = Arc::new(Link { key: record.key(), registry: Arc::downgrade(&self.0) });
+            let record = self.0.registry().register(self.0.now(), definition)?;
+            let link = Arc::new(Link { key: record.key(), records: self.0.records.clone() });
             let entry = Entry {
                 key: record.key(),
                 client: client.clone(),
                 contents: Mutex::new(Arc::default()),
                 _link: link.clone(),
             };
-            state.entries.insert(name, Arc::new(entry));
+            entries.insert(name, Arc::new(entry));
             (record, link)
         };
         let link: Weak<Link> = Arc::downgrade(&link);
@@ -150,9 +154,9 @@ impl ClientRegistry {
     /// [`RegistryError::NotFound`].
     pub async fn unregister(&self, name: &str) -> Result<(), RegistryError> {
         let entry = {
-            let mut state = self.0.state();
-            let Some(entry) = state.entries.remove(name) else { return Err(state.not_found(name)) };
-            state.registry.unregister(self.0.now(), name);
+            let mut entries = self.0.entries();
+            let Some(entry) = entries.remove(name) else { return Err(not_found(&entries, name)) };
+            self.0.registry().unregister(self.0.now(), name);
             entry
         };
         entry.client.disconnect().await;
@@ -165,9 +169,8 @@ impl ClientRegistry {
     /// # Errors
     /// [`RegistryError::NotFound`].
     pub fn mark_unavailable(&self, name: &str, reason: &str) -> Result<(), RegistryError> {
-        let mut state = self.0.state();
-        let key = state.key(name)?;
-        state.registry.mark_unavailable(self.0.now(), &key, reason);
+        let entry = self.entry(name)?;
+        self.0.registry().mark_unavailable(self.0.now(), &entry.key, reason);
         Ok(())
     }
 
@@ -177,9 +180,8 @@ impl ClientRegistry {
     /// [`RegistryError::NotFound`], or [`RegistryError::InvalidTransition`] for a change contract §1.5 does not
     /// know; nothing is changed.
     pub fn update_state(&self, name: &str, to: ConnectionState) -> Result<(), RegistryError> {
-        let mut state = self.0.state();
-        let key = state.key(name)?;
-        Ok(state.registry.set_connection(self.0.now(), &key, to)?)
+        let entry = self.entry(name)?;
+        Ok(self.0.registry().set_connection(self.0.now(), &entry.key, to)?)
     }
 
     /// Tells of registrations, removals and changes from now on.
@@ -195,40 +197,42 @@ impl ClientRegistry {
     }
 
     fn entry(&self, name: &str) -> Result<Arc<Entry>, RegistryError> {
-        let state = self.0.state();
-        state.entries.get(name).cloned().ok_or_else(|| state.not_found(name))
+        let entries = self.0.entries();
+        entries.get(name).cloned().ok_or_else(|| not_found(&entries, name))
     }
 }
 
 impl Inner {
     fn now(&self) -> Timestamp {
-        self.timer.now()
+        self.records.timer.now()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.records.registry()
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn key(&self, name: &str) -> Result<ServerKey, RegistryError> {
-        self.entries.get(name).map(|entry| entry.key.clone()).ok_or_else(|| self.not_found(name))
+impl Records {
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn not_found(&self, name: &str) -> RegistryError {
-        RegistryError::NotFound {
-            requested: name.to_owned(),
-            available: self.entries.keys().map(ToString::to_string).collect(),
-        }
+fn not_found(entries: &Entries, name: &str) -> RegistryError {
+    RegistryError::NotFound {
+        requested: name.to_owned(),
+        available: entries.keys().map(ToString::to_string).collect(),
     }
 }
 
 impl Watcher for Link {
     fn changed(&self, change: &Change<'_>) {
-        let Some(inner) = self.registry.upgrade() else { return };
-        let (now, key) = (inner.now(), &self.key);
-        let mut state = inner.state();
-        let registry = &mut state.registry;
+        let (now, key) = (self.records.timer.now(), &self.key);
+        let mut registry = self.records.registry();
         match change {
             Change::Connecting(ConnectionState::Reconnecting) => registry.reconnecting(now, key),
             Change::Connecting(_) => registry.connecting(now, key),
@@ -258,8 +262,6 @@ fn handshake(profile: &ServerProfile) -> Handshake {
 
 impl fmt::Debug for ClientRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientRegistry")
-            .field("servers", &self.0.state().entries.len())
-            .finish_non_exhaustive()
+        f.debug_struct("ClientRegistry").field("servers", &self.0.entries().len()).finish_non_exhaustive()
     }
 }

@@ -38,7 +38,7 @@ impl ClientRegistry {
         }
         let outcome = entry.client.check().await;
         let now = self.0.now();
-        let registry = &mut self.0.state().registry;
+        let mut registry = self.0.registry();
         match outcome {
             Ok(latency) => {
                 let probe = Answered { latency, opened: false, error_rate: None };

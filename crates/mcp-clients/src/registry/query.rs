@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 use std::sync::{Arc, PoisonError};
 
-use mcp_registry::ConnectionState;
+use mcp_registry::{ConnectionState, Registry};
 
-use super::{ClientRegistry, Entry, RegisteredServer, State};
+use super::{ClientRegistry, Entry, RegisteredServer};
 
 /// Numbers over all servers of a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,12 +27,12 @@ pub struct RegistryStatistics {
     pub total_errors: u64,
 }
 
-impl State {
-    fn server(&self, entry: &Entry) -> Option<RegisteredServer> {
+impl Entry {
+    fn server(&self, registry: &Registry) -> Option<RegisteredServer> {
         Some(RegisteredServer {
-            record: self.registry.get(entry.key.name.as_str())?.clone(),
-            client: entry.client.clone(),
-            resources: entry.contents.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            record: registry.get(self.key.name.as_str())?.clone(),
+            client: self.client.clone(),
+            resources: self.contents.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         })
     }
 }
@@ -41,15 +41,15 @@ impl ClientRegistry {
     /// The server of a name.
     #[must_use]
     pub fn get_server(&self, name: &str) -> Option<RegisteredServer> {
-        let state = self.0.state();
-        state.server(state.entries.get(name)?)
+        let entries = self.0.entries();
+        entries.get(name)?.server(&self.0.registry())
     }
 
     /// All servers, by name.
     #[must_use]
     pub fn get_all_servers(&self) -> Vec<RegisteredServer> {
-        let state = self.0.state();
-        state.entries.values().filter_map(|entry| state.server(entry)).collect()
+        let (entries, registry) = (self.0.entries(), self.0.registry());
+        entries.values().filter_map(|entry| entry.server(&registry)).collect()
     }
 
     /// Those whose state is `connected`, by name.
@@ -103,12 +103,12 @@ impl ClientRegistry {
 
     /// The entries of enabled servers.
     pub(super) fn enabled(&self) -> Vec<Arc<Entry>> {
-        let state = self.0.state();
-        state.entries.values().filter(|entry| entry.client.definition().enabled).cloned().collect()
+        let entries = self.0.entries();
+        entries.values().filter(|entry| entry.client.definition().enabled).cloned().collect()
     }
 
     /// All entries.
     pub(super) fn entries(&self) -> Vec<Arc<Entry>> {
-        self.0.state().entries.values().cloned().collect()
+        self.0.entries().values().cloned().collect()
     }
 }

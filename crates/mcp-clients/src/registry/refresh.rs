@@ -64,7 +64,7 @@ impl ClientRegistry {
     fn keep_tools(&self, entry: &Entry, items: Vec<RawJson>) -> usize {
         let tools: KnownTools = items.into_iter().filter_map(known_tool).collect();
         let count = tools.len();
-        self.0.state().registry.tools_listed(self.0.now(), &entry.key, tools);
+        self.0.registry().tools_listed(self.0.now(), &entry.key, tools);
         count
     }
 }

@@ -1,13 +1,16 @@
 //! Clients by name. Source: contract §7.3.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use mcp_clients::{ClientRegistry, McpClient, RegistryError, StateFile};
 use mcp_registry::{
-    ConnectionState, Event, MemoryStore, Policy, RegistryChange, RegistryEvent, Status, Store, Subscription,
+    Clock, ConnectionState, Event, MemoryStore, Policy, RegistryChange, RegistryEvent, Status, Store,
+    Subscription, Timer, Timestamp,
 };
 use mcp_testkit::{Action, ManualClock, ScriptedCluster};
 use mcp_transport::{Endpoint, StdioEndpoint};
@@ -456,4 +459,64 @@ async fn j10_a_file_keeps_servers_for_its_owner_without_secrets() {
     let broken = Arc::new(StateFile::new(path.clone(), Policy::default()));
     let error = other.registry.load(broken, |definition| other.client_of(definition)).await.unwrap_err();
     assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+}
+
+/// A clock that lets go of a registry, on another thread, while that reads the time.
+struct Dropping {
+    clock: ManualClock,
+    registry: Mutex<Option<ClientRegistry>>,
+    armed: AtomicBool,
+}
+
+impl Clock for Dropping {
+    fn now(&self) -> Timestamp {
+        if self.armed.swap(false, Ordering::SeqCst) {
+            let registry = self.registry.lock().unwrap().take();
+            let (gone, is_gone) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                drop(registry);
+                let _ = gone.send(());
+            });
+            // It may have to wait for us; then this takes all the time it has.
+            let _ = is_gone.recv_timeout(Duration::from_millis(100));
+        }
+        self.clock.now()
+    }
+}
+
+impl Timer for Dropping {
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
+        self.clock.sleep_until(at)
+    }
+}
+
+#[test]
+fn a_registry_may_go_while_one_of_its_clients_changes() {
+    let (done, finished) = std::sync::mpsc::channel();
+    // If it were to hang, this thread would be left behind.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (cluster, clock) = (ScriptedCluster::new(), ManualClock::new());
+            let dropping = Arc::new(Dropping {
+                clock: clock.clone(),
+                registry: Mutex::new(None),
+                armed: AtomicBool::new(false),
+            });
+            let mut of_registry = options(&clock);
+            of_registry.timer = dropping.clone();
+            let registry = ClientRegistry::new(&of_registry);
+            let client = McpClient::new(process("p"), Arc::new(cluster.clone()), options(&clock));
+            assert!(client.connect().await.success());
+            let mut events = client.events();
+            registry.register("p".parse().unwrap(), client).unwrap();
+            *dropping.registry.lock().unwrap() = Some(registry);
+            dropping.armed.store(true, Ordering::SeqCst);
+            cluster.crash("p");
+            while events.next().await.is_some() {}
+            assert!(dropping.registry.lock().unwrap().is_none(), "the registry was told of the crash");
+        });
+        done.send(()).unwrap();
+    });
+    finished.recv_timeout(Duration::from_secs(30)).expect("it hangs, or has failed");
 }

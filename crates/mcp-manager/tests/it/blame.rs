@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use mcp_manager::DirectedCall;
+use mcp_manager::{DirectedCall, RoutedCall};
+use mcp_protocol::Method;
 use mcp_registry::{ErrorCategory, Policy, RpcErrorPolicy, Status};
 use mcp_testkit::{Action, FnTransport};
 use mcp_transport::{Delivery, TransportError, TransportErrorKind};
@@ -106,9 +107,16 @@ async fn a_call_that_a_forgotten_session_may_have_executed_is_not_repeated() {
                 }
             });
             let world = World::over(|_| Arc::new(server), &["a"], |_| {});
+            let idempotent = Some(false);
             let served = match directed {
-                true => world.manager.call_tool_on_server(DirectedCall::new("a", "x")).await.is_ok(),
-                false => world.tool(&[]).await.is_ok(),
+                true => {
+                    let call = DirectedCall { idempotent, ..DirectedCall::new("a", "x") };
+                    world.manager.call_tool_on_server(call).await.is_ok()
+                }
+                false => {
+                    let call = RoutedCall { idempotent, ..routed(Method::ToolsCall, &[]) };
+                    world.manager.call(call).await.is_ok()
+                }
             };
             let found = (calls.load(Ordering::Relaxed), served);
             assert_eq!(found, (sent, delivery != Delivery::Unknown), "{delivery:?}, directed: {directed}");
@@ -131,7 +139,7 @@ async fn a_call_that_took_too_long_is_the_servers_if_it_had_its_time() {
     ] {
         let world = world(|policy| policy.max_call_deadline = secs(deadline)).await;
         world.cluster.script("a", CALL, [Action::Hang]);
-        let mut call = routed(mcp_protocol::Method::ToolsCall, &[]);
+        let mut call = routed(Method::ToolsCall, &[]);
         call.timeout = limit.map(secs);
         let probes = world.cluster.probes();
         world.manager.call(call).await.unwrap_err();

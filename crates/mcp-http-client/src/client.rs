@@ -360,7 +360,10 @@ impl Place {
         let checked = inner.settings.policy.check_url(request.url());
         checked.map_err(|refused| unusable(format!("{} cannot be used: {refused}", inner.target)))?;
         let response = self.clients.mcp.execute(request).await;
-        let response = response.map_err(|error| failure::sending(&error, &inner.target))?;
+        let response = response.map_err(|error| {
+            let fresh = inner.connections.counts().0 == 0;
+            failure::sending(&error, &inner.target, fresh)
+        })?;
         inner.connections.count(&response);
         Ok(response)
     }

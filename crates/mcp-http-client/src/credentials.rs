@@ -65,7 +65,7 @@ impl Grant<'_> {
     pub(crate) async fn fetch(&self, http: &reqwest::Client) -> Result<Token, TransportError> {
         let origin = self.credentials.token_url.origin().ascii_serialization();
         let answer = http.execute(self.request()).await;
-        let mut answer = answer.map_err(|error| failure::sending(&error, &origin))?;
+        let mut answer = answer.map_err(|error| failure::sending(&error, &origin, false))?;
         let status = answer.status();
         let Some(body) = read(&mut answer).await else {
             return Err(not_now(format!(

@@ -7,23 +7,23 @@ use mcp_transport::{Delivery, TransportError, TransportErrorKind};
 
 use crate::address::Refused;
 
-/// A request that got no answer head. `target` is where it went.
-pub(crate) fn sending(error: &reqwest::Error, target: &str) -> TransportError {
+/// A request that got no answer head. `target` is where it went; `fresh` says that no answer has ever come from
+/// there, so that none has come on its connection.
+pub(crate) fn sending(error: &reqwest::Error, target: &str, fresh: bool) -> TransportError {
     if let Some(refused) = find::<Refused>(error) {
         return unusable(format!("{target} cannot be used: {refused}"));
     }
     let cause = cause(error);
-    let handshake = find::<rustls::Error>(error).and_then(refused_handshake);
-    if let Some(reason) = handshake.or_else(|| refused_certificate(&cause)) {
-        return connect(format!("cannot connect to {target}: {reason}"));
-    }
     if error.is_builder() {
         return unusable(format!("the request to {target} cannot be built: {cause}"));
     }
-    if error.is_connect() {
-        return connect(format!("cannot connect to {target}: {cause}"));
+    let refused = refused_certificate(&cause);
+    // What TLS complains of says why, and never whether the request was read before.
+    if error.is_connect() || (fresh && refused.is_some()) {
+        let reason = refused.or_else(|| find::<rustls::Error>(error).and_then(failed_handshake));
+        return connect(format!("cannot connect to {target}: {}", reason.unwrap_or(cause)));
     }
-    closed(format!("the connection to {target} broke before an answer came: {cause}"))
+    closed(format!("the connection to {target} broke before an answer came: {}", refused.unwrap_or(cause)))
 }
 
 /// A body that broke off.
@@ -55,7 +55,7 @@ fn connect(text: String) -> TransportError {
 }
 
 /// Why there is no TLS connection, if it is for a reason somebody can do something about.
-fn refused_handshake(error: &rustls::Error) -> Option<String> {
+fn failed_handshake(error: &rustls::Error) -> Option<String> {
     use rustls::{CertificateError as Certificate, Error as Tls};
     Some(match error {
         Tls::InvalidCertificate(problem) => {
@@ -82,7 +82,7 @@ fn refused_handshake(error: &rustls::Error) -> Option<String> {
 /// is left of it.
 ///
 /// With TLS 1.3 a server checks the certificate when we believe the handshake to be over, but before it reads
-/// what we send: its refusal is one of the connection all the same.
+/// what we send: its refusal is one of the connection all the same, unless something was answered before.
 fn refused_certificate(cause: &str) -> Option<String> {
     let alert = cause.strip_prefix("received fatal alert: ")?;
     Some(match alert {

@@ -17,7 +17,12 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::version::TLS12;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto::ring};
 
-use crate::peer::{Peer, client, get};
+use reqwest::{Method, Request};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::peer::{Peer, client, get, send, text};
 
 /// A certificate authority, whose certificates are files.
 struct Authority {
@@ -242,6 +247,15 @@ async fn a_client_certificate_is_shown_to_who_asks() {
     let wrong = refusal(ask(&with(Some(named(&other)))).await);
     assert!(wrong.starts_with("the server refused our certificate (see tls.cert_file): "), "{wrong}");
     assert!(peer.seen().is_empty());
+
+    // Once the server has answered, the connection may be one on which it did.
+    let plain = Peer::start(|_| text(200, "hello")).await;
+    let asking = with(None);
+    let client = client(&asking).unwrap();
+    assert!(get(&client, &plain.endpoint()).await.is_ok());
+    let error = get(&client, &asking).await.unwrap_err();
+    assert_eq!(error.delivery, Delivery::Unknown);
+    assert!(error.to_string().ends_with(&format!("broke before an answer came: {none}")), "{error}");
 }
 
 #[test]
@@ -325,4 +339,45 @@ async fn changed_files_are_used_without_a_failed_request() {
     later().await;
     assert_eq!(ask().await, Ok(200));
     assert_eq!(peer.connections(), 2, "nothing has changed");
+}
+
+/// Reads one request over TLS and answers it with what is no TLS.
+async fn plain_after_tls(mut config: ServerConfig, alpn: &[u8]) -> (u16, tokio::task::JoinHandle<()>) {
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let two = alpn == b"h2";
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let task = tokio::spawn(async move {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut tls = TlsAcceptor::from(Arc::new(config)).accept(tcp).await.unwrap();
+        if two {
+            // Empty settings, with which a server begins.
+            tls.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+            tls.flush().await.unwrap();
+        }
+        let mut seen = Vec::new();
+        while !String::from_utf8_lossy(&seen).contains("EXECUTE-ME") {
+            assert!(tls.read_buf(&mut seen).await.unwrap() > 0, "the request is not complete");
+        }
+        let (mut tcp, _) = tls.into_inner();
+        tcp.write_all(b"HTTP/1.1 502 Bad Gateway\r\n\r\n").await.unwrap();
+    });
+    (port, task)
+}
+
+/// What is said of TLS after the handshake says nothing of whether the request was executed.
+#[tokio::test]
+async fn a_request_that_was_read_is_not_taken_for_unsent() {
+    for alpn in [&b"http/1.1"[..], b"h2"] {
+        let authority = Authority::new();
+        let (port, server) = plain_after_tls(authority.server(), alpn).await;
+        let mut endpoint = HttpEndpoint::new(format!("https://127.0.0.1:{port}/mcp").parse().unwrap());
+        endpoint.tls = authority.trusted();
+        let mut request = Request::new(Method::POST, endpoint.url.clone());
+        *request.body_mut() = Some("EXECUTE-ME".into());
+        let error = send(&client(&endpoint).unwrap(), request).await.unwrap_err();
+        server.await.unwrap();
+        assert!(matches!(error.kind, TransportErrorKind::Closed(_)), "{error:?}");
+        assert_eq!(error.delivery, Delivery::Unknown, "{error:?}");
+    }
 }

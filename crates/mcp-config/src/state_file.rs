@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use mcp_protocol::{Era, EraPolicy};
-use mcp_registry::{Definition, Kept, Policy, ServerName, Store, StoreError};
+use mcp_registry::{Definition, Kept, Policy, RateLimit, ServerName, Store, StoreError};
 use mcp_transport::{Endpoint, HttpEndpoint, OpenMethod, SseEndpoint, StdioEndpoint, TlsSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -145,31 +145,53 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// The keys a definition would be registered with. What a policy gives to all servers is left to it.
 fn config(definition: &Definition, policy: &Policy) -> Map<String, Value> {
     let millis = |duration: std::time::Duration| duration.as_millis() as u64;
+    // Without `..`: a field that is new must not be forgotten here.
+    let Definition {
+        name: _,
+        endpoint,
+        enabled,
+        description,
+        group,
+        priority,
+        critical,
+        protocol,
+        request_timeout,
+        restart,
+        rate_limit,
+        max_retries,
+        retry_delay,
+        health_path,
+        probe,
+        tools,
+        trust_annotations,
+        forward_user_token,
+        discover_tools,
+    } = definition;
     let mut keys = vec![
-        ("transport", json!(definition.endpoint.kind().to_string())),
-        ("enabled", json!(definition.enabled)),
-        ("description", json!(definition.description)),
-        ("group", json!(definition.group.as_ref().map(ServerName::as_str))),
-        ("priority", json!(definition.priority)),
-        ("critical", json!(definition.critical)),
-        ("max_retries", json!(definition.max_retries)),
-        ("retry_delay_ms", json!(definition.retry_delay.map(millis))),
-        ("health_path", json!(definition.health_path)),
-        ("probe", json!(definition.probe.as_str())),
-        ("tools", json!(definition.tools)),
-        ("trust_annotations", json!(definition.trust_annotations)),
-        ("forward_user_token", json!(definition.forward_user_token)),
-        ("discover_tools", json!(definition.discover_tools)),
-        ("protocol", json!(protocol(definition.protocol))),
+        ("transport", json!(endpoint.kind().to_string())),
+        ("enabled", json!(enabled)),
+        ("description", json!(description)),
+        ("group", json!(group.as_ref().map(ServerName::as_str))),
+        ("priority", json!(priority)),
+        ("critical", json!(critical)),
+        ("max_retries", json!(max_retries)),
+        ("retry_delay_ms", json!(retry_delay.map(millis))),
+        ("health_path", json!(health_path)),
+        ("probe", json!(probe.as_str())),
+        ("tools", json!(tools)),
+        ("trust_annotations", json!(trust_annotations)),
+        ("forward_user_token", json!(forward_user_token)),
+        ("discover_tools", json!(discover_tools)),
+        ("protocol", json!(era_policy(*protocol))),
     ];
-    if definition.request_timeout != policy.request_timeout {
-        keys.push(("timeout_ms", json!(millis(definition.request_timeout))));
+    if *request_timeout != policy.request_timeout {
+        keys.push(("timeout_ms", json!(millis(*request_timeout))));
     }
-    if let Some(limit) = &definition.rate_limit {
-        let limit = json!({"requests": limit.requests, "per_ms": millis(limit.per), "burst": limit.burst});
+    if let Some(RateLimit { requests, per, burst }) = rate_limit {
+        let limit = json!({"requests": requests, "per_ms": millis(*per), "burst": burst});
         keys.push(("rate_limit", limit));
     }
-    match &definition.endpoint {
+    match endpoint {
         Endpoint::Stdio(StdioEndpoint { command, args, env: _, inherit_env, allow_env, cwd }) => {
             keys.extend([
                 ("command", json!(command)),
@@ -177,6 +199,7 @@ fn config(definition: &Definition, policy: &Policy) -> Map<String, Value> {
                 ("inherit_env", json!(inherit_env)),
                 ("allow_env", json!(allow_env)),
                 ("cwd", json!(cwd)),
+                ("restart", json!(restart)),
             ])
         }
         Endpoint::Sse(SseEndpoint { http, heartbeat, open_method }) => {
@@ -214,7 +237,7 @@ fn http_keys(endpoint: &HttpEndpoint) -> [(&'static str, Value); 4] {
     ]
 }
 
-fn protocol(policy: EraPolicy) -> &'static str {
+fn era_policy(policy: EraPolicy) -> &'static str {
     match policy {
         EraPolicy::Auto => "auto",
         EraPolicy::Only(Era::Handshake) => "legacy",

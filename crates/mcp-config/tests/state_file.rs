@@ -41,7 +41,8 @@ fn j12_every_setting_of_a_server_comes_back() {
         r#"{"name": "stdio", "command": "server", "args": ["-v", "x y"], "inherit_env": ["TERM"],
             "allow_env": ["LD_LIBRARY_PATH"], "cwd": "/srv", "enabled": false, "description": "d", "group": "g",
             "priority": 7, "critical": true, "timeout_ms": 1234, "max_retries": 2, "retry_delay_ms": 5,
-            "tools": ["a", "b"], "trust_annotations": true, "discover_tools": false, "protocol": "legacy"}"#,
+            "tools": ["a", "b"], "trust_annotations": true, "discover_tools": false, "protocol": "legacy",
+            "restart": false}"#,
         r#"{"name": "http", "url": "https://h.example/x?y=1", "health_path": "/up", "probe": "http_get",
             "forward_user_token": true, "protocol": "modern", "proxy": "http://proxy.example:3128",
             "tls": {"ca_file": "/ca.pem", "cert_file": "/c.pem", "key_file": "/k.pem", "danger_skip_verify": true},
@@ -51,6 +52,9 @@ fn j12_every_setting_of_a_server_comes_back() {
             "open_method": "post"}"#,
         r#"{"name": "sse-2", "transport": "sse", "url": "https://h.example/sse", "heartbeat_ms": 500}"#,
         r#"{"name": "sse-3", "transport": "sse", "url": "https://h.example/sse", "probe": "mcp_ping"}"#,
+        r#"{"name": "sse-4", "transport": "sse", "url": "https://h.example/sse", "open_method": "get",
+            "allow_insecure_http": true, "probe": "mcp_discover", "proxy": "https://proxy.example",
+            "tls": {"ca_file": "/ca.pem"}, "rate_limit": {"requests": 1}}"#,
     ];
     let definitions = bodies.map(definition);
     let (kept, text) = kept_in_a_file(&definitions);
@@ -66,13 +70,18 @@ fn j12_secrets_are_left_out_and_named() {
         r#"{"name": "env", "command": "server", "env": {"TOKEN": "hunter2", "TZ": "UTC"}}"#,
         r#"{"name": "headers", "url": "https://a.example", "headers": {"X-API-Key": "hunter2"}}"#,
         r#"{"name": "bearer", "url": "https://a.example", "auth": {"type": "bearer", "token": "hunter2"}}"#,
+        r#"{"name": "key", "url": "https://a.example", "auth": {"type": "api_key", "key": "hunter2",
+            "header": "X-Key"}}"#,
         r#"{"name": "oauth", "url": "https://a.example", "auth": {"type": "client_credentials",
             "token_url": "https://b.example/token", "client_id": "id", "client_secret": "hunter2"}}"#,
     ];
     let (kept, text) = kept_in_a_file(&bodies.map(definition));
     assert!(!text.contains("hunter2"), "{text}");
     let left_out: Vec<_> = kept.iter().map(|kept| kept.left_out.join(" ")).collect();
-    assert_eq!(left_out, ["env.TOKEN env.TZ", "headers.X-API-Key", "headers.Authorization", "auth"]);
+    assert_eq!(
+        left_out,
+        ["env.TOKEN env.TZ", "headers.X-API-Key", "headers.Authorization", "headers.X-Key", "auth"]
+    );
 }
 
 #[cfg(unix)]

@@ -52,9 +52,9 @@ impl Default for RateLimit {
     }
 }
 
-/// One server as configured. Source: contract §7.4.
+/// One server as configured. Whoever keeps it takes it apart field by field, so that a new one is not lost. Source:
+/// contract §7.4.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub struct Definition {
     /// Key of the registry.
     pub name: ServerName,

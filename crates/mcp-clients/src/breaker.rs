@@ -32,8 +32,8 @@ pub enum BreakerState {
 
 /// Opens after failures in a row and lets one trial through after a while. Reads no clock.
 ///
-/// Every request asks [`admit`](Self::admit) and hands its [`Pass`] back, to [`finished`](Self::finished) or,
-/// if it ended without a verdict, to [`abandoned`](Self::abandoned).
+/// Every request asks [`admit`](Self::admit) and hands its [`Pass`] back, to [`finished`](Self::finished), to
+/// [`broken`](Self::broken) or, if it ended without a verdict, to [`abandoned`](Self::abandoned).
 ///
 /// ```
 /// use std::time::Duration;
@@ -60,6 +60,8 @@ pub struct Breaker {
     inner: Inner,
     /// Grows with every opening and closing: an outcome of older times decides nothing.
     era: u64,
+    /// Broken connections that were counted.
+    breaks: u64,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,7 @@ enum Inner {
 #[must_use]
 pub struct Pass {
     era: u64,
+    breaks: u64,
 }
 
 impl Breaker {
@@ -80,7 +83,7 @@ impl Breaker {
     #[must_use]
     pub fn new(options: BreakerOptions) -> Self {
         let options = BreakerOptions { failures: options.failures.max(1), ..options };
-        Self { options, inner: Inner::Closed { failures: 0 }, era: 0 }
+        Self { options, inner: Inner::Closed { failures: 0 }, era: 0, breaks: 0 }
     }
 
     /// What it lets through at `now`.
@@ -107,7 +110,7 @@ impl Breaker {
                 *trial = true;
             }
         }
-        Ok(Pass { era: self.era })
+        Ok(Pass { era: self.era, breaks: self.breaks })
     }
 
     /// The request ended at `now`: with an answer, or with a failure that speaks against the server.
@@ -124,11 +127,19 @@ impl Breaker {
                     self.open(now);
                 }
             }
-            Inner::Open { .. } if answered => {
-                self.inner = Inner::Closed { failures: 0 };
-                self.era += 1;
-            }
+            Inner::Open { .. } if answered => self.close(),
             Inner::Open { .. } => self.open(now),
+        }
+    }
+
+    /// The request failed at `now` with its connection. Requests that were under way together count as one
+    /// failure.
+    pub fn broken(&mut self, now: Timestamp, pass: Pass) {
+        if pass.breaks == self.breaks {
+            self.breaks += 1;
+            self.finished(now, pass, false);
+        } else {
+            self.abandoned(pass);
         }
     }
 
@@ -138,6 +149,12 @@ impl Breaker {
         if let (true, Inner::Open { trial, .. }) = (pass.era == self.era, &mut self.inner) {
             *trial = false;
         }
+    }
+
+    /// Closes it, because the server has answered otherwise; what is under way decides nothing.
+    pub fn close(&mut self) {
+        self.inner = Inner::Closed { failures: 0 };
+        self.era += 1;
     }
 
     fn open(&mut self, now: Timestamp) {
@@ -204,6 +221,35 @@ mod tests {
         let trial = breaker.admit(at(30)).unwrap();
         breaker.finished(at(30), trial, true);
         assert_eq!(breaker.state(at(30)), BreakerState::Closed);
+    }
+
+    #[test]
+    fn j8_breaker_counts_what_broke_together_once() {
+        let mut breaker = Breaker::new(BreakerOptions { failures: 2, ..BreakerOptions::default() });
+        let together: Vec<_> = (0..5).map(|_| breaker.admit(at(0)).unwrap()).collect();
+        for pass in together {
+            breaker.broken(at(1), pass);
+        }
+        assert_eq!(breaker.state(at(1)), BreakerState::Closed);
+        let next = breaker.admit(at(1)).unwrap();
+        breaker.broken(at(1), next);
+        assert_eq!(breaker.state(at(1)), BreakerState::Open);
+        let trial = breaker.admit(at(31)).unwrap();
+        breaker.broken(at(31), trial);
+        assert_eq!(breaker.state(at(60)), BreakerState::Open, "a trial that breaks has failed");
+    }
+
+    #[test]
+    fn j8_breaker_that_is_closed_forgets_what_was() {
+        let mut breaker = Breaker::new(BreakerOptions { failures: 2, ..BreakerOptions::default() });
+        let old: Vec<_> = (0..4).map(|_| breaker.admit(at(0)).unwrap()).collect();
+        for (nth, pass) in old.into_iter().enumerate() {
+            breaker.finished(at(0), pass, false);
+            if nth % 2 == 1 {
+                breaker.close();
+            }
+            assert_eq!(breaker.state(at(0)), BreakerState::Closed);
+        }
     }
 
     #[test]

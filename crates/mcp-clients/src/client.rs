@@ -330,7 +330,10 @@ impl McpClient {
             Err(CallError::Transport(TransportError { kind: TransportErrorKind::Connect(_), .. }))
         );
         let outcome = outcome.map_err(ClientError::from);
-        permit.judge(outcome.as_ref().err().is_none_or(|error| !error.blames_server()));
+        // What fails because we end the connection says nothing of the server.
+        if outcome.is_ok() || !session.is_given_up() {
+            permit.judge(&outcome);
+        }
         if let Err(error) = &outcome
             && out_of_reach
         {
@@ -363,10 +366,13 @@ impl<'a> Permit<'a> {
         }
     }
 
-    fn judge(mut self, answered: bool) {
+    fn judge<T>(mut self, outcome: &Result<T, ClientError>) {
         let now = self.shared.now();
-        if let (Some(mut breaker), Some(pass)) = (self.shared.breaker(), self.pass.take()) {
-            breaker.finished(now, pass, answered);
+        let (Some(mut breaker), Some(pass)) = (self.shared.breaker(), self.pass.take()) else { return };
+        match outcome {
+            Err(ClientError::Connection { .. } | ClientError::Process { .. }) => breaker.broken(now, pass),
+            Err(error) => breaker.finished(now, pass, !error.blames_server()),
+            Ok(_) => breaker.finished(now, pass, true),
         }
     }
 }

@@ -61,11 +61,19 @@ pub(crate) struct Session {
     pub(crate) tool_errors: AtomicU64,
     /// Set when a request showed that the server is out of reach.
     lost: watch::Sender<Option<Failure>>,
+    /// Raised when it is to be closed.
+    stop: CancellationToken,
 }
 
 impl Session {
-    pub(crate) fn new(client: Client, now: Timestamp) -> Self {
-        Self { client, opened_at: now, tool_errors: AtomicU64::new(0), lost: watch::Sender::new(None) }
+    pub(crate) fn new(client: Client, now: Timestamp, stop: CancellationToken) -> Self {
+        let (tool_errors, lost) = (AtomicU64::new(0), watch::Sender::new(None));
+        Self { client, opened_at: now, tool_errors, lost, stop }
+    }
+
+    /// Whether we end it ourselves.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.stop.is_cancelled()
     }
 
     pub(crate) fn count_tool_error(&self) {

@@ -255,7 +255,8 @@ impl Supervisor {
         };
         let connecting = mcp_client::connect(&*shared.connector, &shared.definition.endpoint, &options);
         let connected = self.unless_stopped(connecting).await?;
-        Some(connected.map(|client| Arc::new(Session::new(client, shared.now()))).map_err(of_connect))
+        let session = |client| Arc::new(Session::new(client, shared.now(), self.stop.clone()));
+        Some(connected.map(session).map_err(of_connect))
     }
 
     /// Puts a connection in place. `None` if stopped: then it is closed again.
@@ -272,6 +273,10 @@ impl Supervisor {
         let mut state = self.shared.state();
         let current = self.is_current(&state);
         if current {
+            // The handshake has answered what the breaker waits to find out.
+            if let Some(mut breaker) = self.shared.breaker() {
+                breaker.close();
+            }
             state.session = Some(session.clone());
             state.era = Some(profile.era);
             self.shared.make(&mut state, &Change::Connected(&profile));

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_clients::{BreakerOptions, BreakerState, ClientError, McpClient, Outgoing, Patience};
+use mcp_protocol::tool::CallToolResult;
 use mcp_protocol::{Method, RawJson};
 use mcp_registry::{ErrorCategory, RateLimit};
 use mcp_testkit::{Action, FnTransport};
 use mcp_transport::Delivery;
 use serde_json::json;
+use tokio::task::JoinHandle;
 
-use crate::support::{World, http, settle};
+use crate::support::{World, http, process, settle};
 
 async fn connected() -> World {
     let world = World::new(http("p"));
@@ -184,6 +186,55 @@ async fn j8_breaker_does_not_count_what_the_server_answers_and_can_be_off() {
     nervous.cluster.script("p", "ping", [Action::Timeout]);
     assert!(!nervous.client.ping().await);
     assert_eq!(nervous.client.breaker_state(), Some(BreakerState::Open));
+}
+
+/// Calls under way that the server will not answer.
+async fn hanging(world: &World, count: usize) -> Vec<JoinHandle<Result<CallToolResult, ClientError>>> {
+    world.cluster.script("p", "tools/call", vec![Action::Hang; count]);
+    let call = |client: McpClient| async move { client.call_tool("t", &json!({})).await };
+    let calls = (0..count).map(|_| tokio::spawn(call(world.client.clone()))).collect();
+    settle().await;
+    calls
+}
+
+#[tokio::test(start_paused = true)]
+async fn j8_breaker_does_not_count_what_we_break_off_ourselves() {
+    let world = connected().await;
+    let calls = hanging(&world, 5).await;
+    assert!(world.client.reconnect().await.success());
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap_err().category(), ErrorCategory::TransportError);
+    }
+    assert_eq!(world.client.breaker_state(), Some(BreakerState::Closed));
+    let calls = hanging(&world, 5).await;
+    world.client.disconnect().await;
+    for call in calls {
+        call.await.unwrap().unwrap_err();
+    }
+    assert_eq!(world.client.breaker_state(), Some(BreakerState::Closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn j8_breaker_counts_a_crash_once_and_closes_with_a_new_connection() {
+    let world = World::with(process("p"), |options| {
+        options.breaker = Some(BreakerOptions { failures: 2, ..BreakerOptions::default() });
+    });
+    assert!(world.client.connect().await.success());
+    let calls = hanging(&world, 5).await;
+    world.cluster.crash("p");
+    for call in calls {
+        call.await.unwrap().unwrap_err();
+    }
+    assert_eq!(world.client.breaker_state(), Some(BreakerState::Closed));
+    assert!(world.client.reconnect().await.success());
+
+    world.cluster.script("p", "tools/call", vec![Action::Malformed; 2]);
+    for _ in 0..2 {
+        assert!(world.client.call_tool("t", &json!({})).await.is_err());
+    }
+    assert_eq!(world.client.breaker_state(), Some(BreakerState::Open));
+    assert!(world.client.reconnect().await.success());
+    assert!(world.client.call_tool("t", &json!({})).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

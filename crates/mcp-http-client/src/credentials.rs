@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
+use crate::address::AddressPolicy;
 use crate::endpoint::is_loopback;
 use crate::failure::{self, unusable};
 use crate::tokens::Token;
@@ -21,6 +22,7 @@ const LARGEST_ANSWER: usize = 256 << 10;
 /// What a token is asked for with.
 pub(crate) struct Grant<'a> {
     pub(crate) credentials: &'a ClientCredentials,
+    pub(crate) policy: &'a AddressPolicy,
     /// The resource, if the credentials name none.
     pub(crate) resource: &'a str,
 }
@@ -47,23 +49,30 @@ struct Refusal {
     error: String,
 }
 
-impl Grant<'_> {
-    /// Whether the token endpoint may be given a secret.
-    pub(crate) fn check(credentials: &ClientCredentials) -> Result<(), TransportError> {
-        let url = &credentials.token_url;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(unusable("auth.token_url holds credentials; use client_id and client_secret"));
-        }
-        match url.scheme() {
-            "https" => Ok(()),
-            "http" if is_loopback(url) => Ok(()),
-            _ => Err(unusable("auth.token_url must be https, or http to a loopback address")),
-        }
+/// Whether the token endpoint may be given a secret.
+pub(crate) fn check(credentials: &ClientCredentials, policy: &AddressPolicy) -> Result<(), TransportError> {
+    let url = &credentials.token_url;
+    check_address(url, policy)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(unusable("auth.token_url holds credentials; use client_id and client_secret"));
     }
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if is_loopback(url) => Ok(()),
+        _ => Err(unusable("auth.token_url must be https, or http to a loopback address")),
+    }
+}
 
+fn check_address(url: &Url, policy: &AddressPolicy) -> Result<(), TransportError> {
+    policy.check_url(url).map_err(|refused| unusable(format!("auth.token_url cannot be used: {refused}")))
+}
+
+impl Grant<'_> {
     /// Asks for a token.
     pub(crate) async fn fetch(&self, http: &reqwest::Client) -> Result<Token, TransportError> {
-        let origin = self.credentials.token_url.origin().ascii_serialization();
+        let url = &self.credentials.token_url;
+        check_address(url, self.policy)?;
+        let origin = url.origin().ascii_serialization();
         let answer = http.execute(self.request()).await;
         let mut answer = answer.map_err(|error| failure::sending(&error, &origin, false))?;
         let status = answer.status();

@@ -1,9 +1,10 @@
 //! Which URLs may be used at all.
 
-use mcp_transport::{HttpEndpoint, TransportError};
+use mcp_transport::{Auth, HttpEndpoint, TransportError};
 use url::{Host, Url};
 
 use crate::address::AddressPolicy;
+use crate::credentials;
 use crate::failure::unusable;
 
 /// Checks the URLs of an endpoint, before anything is looked up or sent.
@@ -11,6 +12,9 @@ pub(crate) fn check(endpoint: &HttpEndpoint, policy: &AddressPolicy) -> Result<(
     let url = &endpoint.url;
     if let Some(proxy) = &endpoint.proxy {
         check_proxy(proxy, policy)?;
+    }
+    if let Some(Auth::ClientCredentials(credentials)) = &endpoint.auth {
+        credentials::check(credentials, policy)?;
     }
     policy.check_url(url).map_err(|refused| unusable(format!("the URL cannot be used: {refused}")))?;
     if !url.username().is_empty() || url.password().is_some() {

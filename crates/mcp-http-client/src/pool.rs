@@ -106,7 +106,7 @@ impl ClientPool {
                 "certificates are not verified: anybody on the way can read and change all"
             );
         }
-        let tokens = Tokens::of(endpoint)?;
+        let tokens = Tokens::of(endpoint, &settings.policy)?;
         let endpoint = shape(endpoint);
         let now = Instant::now();
         let mut clients = self.lock();

@@ -1,7 +1,7 @@
 //! Bearer tokens: fetched once for all who need one, renewed before they expire or when they are refused.
 
 use std::fmt;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use mcp_transport::{Auth, Delivery, HttpEndpoint, TransportError, TransportErrorKind};
@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::address::AddressPolicy;
 use crate::credentials::Grant;
 use crate::endpoint::without_fragment;
 use crate::failure::unusable;
@@ -29,6 +30,8 @@ const LONGEST_TOKEN: usize = 16 << 10;
 /// The tokens of one server.
 pub(crate) struct Tokens {
     auth: Auth,
+    /// Which token endpoints may be reached.
+    policy: Arc<AddressPolicy>,
     /// What is asked for with [`Auth::ClientCredentials`] when it names no resource.
     resource: String,
     /// The last attempt and what came of it.
@@ -88,13 +91,13 @@ impl Tokens {
     ///
     /// # Errors
     /// If the settings cannot work.
-    pub(crate) fn of(endpoint: &HttpEndpoint) -> Result<Option<Self>, TransportError> {
+    pub(crate) fn of(
+        endpoint: &HttpEndpoint,
+        policy: &Arc<AddressPolicy>,
+    ) -> Result<Option<Self>, TransportError> {
         let Some(auth) = endpoint.auth.clone() else { return Ok(None) };
         if endpoint.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(AUTHORIZATION.as_str())) {
             return Err(unusable("auth and a header Authorization are both set; remove one"));
-        }
-        if let Auth::ClientCredentials(credentials) = &auth {
-            Grant::check(credentials)?;
         }
         let mut resource = without_fragment(&endpoint.url);
         resource.set_query(None);
@@ -102,7 +105,8 @@ impl Tokens {
             "/" => resource.as_str().trim_end_matches('/').to_owned(),
             _ => resource.into(),
         };
-        Ok(Some(Self { auth, resource, last: RwLock::default(), attempt: Mutex::default() }))
+        let policy = policy.clone();
+        Ok(Some(Self { auth, policy, resource, last: RwLock::default(), attempt: Mutex::default() }))
     }
 
     /// A token to send now, other than the one refused. `http` is what tokens are fetched with.
@@ -113,7 +117,7 @@ impl Tokens {
     ) -> Result<Token, TransportError> {
         match &self.auth {
             Auth::ClientCredentials(credentials) => {
-                let grant = Grant { credentials, resource: &self.resource };
+                let grant = Grant { credentials, policy: &self.policy, resource: &self.resource };
                 self.granted(|| grant.fetch(http), refused).await
             }
             Auth::Provider(provider) => {

@@ -13,6 +13,7 @@ use mcp_transport::{
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, Request};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::net::TcpListener;
 use url::Url;
 
 use crate::peer::{Answer, Peer, client, get, send, text};
@@ -281,6 +282,10 @@ async fn settings_that_cannot_work_are_refused() {
             "https://me:hunter2@auth.example/token",
             "auth.token_url holds credentials; use client_id and client_secret",
         ),
+        (
+            "https://169.254.169.254/token",
+            "auth.token_url cannot be used: the address 169.254.169.254 is refused: link-local, where cloud metadata is",
+        ),
     ] {
         let endpoint =
             endpoint_with("https://a.example/".parse().unwrap(), credentials(token_url.parse().unwrap()));
@@ -294,6 +299,29 @@ async fn settings_that_cannot_work_are_refused() {
     endpoint.headers.push(("authorization".into(), "Bearer hunter2".into()));
     let error = client(&endpoint).unwrap_err().to_string();
     assert_eq!(error, "auth and a header Authorization are both set; remove one");
+}
+
+/// S11: the secret goes nowhere where no message may go.
+#[tokio::test]
+async fn the_token_endpoint_is_within_the_allowed_networks() {
+    let tokens = issuer("").await;
+    let mut endpoint =
+        endpoint_with("https://127.0.0.2/mcp".parse().unwrap(), credentials(tokens.url("http", "127.0.0.1")));
+    let options = HttpOptions { networks: vec!["127.0.0.2/32".parse().unwrap()], ..HttpOptions::default() };
+    let pool = ClientPool::new(options).unwrap();
+    let error = pool.get(&endpoint).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "auth.token_url cannot be used: the address 127.0.0.1 is refused: it is in none of the allowed networks"
+    );
+    // A name is checked once it was looked up.
+    let server = TcpListener::bind(("127.0.0.2", 0)).await.unwrap();
+    let url = format!("http://{}/mcp", server.local_addr().unwrap()).parse().unwrap();
+    endpoint = endpoint_with(url, credentials(tokens.url("http", "localhost")));
+    let error = get(&pool.get(&endpoint).unwrap(), &endpoint).await.unwrap_err();
+    assert!(matches!(error.kind, TransportErrorKind::Endpoint(_)), "{error:?}");
+    assert!(error.to_string().ends_with("it is in none of the allowed networks"), "{error}");
+    assert_eq!(tokens.connections(), 0);
 }
 
 /// The seam for flows with a user in them.

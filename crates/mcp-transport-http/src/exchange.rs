@@ -146,7 +146,7 @@ impl Exchange {
         let Some(version) = self.resumable.filter(|_| resume.id().is_some()) else { return Err(error) };
         let session = self.session.as_ref().map(|session| session.id().clone());
         let identity = Identity { session, version, authorization: self.authorization.clone() };
-        let in_vain = |why: String| failure::closed(format!("{error}; it was not resumed: {why}"));
+        let in_vain = |why: String| not_resumed(&error, &why);
         let mut wait = resume.broken();
         loop {
             tokio::time::sleep(wait).await;
@@ -212,6 +212,11 @@ impl Drop for Exchange {
             self.connection.release(session);
         }
     }
+}
+
+/// Why an answer broke and does not go on.
+pub(crate) fn not_resumed(error: &TransportError, why: &str) -> TransportError {
+    failure::closed(format!("{error}; it was not resumed: {why}"))
 }
 
 /// Whether a message is the request that opens a session.

@@ -175,7 +175,12 @@ impl Current {
             match &mut self.state {
                 State::Open(events) => match events.next(&mut self.resume).await {
                     Ok(frame) => return Step::Frame(frame),
-                    Err(Broken::Event(error)) => return Step::Unusable(error),
+                    Err(Broken::Event(error)) => {
+                        // It is lost, and after the last id it would come again.
+                        self.resume.forget();
+                        self.gap = true;
+                        return Step::Unusable(error);
+                    }
                     Err(broken) => {
                         tracing::debug!(origin = wire.client.origin(), ?broken, "the server's stream broke");
                         ear.send_replace(Ear::Closed);

@@ -9,7 +9,7 @@ use mcp_protocol::{Limits, Message, ParseError, Payload};
 use mcp_transport::{Inbox, Incoming, TransportError};
 
 use crate::events::{Broken, Events};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, not_resumed};
 use crate::resume::Resume;
 
 /// Messages that belong to one request, in the order they came.
@@ -20,6 +20,8 @@ pub(crate) struct Messages {
     /// The event stream, while more is expected from it.
     events: Option<Events>,
     resume: Resume,
+    /// Why the answer is not resumed: what could not be read may have been it, and would come again.
+    unreadable: Option<String>,
     /// Whether the last item is in `ready` or was given out.
     complete: bool,
 }
@@ -30,7 +32,7 @@ impl Messages {
         if events.is_some() {
             resume.opened();
         }
-        Self { exchange, ready: VecDeque::new(), events, resume, complete: false }
+        Self { exchange, ready: VecDeque::new(), events, resume, unreadable: None, complete: false }
     }
 
     /// The messages of a JSON body.
@@ -81,7 +83,10 @@ impl Messages {
             };
             let error = match broken {
                 Ok(data) => return Ok(data),
-                Err(Broken::Event(error)) => return Err((error, false)),
+                Err(Broken::Event(error)) => {
+                    self.unreadable.get_or_insert_with(|| error.to_string());
+                    return Err((error, false));
+                }
                 Err(Broken::Flood(error)) => return Err((error, true)),
                 Err(Broken::Connection(error)) => error,
                 Err(Broken::Ended) => {
@@ -91,6 +96,9 @@ impl Messages {
             };
             // Gives its place among the calls under way to others while it waits.
             self.events = None;
+            if let Some(why) = &self.unreadable {
+                return Err((not_resumed(&error, why), true));
+            }
             // In a box, so that answers that do not break need no room for it.
             let resumed = Box::pin(self.exchange.resume(&mut self.resume, error)).await;
             self.events = Some(resumed.map_err(|error| (error, true))?);

@@ -34,7 +34,7 @@ pub(crate) struct Resume {
     in_vain: u32,
     /// When the stream was opened.
     opened: Option<Instant>,
-    /// Whether it has brought anything.
+    /// Whether it has brought a message, or an id to go on after.
     useful: bool,
 }
 
@@ -53,9 +53,11 @@ impl Resume {
         if let Some(id) = &event.id {
             // An empty id, or one that cannot be sent, takes back the ones before.
             let fit = !id.is_empty() && id.len() <= LONGEST_ID;
-            self.id = Some(id).filter(|_| fit).and_then(|id| HeaderValue::from_str(id).ok());
+            let id = Some(id).filter(|_| fit).and_then(|id| HeaderValue::from_str(id).ok());
+            self.useful |= id.is_some() && id != self.id;
+            self.id = id;
         }
-        self.useful = true;
+        self.useful |= event.is_message();
     }
 
     /// The last id seen, to send as `Last-Event-ID`.
@@ -63,7 +65,7 @@ impl Resume {
         self.id.as_ref()
     }
 
-    /// Forgets the id: the server does not know it.
+    /// Forgets the id: the server does not know it, or what follows it cannot be read.
     pub(crate) fn forget(&mut self) {
         self.id = None;
     }
@@ -135,9 +137,17 @@ mod tests {
         resume.opened();
         tokio::time::advance(USEFUL).await;
         assert_eq!((resume.broken().as_millis(), resume.attempts()), (200, 1), "it lasted");
-        resume.broken();
-        resume.note(&event(None, None));
-        assert_eq!((resume.broken().as_millis(), resume.attempts()), (200, 1), "it brought something");
+        for (brought, wait, attempts) in [
+            (event(Some("1"), Some(200)), 1000, 2),
+            (event(Some(""), None), 1000, 3),
+            (event(None, None), 1600, 4),
+            (event(Some("2"), None), 200, 1),
+            (event(Some("2"), None), 1000, 2),
+            (Event { data: "{}".into(), ..event(None, None) }, 200, 1),
+        ] {
+            resume.note(&brought);
+            assert_eq!((resume.broken().as_millis(), resume.attempts()), (wait, attempts), "{brought:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use futures::future::{pending, poll_immediate};
 use mcp_protocol::{Method, ProtocolVersion};
 use mcp_transport::{Header, Outbound, Reply};
+use mcp_transport_http::HttpOptions;
 use tokio::time::Instant;
 
 use crate::peer::{
@@ -139,6 +140,26 @@ async fn a_flood_is_not_resumed() {
         "flood",
     );
     assert!(peer.stream_up_to_now().is_none());
+}
+
+/// What could not be read is not fetched again and again.
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_not_resumed() {
+    let large = format!("id: 2\ndata: {}\n\n", "x".repeat(1500));
+    for (row, unreadable, why) in [
+        ("too large", large.as_bytes(), "an event exceeds the limit of 1024 bytes"),
+        ("no text", b"id: 2\ndata: \xff\n\n", "an event is not valid UTF-8"),
+    ] {
+        let first = [b"id: 1\nretry: 1\ndata:\n\n", unreadable, b"id: 3\ndata:\n\n"].concat();
+        let mut peer = server(events(&first), |_, _| result()).await;
+        let options = HttpOptions { max_event_bytes: 1024, ..HttpOptions::default() };
+        let transport = crate::peer::connect(peer.endpoint(), options).await;
+        let found = exchange(&*transport, request()).await;
+        let unusable = format!("!payload unknown {why}");
+        assert_items(&found, &[&unusable, "!closed unknown http://127.0.0.1:"], row);
+        assert!(found[1].ends_with(&format!("it was not resumed: {why}")), "{found:?}");
+        assert!(peer.stream_up_to_now().is_none(), "{row}");
+    }
 }
 
 /// An answer nobody waits for is not resumed, and leaves its place to others while it waits.

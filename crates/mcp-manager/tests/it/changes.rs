@@ -1,6 +1,6 @@
 //! R22, contract §8.3: servers that say that their tools have changed.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,8 +11,8 @@ use mcp_protocol::{Limits, Message, Method, Request};
 use mcp_registry::{Definition, Policy};
 use mcp_testkit::{Dice, ManualClock};
 use mcp_transport::{
-    Connector, Endpoint, HttpEndpoint, Inbox, Incoming, Outbound, Reply, StdioEndpoint, Transport,
-    TransportError,
+    Connector, Delivery, Endpoint, HttpEndpoint, Inbox, Incoming, Outbound, Reply, StdioEndpoint, Transport,
+    TransportError, TransportErrorKind,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -23,30 +23,54 @@ type Stream = mpsc::Sender<Result<Incoming, TransportError>>;
 #[derive(Clone, Default)]
 struct Server(Arc<Mutex<State>>);
 
+/// Why a server does not tell of changes although it declares to.
+#[derive(Clone, Copy, PartialEq)]
+enum Unwilling {
+    Overloaded,
+    /// It never answers.
+    Silent,
+    /// It knows no such method.
+    Refuses,
+}
+
 #[derive(Default)]
 struct State {
     tools: Vec<String>,
     listed: usize,
+    /// How often it was asked to tell of changes, and what it says to that.
+    asked: usize,
+    unwilling: Option<Unwilling>,
     /// Where the server says that its tools have changed.
     told_on: Option<Stream>,
 }
 
 impl Server {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
     /// Changes the tools and says so.
     fn change(&self, tools: &[&str]) {
-        self.0.lock().unwrap().tools = tools.iter().map(ToString::to_string).collect();
-        let frame = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
-        let told_on = self.0.lock().unwrap().told_on.clone().unwrap();
-        told_on.try_send(Ok(incoming(&frame))).unwrap();
+        self.state().tools = tools.iter().map(ToString::to_string).collect();
+        self.tell(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
+    }
+
+    fn tell(&self, frame: &Value) {
+        let told_on = self.state().told_on.clone().unwrap();
+        told_on.try_send(Ok(incoming(frame))).unwrap();
+    }
+
+    fn asked(&self) -> usize {
+        self.state().asked
     }
 
     fn listed(&self) -> usize {
-        self.0.lock().unwrap().listed
+        self.state().listed
     }
 
     fn result(&self, method: &Method) -> Option<Value> {
         let capabilities = json!({"tools": {"listChanged": true}});
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.state();
         Some(match method {
             Method::ServerDiscover => json!({
                 "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": capabilities,
@@ -85,16 +109,31 @@ struct Wire {
 }
 
 impl Wire {
-    fn answer(&self, Request { id, method, .. }: &Request) -> Reply {
+    fn answer(&self, Request { id, method, .. }: &Request) -> Result<Reply, TransportError> {
         if *method == Method::SubscriptionsListen {
+            self.server.state().asked += 1;
+            let unwilling = self.server.state().unwilling;
+            match unwilling {
+                Some(Unwilling::Overloaded) => {
+                    let kind = TransportErrorKind::Status { status: 503, retry_after: None };
+                    return Err(TransportError::new(kind, Delivery::Unknown));
+                }
+                Some(Unwilling::Silent) => return Ok(Reply::Own(futures::stream::pending().boxed())),
+                Some(Unwilling::Refuses) => {
+                    let error = json!({"code": -32601, "message": "no"});
+                    let answer = json!({"jsonrpc": "2.0", "id": id, "error": error});
+                    return Ok(Reply::Own(futures::stream::iter([Ok(incoming(&answer))]).boxed()));
+                }
+                None => {}
+            }
             let (stream, inbox) = channel();
             let acknowledged = json!({
                 "jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
                 "params": {"notifications": {"toolsListChanged": true}},
             });
             stream.try_send(Ok(incoming(&acknowledged))).unwrap();
-            self.server.0.lock().unwrap().told_on = Some(stream);
-            return Reply::Own(inbox);
+            self.server.state().told_on = Some(stream);
+            return Ok(Reply::Own(inbox));
         }
         let era_is_other =
             if self.shared.is_some() { Method::ServerDiscover } else { Method::Initialize } == *method;
@@ -103,22 +142,22 @@ impl Wire {
             Some(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
             None => json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "no"}}),
         };
-        match &self.shared {
+        Ok(match &self.shared {
             Some(shared) => {
                 shared.try_send(Ok(incoming(&answer))).unwrap();
                 Reply::Inbox
             }
             None => Reply::Own(futures::stream::iter([Ok(incoming(&answer))]).boxed()),
-        }
+        })
     }
 }
 
 impl Transport for Wire {
     fn send(&self, out: Outbound) -> BoxFuture<'_, Result<Reply, TransportError>> {
-        Box::pin(ready(Ok(match &out.message {
+        Box::pin(ready(match &out.message {
             Message::Request(request) => self.answer(request),
-            _ => Reply::Accepted,
-        })))
+            _ => Ok(Reply::Accepted),
+        }))
     }
 
     fn take_inbox(&mut self) -> Option<Inbox> {
@@ -138,7 +177,7 @@ impl Connector for Server {
         let mut wire = Wire { server: self.clone(), shared: None, inbox: Mutex::default() };
         if let Endpoint::Stdio(_) = endpoint {
             let (stream, inbox) = channel();
-            self.0.lock().unwrap().told_on = Some(stream.clone());
+            self.state().told_on = Some(stream.clone());
             (wire.shared, wire.inbox) = (Some(stream), Mutex::new(Some(inbox)));
         }
         Box::pin(ready(Ok(Box::new(wire) as Box<dyn Transport>)))
@@ -159,8 +198,16 @@ async fn settle() {
 }
 
 async fn manager(endpoint: Endpoint, tools: Option<Vec<String>>) -> (Manager, Server, ManualClock) {
-    let (server, clock) = (Server::default(), ManualClock::new());
-    server.0.lock().unwrap().tools = vec!["one".to_owned()];
+    manager_of(Server::default(), endpoint, tools).await
+}
+
+async fn manager_of(
+    server: Server,
+    endpoint: Endpoint,
+    tools: Option<Vec<String>>,
+) -> (Manager, Server, ManualClock) {
+    let clock = ManualClock::new();
+    server.state().tools = vec!["one".to_owned()];
     let manager = Manager::new(Setup {
         policy: Policy::default(),
         client_info: mcp_client::ClientInfo::new("test", "0"),
@@ -227,10 +274,86 @@ async fn configured_tools_are_not_asked_for() {
     for endpoint in endpoints() {
         let (manager, server, _clock) = manager(endpoint, Some(vec!["fixed".to_owned()])).await;
         let before = server.listed();
-        if server.0.lock().unwrap().told_on.is_some() {
+        if server.state().told_on.is_some() {
             server.change(&["two"]);
         }
         settle().await;
         assert_eq!((server.listed(), names(&manager)), (before, vec!["fixed".to_owned()]));
     }
+}
+
+/// A server of the stateless era that does not agree to tell of changes at first.
+async fn unwilling(how: Unwilling) -> (Manager, Server, ManualClock) {
+    let server = Server::default();
+    server.state().unwilling = Some(how);
+    let [_, stateless] = endpoints();
+    manager_of(server, stateless, None).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn r37_a_server_that_cannot_tell_of_changes_yet_is_asked_again() {
+    let limit = Policy::default().handshake_timeout;
+    for how in [Unwilling::Overloaded, Unwilling::Silent] {
+        let (manager, server, clock) = unwilling(how).await;
+        for (asked, wait) in (1..).zip([1, 2, 4, 8, 16, 32, 60, 60].map(Duration::from_secs)) {
+            tokio::time::advance(limit).await;
+            settle().await;
+            clock.advance(wait - Duration::from_millis(1));
+            settle().await;
+            assert_eq!(server.asked(), asked, "not before {wait:?}");
+            clock.advance(Duration::from_millis(1));
+            settle().await;
+            assert_eq!(server.asked(), asked + 1, "after {wait:?}");
+        }
+        server.state().unwilling = None;
+        server.state().tools = vec!["two".to_owned()];
+        tokio::time::advance(limit).await;
+        settle().await;
+        assert_eq!(names(&manager), ["one"]);
+        clock.advance(Duration::from_secs(60));
+        settle().await;
+        assert_eq!(names(&manager), ["two"], "what changed before it agreed was told to nobody");
+        clock.advance(Duration::from_secs(1));
+        settle().await;
+        server.change(&["three"]);
+        settle().await;
+        assert_eq!((names(&manager), server.asked()), (vec!["three".to_owned()], 10));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_is_asked_no_more_once_it_has_refused_or_its_session_is_over() {
+    for how in [Unwilling::Refuses, Unwilling::Overloaded] {
+        let (manager, server, clock) = unwilling(how).await;
+        if how == Unwilling::Overloaded {
+            manager.disconnect("a").await.unwrap();
+            settle().await;
+        }
+        assert_eq!(clock.next_wake(), None, "nobody waits to ask again");
+        clock.advance(Duration::from_secs(3600));
+        settle().await;
+        assert_eq!((server.asked(), names(&manager)), (1, vec!["one".to_owned()]));
+    }
+}
+
+#[tokio::test]
+async fn r21_a_change_is_not_lost_in_other_talk() {
+    let [stdio, _] = endpoints();
+    let (manager, server, clock) = manager(stdio, None).await;
+    server.change(&["two"]);
+    settle().await;
+    // Before the server is asked again.
+    server.change(&["three"]);
+    for n in 0..1000 {
+        let params = json!({"level": "info", "data": n});
+        server.tell(&json!({"jsonrpc": "2.0", "method": "notifications/message", "params": params}));
+        if n % 32 == 0 {
+            settle().await;
+        }
+    }
+    settle().await;
+    assert_eq!(names(&manager), ["two"]);
+    clock.advance(Duration::from_millis(500));
+    settle().await;
+    assert_eq!(names(&manager), ["three"]);
 }

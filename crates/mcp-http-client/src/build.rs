@@ -140,23 +140,22 @@ impl Files {
         paths(&endpoint.tls).next().is_some().then(|| Self { endpoint: endpoint.clone(), state })
     }
 
-    /// New clients, if it is time to look and the files have changed. Files that cannot be used change
-    /// nothing: somebody may be about to write them.
-    pub(crate) async fn changed(&self, settings: &Arc<Settings>) -> Option<Clients> {
-        {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.looked.elapsed() < FILES_EVERY {
-                return None;
-            }
-            state.looked = Instant::now();
-            let found = stamps(&self.endpoint.tls);
-            if found == state.stamps {
-                return None;
-            }
-            state.stamps = found;
+    /// Whether it is time to look and the files have changed. It says so once: whoever asks makes the clients.
+    pub(crate) fn changed(&self) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.looked.elapsed() < FILES_EVERY {
+            return false;
         }
-        let (settings, endpoint) = (settings.clone(), self.endpoint.clone());
-        let made = tokio::task::spawn_blocking(move || settings.clients(&endpoint)).await.ok()?;
+        state.looked = Instant::now();
+        let found = stamps(&self.endpoint.tls);
+        let changed = found != state.stamps;
+        state.stamps = found;
+        changed
+    }
+
+    /// New clients. Files that cannot be used give none: somebody may be about to write them.
+    pub(crate) fn read(&self, settings: &Settings) -> Option<Clients> {
+        let made = settings.clients(&self.endpoint);
         made.inspect_err(|error| tracing::warn!(%error, "changed certificate files are not used")).ok()
     }
 }

@@ -242,11 +242,10 @@ impl HttpClient {
         };
         drop(waiting);
         let permit = permit.map_err(|_| closed())?;
-        if let Some(files) = &self.0.files
-            && let Some(made) = Box::pin(files.changed(&self.0.settings)).await
-            && let Some(clients) = &mut *self.0.clients.write().unwrap_or_else(PoisonError::into_inner)
-        {
-            *clients = made;
+        if self.0.files.as_ref().is_some_and(Files::changed) {
+            let inner = self.0.clone();
+            // It runs to its end even if we leave: nobody is told of this change again.
+            let _ = tokio::task::spawn_blocking(move || inner.read_files()).await;
         }
         let clients = self.0.clients.read().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Place { clients: clients.ok_or_else(closed)?, client: self.clone(), permit })
@@ -254,6 +253,16 @@ impl HttpClient {
 
     pub(crate) fn target(&self) -> &str {
         &self.0.target
+    }
+}
+
+impl Inner {
+    /// Makes the clients anew, unless they were closed.
+    fn read_files(&self) {
+        let Some(made) = self.files.as_ref().and_then(|files| files.read(&self.settings)) else { return };
+        if let Some(clients) = &mut *self.clients.write().unwrap_or_else(PoisonError::into_inner) {
+            *clients = made;
+        }
     }
 }
 

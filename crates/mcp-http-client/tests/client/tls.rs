@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use http::Version;
-use mcp_http_client::{ClientPool, HttpOptions};
+use mcp_http_client::{ClientPool, HttpOptions, Lane};
 use mcp_transport::{Delivery, HttpEndpoint, TlsSettings, TransportError, TransportErrorKind};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -339,6 +340,24 @@ async fn changed_files_are_used_without_a_failed_request() {
     later().await;
     assert_eq!(ask().await, Ok(200));
     assert_eq!(peer.connections(), 2, "nothing has changed");
+}
+
+/// Whoever notices that files have changed may leave before they are read.
+#[tokio::test]
+async fn changed_files_are_used_whoever_leaves() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let mut config = new.server();
+    config.alpn_protocols.clear();
+    let peer = Peer::start_tls(config).await;
+    let endpoint = endpoint(&peer, "127.0.0.1", old.trusted());
+    let client = client(&endpoint).unwrap();
+    std::fs::copy(new.file(), old.file()).unwrap();
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(10)).await;
+    tokio::time::resume();
+    assert!(client.place(Lane::Call, None).now_or_never().is_none(), "it waits for the files");
+    let used = async { while get(&client, &endpoint).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(10), used).await.unwrap();
 }
 
 /// Reads one request over TLS and answers it with what is no TLS.

@@ -33,7 +33,7 @@ impl Inner {
     }
 }
 
-/// Until the session is over or not in use any more, which is the only answer.
+/// Reads the tools whenever they have changed. Returns, always with `None`, once the session is over or replaced.
 async fn follow(
     inner: Weak<Inner>,
     link: Weak<Link>,

@@ -176,6 +176,7 @@ impl From<TransportError> for ClientError {
             TransportErrorKind::Status { status, retry_after } => {
                 Self::Http { status, retry_after, delivery }
             }
+            TransportErrorKind::Redirect { status, .. } => Self::Http { status, retry_after: None, delivery },
             // That is how servers say it.
             TransportErrorKind::SessionExpired => Self::Http { status: 404, retry_after: None, delivery },
             TransportErrorKind::Payload(text) => Self::Protocol { text, delivery },
@@ -240,6 +241,11 @@ mod tests {
             (transport(TransportErrorKind::Endpoint("x".into())), ErrorCategory::TransportError, true),
             (transport(TransportErrorKind::Exited("x".into())), ErrorCategory::TransportError, true),
             (transport(TransportErrorKind::SessionExpired), ErrorCategory::HttpStatus, true),
+            (
+                transport(TransportErrorKind::Redirect { status: 307, target: "/x".into() }),
+                ErrorCategory::HttpStatus,
+                true,
+            ),
             (
                 transport(TransportErrorKind::Status { status: 503, retry_after: None }),
                 ErrorCategory::HttpStatus,

@@ -472,7 +472,7 @@ impl Clock for Dropping {
     fn now(&self) -> Timestamp {
         if self.armed.swap(false, Ordering::SeqCst) {
             let registry = self.registry.lock().unwrap().take();
-            let (gone, is_gone) = std::sync::mpsc::channel();
+            let (gone, is_gone) = std::sync::mpsc::sync_channel(1);
             std::thread::spawn(move || {
                 drop(registry);
                 let _ = gone.send(());
@@ -492,7 +492,7 @@ impl Timer for Dropping {
 
 #[test]
 fn a_registry_may_go_while_one_of_its_clients_changes() {
-    let (done, finished) = std::sync::mpsc::channel();
+    let (done, finished) = std::sync::mpsc::sync_channel(1);
     // If it were to hang, this thread would be left behind.
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -49,7 +49,7 @@ struct Inner {
     /// `None` once closed: its idle connections are closed with it.
     clients: RwLock<Option<Clients>>,
     files: Option<Files>,
-    tokens: Option<Tokens>,
+    tokens: Option<Arc<Tokens>>,
     calls: Arc<Semaphore>,
     control: Arc<Semaphore>,
     streams: Arc<Semaphore>,
@@ -133,7 +133,7 @@ impl HttpClient {
     pub(crate) fn new(
         settings: Arc<Settings>,
         endpoint: &HttpEndpoint,
-        tokens: Option<Tokens>,
+        tokens: Option<Arc<Tokens>>,
     ) -> Result<Self, TransportError> {
         let files = Files::of(endpoint);
         let clients = settings.clients(endpoint)?;
@@ -347,7 +347,7 @@ impl Place {
     /// Sends the request with a token, and once more with another one if that is refused.
     async fn execute_with(
         &self,
-        tokens: &Tokens,
+        tokens: &Arc<Tokens>,
         http: &reqwest::Client,
         mut request: Request,
     ) -> Result<Response, TransportError> {

@@ -74,7 +74,11 @@ impl Grant<'_> {
         check_address(url, self.policy)?;
         let origin = url.origin().ascii_serialization();
         let answer = http.execute(self.request()).await;
-        let mut answer = answer.map_err(|error| failure::sending(&error, &origin, false))?;
+        let mut answer = answer.map_err(|error| match failure::sending(&error, &origin, false) {
+            error if matches!(error.kind, TransportErrorKind::Endpoint(_)) => error,
+            // However far this one got, the request that needs the token was not sent.
+            error => not_now(error.kind.to_string()),
+        })?;
         let status = answer.status();
         let Some(body) = read(&mut answer).await else {
             return Err(not_now(format!(
@@ -171,6 +175,6 @@ fn refusal(origin: &str, status: StatusCode, body: &[u8]) -> TransportError {
 }
 
 /// A failure that may be over soon.
-fn not_now(text: String) -> TransportError {
+pub(crate) fn not_now(text: String) -> TransportError {
     TransportError::new(TransportErrorKind::Connect(text.into()), Delivery::NotSent)
 }

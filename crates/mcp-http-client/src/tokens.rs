@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use mcp_transport::{Auth, Delivery, HttpEndpoint, TransportError, TransportErrorKind};
+use mcp_transport::{Auth, ClientCredentials, HttpEndpoint, TransportError};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::address::AddressPolicy;
-use crate::credentials::Grant;
+use crate::credentials::{Grant, not_now};
 use crate::endpoint::without_fragment;
 use crate::failure::unusable;
 
@@ -36,8 +36,8 @@ pub(crate) struct Tokens {
     resource: String,
     /// The last attempt and what came of it.
     last: RwLock<Attempt>,
-    /// Held by the one who makes the next attempt.
-    attempt: Mutex<()>,
+    /// Held by the next attempt.
+    attempt: Arc<Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -94,7 +94,7 @@ impl Tokens {
     pub(crate) fn of(
         endpoint: &HttpEndpoint,
         policy: &Arc<AddressPolicy>,
-    ) -> Result<Option<Self>, TransportError> {
+    ) -> Result<Option<Arc<Self>>, TransportError> {
         let Some(auth) = endpoint.auth.clone() else { return Ok(None) };
         if endpoint.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(AUTHORIZATION.as_str())) {
             return Err(unusable("auth and a header Authorization are both set; remove one"));
@@ -106,20 +106,17 @@ impl Tokens {
             _ => resource.into(),
         };
         let policy = policy.clone();
-        Ok(Some(Self { auth, policy, resource, last: RwLock::default(), attempt: Mutex::default() }))
+        Ok(Some(Arc::new(Self { auth, policy, resource, last: RwLock::default(), attempt: Arc::default() })))
     }
 
     /// A token to send now, other than the one refused. `http` is what tokens are fetched with.
     pub(crate) async fn get(
-        &self,
+        self: &Arc<Self>,
         http: &reqwest::Client,
         refused: Option<&Token>,
     ) -> Result<Token, TransportError> {
         match &self.auth {
-            Auth::ClientCredentials(credentials) => {
-                let grant = Grant { credentials, policy: &self.policy, resource: &self.resource };
-                self.granted(|| grant.fetch(http), refused).await
-            }
+            Auth::ClientCredentials(credentials) => self.granted(credentials, http, refused).await,
             Auth::Provider(provider) => {
                 let token = in_time(async {
                     let token = provider.token(refused.map(|token| &token.secret)).await;
@@ -131,38 +128,55 @@ impl Tokens {
         }
     }
 
-    /// The token there is, or another one. However many ask, one fetches; the others wait for what comes of
-    /// it, or use the token there is if it is only due.
-    async fn granted<F: Future<Output = Result<Token, TransportError>>>(
-        &self,
-        fetch: impl FnOnce() -> F,
+    /// The token there is, or another one. However many ask, one is fetched; the others wait for what comes of
+    /// it, or use the token there is if it is only due. An attempt goes on when those who wait for it leave.
+    async fn granted(
+        self: &Arc<Self>,
+        credentials: &ClientCredentials,
+        http: &reqwest::Client,
         refused: Option<&Token>,
     ) -> Result<Token, TransportError> {
         let usable = |token: &Token| {
             refused.is_none_or(|refused| refused.header != token.header) && !token.is_over(Instant::now())
         };
         let (seen, held) = self.look();
-        let _attempt = match held.and_then(Result::ok).filter(usable) {
+        let attempt = match held.and_then(Result::ok).filter(usable) {
             Some(token) if !token.is_due(Instant::now()) => return Ok(token),
-            Some(token) => match self.attempt.try_lock() {
+            Some(token) => match self.attempt.clone().try_lock_owned() {
                 Ok(attempt) => attempt,
                 Err(_) => return Ok(token),
             },
-            None => self.attempt.lock().await,
+            None => self.attempt.clone().lock_owned().await,
         };
         let held = match self.look() {
             // Somebody else has tried in the meantime: its success and its failure are ours.
             (number, Some(outcome)) if number != seen => return outcome,
             (_, held) => held.and_then(Result::ok).filter(usable),
         };
-        let outcome = in_time(fetch()).await.or_else(|error| {
+        let (this, http, credentials) = (self.clone(), http.clone(), credentials.clone());
+        let fetching = tokio::spawn(async move {
+            let _attempt = attempt;
+            let grant = Grant { credentials: &credentials, policy: &this.policy, resource: &this.resource };
+            let outcome = in_time(grant.fetch(&http)).await;
+            this.settle(held, outcome)
+        });
+        fetching.await.unwrap_or_else(|_| Err(not_now("the token could not be fetched".into())))
+    }
+
+    /// Takes down what came of an attempt. A token that still works outlasts a failure.
+    fn settle(
+        &self,
+        held: Option<Token>,
+        outcome: Result<Token, TransportError>,
+    ) -> Result<Token, TransportError> {
+        let outcome = outcome.or_else(|error| {
             let Some(mut token) = held else { return Err(error) };
             tracing::warn!(%error, "the token could not be renewed; the one there is still works");
             token.times = token.times.map(|(_, end)| (Instant::now() + RENEWAL_PAUSE, end));
             Ok(token)
         });
-        let last = Attempt { number: seen + 1, outcome: Some(outcome.clone()) };
-        *self.last.write().unwrap_or_else(PoisonError::into_inner) = last;
+        let mut last = self.last.write().unwrap_or_else(PoisonError::into_inner);
+        *last = Attempt { number: last.number + 1, outcome: Some(outcome.clone()) };
         outcome
     }
 
@@ -173,10 +187,9 @@ impl Tokens {
 }
 
 async fn in_time<T>(work: impl Future<Output = Result<T, TransportError>>) -> Result<T, TransportError> {
-    tokio::time::timeout(TOKEN_TIME, work).await.unwrap_or_else(|_| {
-        let text = format!("no token came within {TOKEN_TIME:?}");
-        Err(TransportError::new(TransportErrorKind::Connect(text.into()), Delivery::NotSent))
-    })
+    tokio::time::timeout(TOKEN_TIME, work)
+        .await
+        .unwrap_or_else(|_| Err(not_now(format!("no token came within {TOKEN_TIME:?}"))))
 }
 
 impl fmt::Debug for Tokens {

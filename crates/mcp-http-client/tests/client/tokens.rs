@@ -13,7 +13,9 @@ use mcp_transport::{
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, Request};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use url::Url;
 
 use crate::peer::{Answer, Peer, client, get, send, text};
@@ -271,6 +273,55 @@ async fn a_token_that_does_not_come_is_not_waited_for_for_ever() {
     tokio::time::pause();
     let error = asking.await.unwrap_err();
     assert_eq!(error.to_string(), "no token came within 10s");
+}
+
+/// A token endpoint slower than the patience of each caller has its say all the same.
+#[tokio::test]
+async fn a_token_comes_although_who_asked_has_left() {
+    let (server, _) = guarded().await;
+    let told = Arc::new(Notify::new());
+    let held = told.clone();
+    let tokens = Peer::start_slow(move |_| {
+        let held = held.clone();
+        async move {
+            held.notified().await;
+            text(200, r#"{"access_token":"token-1","token_type":"Bearer"}"#)
+        }
+        .boxed()
+    })
+    .await;
+    let endpoint =
+        endpoint_with(server.url("http", "127.0.0.1"), credentials(tokens.url("http", "127.0.0.1")));
+    let client = client(&endpoint).unwrap();
+    for _ in 0..3 {
+        let mut asking = Box::pin(get(&client, &endpoint));
+        tokio::select! {
+            outcome = &mut asking => panic!("no token came: {outcome:?}"),
+            () = async { while tokens.connections() == 0 { tokio::task::yield_now().await } } => {}
+        }
+    }
+    told.notify_one();
+    assert_eq!(get(&client, &endpoint).await, Ok(welcome()));
+    assert_eq!(tokens.seen().len(), 1);
+}
+
+/// However the request for a token ends, the one that needs it was not sent.
+#[tokio::test]
+async fn a_token_endpoint_that_breaks_off_is_a_failure_for_now() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://{}/token", listener.local_addr().unwrap()).parse().unwrap();
+    let breaking = tokio::spawn(async move {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        tcp.read_buf(&mut Vec::new()).await.unwrap();
+    });
+    let (server, _) = guarded().await;
+    let endpoint = endpoint_with(server.url("http", "127.0.0.1"), credentials(url));
+    let error = get(&client(&endpoint).unwrap(), &endpoint).await.unwrap_err();
+    breaking.await.unwrap();
+    assert!(matches!(error.kind, TransportErrorKind::Connect(_)), "{error:?}");
+    assert_eq!(error.delivery, Delivery::NotSent);
+    assert!(error.to_string().contains("broke before an answer came"), "{error}");
+    assert!(server.seen().is_empty());
 }
 
 #[tokio::test]

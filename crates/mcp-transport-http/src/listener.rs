@@ -20,9 +20,6 @@ use crate::resume::Resume;
 use crate::session::Session;
 use crate::wire::{Identity, Opened, Wire};
 
-/// Attempts to open the stream for the first time; a server that fails them all is taken to offer none.
-const FIRST_ATTEMPTS: u32 = 3;
-
 /// Whether the server can be heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ear {
@@ -230,10 +227,11 @@ impl Current {
                 Some(Step::Over)
             }
             Opened::Failed(error, asked) => {
+                // What the server says until then, nobody hears.
+                self.gap |= self.resume.id().is_none();
                 let wait = self.resume.broken();
                 tracing::debug!(origin = wire.client.origin(), %error, "the server's stream cannot be opened");
-                let never = !self.was_open && self.resume.attempts() >= FIRST_ATTEMPTS;
-                if never || wire.client.is_closed() {
+                if wire.client.is_closed() {
                     return Some(Step::Over);
                 }
                 self.state = State::Closed(Instant::now() + wait.max(asked.unwrap_or_default()));

@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use mcp_http_client::{HttpOptions, Lane, PROTOCOL_VERSION, SESSION_ID};
+use mcp_http_client::{Body, HttpOptions, Lane, PROTOCOL_VERSION, Place, SESSION_ID};
 use mcp_protocol::{Message, Method, RetrySafety};
 use mcp_transport::{Delivery, Inbox, Outbound, Reply, Transport, TransportError, TransportErrorKind};
 use reqwest::header::HeaderValue;
@@ -22,6 +22,9 @@ use crate::wire::{Identity, Wire};
 
 /// Longest time spent on telling the server that a session has ended.
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
+
+/// How often a read is sent at most while connections break.
+const READ_ATTEMPTS: usize = 3;
 
 /// Streamable HTTP to one endpoint.
 ///
@@ -157,21 +160,43 @@ impl Connection {
         let mut request = Request::new(Verb::POST, self.wire.url.clone());
         *request.headers_mut() = headers;
         *request.body_mut() = Some(out.message.encode().into());
-        let again = if is_read(&out.message) { request.try_clone() } else { None };
-        let answer = match (place.send(request).await, again) {
-            // Most likely a kept connection that the server was closing just then (R36).
-            (Err(TransportError { kind: TransportErrorKind::Closed(why), .. }), Some(again)) => {
-                tracing::debug!(origin = self.origin(), %why, "sending a read once more");
-                let place = self.wire.client.place(Lane::of(&out.message), out.until).await?;
-                place.send(again).await?
-            }
-            (answer, _) => answer?,
+        let lane = Lane::of(&out.message);
+        let answer = if is_read(&out.message) {
+            self.send_read(place, request, lane, out.until).await?
+        } else {
+            place.send(request).await?
         };
         let reply = exchange.read(answer).await?;
         if let Some(listening) = listening {
             self.listen_to(Target::Session(Arc::new(listening)));
         }
         Ok(reply)
+    }
+
+    /// Sends a message of which it does not matter how often the server gets it, and again if the connection
+    /// breaks: most likely it was a kept one that the server was closing just then, and so may the next be (R36).
+    async fn send_read(
+        &self,
+        place: Place,
+        request: Request,
+        lane: Lane,
+        until: Option<Instant>,
+    ) -> Result<Body, TransportError> {
+        let mut next = request.try_clone();
+        let mut sent = place.send(request).await;
+        for _ in 1..READ_ATTEMPTS {
+            let Err(TransportError { kind: TransportErrorKind::Closed(why), .. }) = &sent else { break };
+            let Some(again) = next.take() else { break };
+            tracing::debug!(origin = self.origin(), %why, "sending a read once more");
+            next = again.try_clone();
+            sent = match self.wire.client.place(lane, until).await {
+                Ok(place) => place.send(again).await,
+                Err(error) => Err(error),
+            };
+            // One that was sent before may have been executed, whatever became of this one.
+            sent = sent.map_err(|error| TransportError { delivery: Delivery::Unknown, ..error });
+        }
+        sent
     }
 
     /// What to listen to once a message was accepted: the end of a handshake opens the server's own stream.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mcp_protocol::{Message, Method, Notification};
 use mcp_transport::{Delivery, HttpEndpoint, Outbound, TransportErrorKind};
 use mcp_transport_http::HttpOptions;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::peer::{
@@ -172,7 +172,7 @@ async fn a_connection_that_breaks_leaves_the_delivery_unknown() {
     }
 }
 
-/// The server may have executed what was written, so only a read is sent again, once, on another connection.
+/// The server may have executed what was written, so only a read is sent again, on other connections.
 #[tokio::test]
 async fn r36_on_a_kept_connection_that_breaks_only_a_read_is_tried_again() {
     const BROKEN: &str = "!closed unknown the connection to http://127.0.0.1:";
@@ -180,7 +180,8 @@ async fn r36_on_a_kept_connection_that_breaks_only_a_read_is_tried_again() {
         (Method::ToolsCall, 1, BROKEN, &[0, 0][..]),
         (Method::Initialize, 1, BROKEN, &[0, 0]),
         (Method::Ping, 1, RESULT, &[0, 0, 1]),
-        (Method::Ping, 2, BROKEN, &[0, 0, 1]),
+        (Method::Ping, 2, RESULT, &[0, 0, 1, 2]),
+        (Method::Ping, 3, BROKEN, &[0, 0, 1, 2]),
     ] {
         let left = AtomicUsize::new(breaks);
         let broken = method.as_str().to_owned();
@@ -199,6 +200,25 @@ async fn r36_on_a_kept_connection_that_breaks_only_a_read_is_tried_again() {
         }
         assert!(peer.rest().is_empty(), "{method} {breaks}");
     }
+}
+
+/// A server that goes away while it executes a read: that the read cannot be sent again does not undo it.
+#[tokio::test]
+async fn r36_a_read_that_may_have_been_executed_is_not_unsent() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap()).parse().unwrap();
+    let server = tokio::spawn(async move {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        drop(listener);
+        let mut seen = Vec::new();
+        while !String::from_utf8_lossy(&seen).contains("tools/list") {
+            assert!(tcp.read_buf(&mut seen).await.unwrap() > 0, "the request is not complete");
+        }
+    });
+    let transport = connect(HttpEndpoint::new(url), HttpOptions::default()).await;
+    let found = exchange(&*transport, request()).await;
+    server.await.unwrap();
+    assert_items(&found, &["!connect unknown cannot connect to http://127.0.0.1:"], "gone");
 }
 
 #[tokio::test]

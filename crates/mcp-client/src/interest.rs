@@ -8,7 +8,7 @@ use mcp_protocol::{Method, Notification, RawJson};
 use crate::profile::ServerProfile;
 
 /// Changes to be told of.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Interest {
     /// Of the list of tools.
     pub tools: bool,

@@ -1,21 +1,27 @@
 //! Being told of changes by a server, across its connections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use mcp_client::{CallError, Client, Interest, Subscription};
 use mcp_protocol::resource::ResourceUpdatedParams;
 use mcp_protocol::{Era, Method, Notification};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 
 use crate::client::McpClient;
 
 /// Notifications a subscriber may leave unread; the oldest are dropped and counted.
 const UNREAD: usize = 256;
+
+/// Subscriptions the server is asked for at the same time.
+const AT_ONCE: usize = 8;
 
 /// How long the server may take to agree to a subscription.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -171,81 +177,99 @@ impl Hub {
             .0
     }
 
+    /// Subscribes to what is wanted and to nothing else. One subscription that the server is slow to agree to
+    /// holds up no other.
     async fn keep_subscribed(&self, client: &Client) -> Infallible {
+        let era = client.profile().era;
         let mut wishes = self.wishes.subscribe();
-        let mut held = Held::default();
-        let mut missed = self.connected_before.swap(true, Ordering::SeqCst);
+        let mut wanted = parts(era, wishes.borrow_and_update().together());
+        let connected_before = self.connected_before.swap(true, Ordering::SeqCst);
+        let missed = if connected_before { wanted.clone() } else { BTreeSet::new() };
+        let mut asked: BTreeMap<Interest, Asked> = BTreeMap::new();
+        let mut asking = FuturesUnordered::new();
         loop {
-            let wanted = wishes.borrow_and_update().together();
-            let complete = held.adjust(client, &wanted).await;
-            if std::mem::take(&mut missed) {
-                for change in wanted.changes() {
-                    self.publish(change);
-                }
+            // A stream of everything ends when the next one is there: nothing is missed in between.
+            let between = era == Era::Stateless
+                && !wanted.iter().all(|part| matches!(asked.get(part), Some(Asked::Settled(_))));
+            asked.retain(|part, state| match state {
+                Asked::UnderWay => true,
+                Asked::Settled(_) => between || wanted.contains(part),
+                Asked::Failed { .. } => wanted.contains(part),
+            });
+            let now = Instant::now();
+            let mut due: Vec<_> = wanted
+                .iter()
+                .filter_map(|part| match asked.get(part) {
+                    None => Some((None, part.clone())),
+                    Some(state) => Some((Some(state.until().filter(|until| *until <= now)?), part.clone())),
+                })
+                .collect();
+            // What was never asked for comes first.
+            due.sort();
+            for (failed, part) in due.into_iter().take(AT_ONCE - asking.len()) {
+                asked.insert(part.clone(), Asked::UnderWay);
+                asking.push(async move {
+                    let outcome = subscribe(client, part.clone()).await;
+                    (part, failed.is_some(), outcome)
+                });
             }
-            let again = async {
-                if complete { std::future::pending().await } else { tokio::time::sleep(PAUSE).await }
-            };
+            let room = asking.len() < AT_ONCE;
+            let next = asked.values().filter_map(Asked::until).min().filter(|_| room);
             tokio::select! {
                 // The hub holds the sender.
-                _ = wishes.changed() => {}
-                () = again => {}
-            }
-        }
-    }
-}
-
-/// What is subscribed to on one connection.
-#[derive(Debug, Default)]
-struct Held {
-    /// In the handshake era each resource by itself, so that one the server does not know spoils nothing else.
-    resources: BTreeMap<String, Option<Subscription>>,
-    /// In the stateless era everything at once.
-    everything: Option<(Interest, Option<Subscription>)>,
-}
-
-impl Held {
-    /// Subscribes to what is wanted and to nothing else. False if it should be tried again later.
-    async fn adjust(&mut self, client: &Client, wanted: &Interest) -> bool {
-        match client.profile().era {
-            Era::Handshake => self.adjust_resources(client, wanted).await,
-            Era::Stateless => self.adjust_everything(client, wanted).await,
-        }
-    }
-
-    async fn adjust_resources(&mut self, client: &Client, wanted: &Interest) -> bool {
-        self.resources.retain(|uri, _| wanted.uris.contains(uri));
-        let mut complete = true;
-        for uri in &wanted.uris {
-            if self.resources.contains_key(uri) {
-                continue;
-            }
-            let interest = Interest { uris: [uri.clone()].into(), ..Interest::default() };
-            match subscribe(client, interest).await {
-                Ok(subscription) => {
-                    self.resources.insert(uri.clone(), subscription);
+                _ = wishes.changed() => wanted = parts(era, wishes.borrow_and_update().together()),
+                Some((part, again, outcome)) = asking.next() => {
+                    // Not earlier: a change just before the server agreed would be told of by nobody. Nor much
+                    // later: a server that does not answer is not waited for.
+                    let tell = if again { outcome.is_ok() } else { missed.contains(&part) };
+                    if tell {
+                        part.changes().into_iter().for_each(|change| self.publish(change));
+                    }
+                    asked.insert(part, match outcome {
+                        Ok(subscription) => Asked::Settled(subscription),
+                        Err(()) => Asked::Failed { until: Instant::now() + PAUSE },
+                    });
                 }
-                Err(()) => complete = false,
+                () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
-        complete
     }
+}
 
-    async fn adjust_everything(&mut self, client: &Client, wanted: &Interest) -> bool {
-        if wanted.is_empty() {
-            self.everything = None;
-            return true;
-        }
-        if self.everything.as_ref().is_some_and(|(held, _)| held == wanted) {
-            return true;
-        }
-        match subscribe(client, wanted.clone()).await {
-            // The old one ends only now: nothing is missed in between.
-            Ok(subscription) => self.everything = Some((wanted.clone(), subscription)),
-            Err(()) => return false,
-        }
-        true
+/// How a part of what is wanted stands on one connection.
+#[derive(Debug)]
+enum Asked {
+    UnderWay,
+    /// Agreed to; `None` if refused, which is not asked for again.
+    Settled(#[expect(dead_code, reason = "lasts as long as it is held")] Option<Subscription>),
+    /// There was no answer. It is asked for again then.
+    Failed {
+        until: Instant,
+    },
+}
+
+impl Asked {
+    fn until(&self) -> Option<Instant> {
+        if let Self::Failed { until } = self { Some(*until) } else { None }
     }
+}
+
+/// What is subscribed to by itself: in the stateless era everything at once, in the handshake era the lists and each
+/// resource, so that one the server does not know spoils nothing else.
+fn parts(era: Era, wanted: Interest) -> BTreeSet<Interest> {
+    let mut parts = BTreeSet::new();
+    match era {
+        Era::Stateless => {
+            parts.insert(wanted);
+        }
+        Era::Handshake => {
+            let uris = wanted.uris.iter().cloned();
+            parts.extend(uris.map(|uri| Interest { uris: [uri].into(), ..Interest::default() }));
+            parts.insert(Interest { uris: BTreeSet::new(), ..wanted });
+        }
+    }
+    parts.remove(&Interest::default());
+    parts
 }
 
 /// A subscription; `None` if the server refuses it. An error if it may agree later.

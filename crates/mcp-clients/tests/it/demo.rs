@@ -91,6 +91,20 @@ async fn counter(client: &McpClient) -> String {
     text.text.to_string()
 }
 
+/// Listens again on a port.
+async fn on_port(port: u16) -> TcpListener {
+    let listener = async {
+        // It may be in use by connections that are still being closed.
+        loop {
+            match TcpListener::bind(("127.0.0.1", port)).await {
+                Ok(listener) => return listener,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    timeout(PATIENCE, listener).await.expect("the port stays in use")
+}
+
 /// The next notification; of a resource with its URI.
 async fn next(notifications: &mut Notifications) -> String {
     let told = timeout(PATIENCE, notifications.next()).await.expect("no notification").unwrap();
@@ -189,16 +203,7 @@ async fn a_server_that_comes_back_is_connected_again_by_itself() {
     timeout(PATIENCE, lost).await.expect("the loss is not noticed");
     let state = registry.get_server("demo").unwrap().record.connection_state;
     assert_ne!(state, ConnectionState::Connected);
-    let listener = async {
-        // The port may be in use by connections that are still being closed.
-        loop {
-            match TcpListener::bind(("127.0.0.1", port)).await {
-                Ok(listener) => return listener,
-                Err(_) => tokio::task::yield_now().await,
-            }
-        }
-    };
-    let demo = Demo::on(Kind::Legacy, timeout(PATIENCE, listener).await.expect("the port stays in use"));
+    let demo = Demo::on(Kind::Legacy, on_port(port).await);
     let back = async {
         while !client.is_connected() {
             events.next().await.unwrap();
@@ -210,6 +215,43 @@ async fn a_server_that_comes_back_is_connected_again_by_itself() {
     assert_eq!(state, ConnectionState::Connected);
     registry.unregister("demo").await.unwrap();
     demo.stop().await;
+}
+
+#[tokio::test]
+async fn changes_are_told_after_a_server_has_forgotten_the_session() {
+    for uris in [vec![COUNTER.to_owned()], vec![]] {
+        let demo = Demo::start(Kind::Legacy).await;
+        let client = connected(&demo, Kind::Legacy).await;
+        let mut changes = client.subscribe(Interest {
+            tools: true,
+            uris: uris.into_iter().collect(),
+            ..Interest::default()
+        });
+        let add_tools = async |client: &McpClient, changes: &mut Notifications| {
+            for n in 0.. {
+                // Whether it is there already is all the same.
+                client.call_tool("add_tool", &json!({"name": format!("added{n}")})).await.unwrap();
+                if let Ok(told) = timeout(Duration::from_millis(100), next(changes)).await {
+                    return told;
+                }
+            }
+            unreachable!()
+        };
+        let lists = "notifications/tools/list_changed";
+        let told =
+            timeout(PATIENCE, add_tools(&client, &mut changes)).await.expect("the stream is not opened");
+        assert_eq!(told, lists);
+        let port = demo.port;
+        demo.stop().await;
+        let demo = Demo::on(Kind::Legacy, on_port(port).await);
+        // What may have been missed. Whoever has nothing to ask for learns of a new session as well.
+        while next(&mut changes).await != lists {}
+        let other = connected(&demo, Kind::Legacy).await;
+        let told = async { while add_tools(&other, &mut changes).await != lists {} };
+        timeout(PATIENCE, told).await.expect("connected, subscribed, and told of nothing");
+        assert!(client.is_connected());
+        demo.stop().await;
+    }
 }
 
 /// Agrees to everything.

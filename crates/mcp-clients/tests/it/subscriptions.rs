@@ -86,3 +86,43 @@ async fn what_may_have_been_missed_is_told_once_to_those_who_want_it() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_holds_up_no_other_resource_and_no_new_wish() {
+    let world = World::new(http("p"));
+    let lists = Interest { tools: true, ..Interest::default() };
+    let (mut tools, mut stuck) = (world.client.subscribe(lists), world.client.subscribe(resource("a:1")));
+    let mut fine = world.client.subscribe(resource("a:2"));
+    world.client.connect().await;
+    settle().await;
+    assert_eq!(count(&world, "resources/subscribe"), 2);
+
+    world.cluster.script("p", "resources/subscribe", [Action::Hang]);
+    let began = tokio::time::Instant::now();
+    world.client.reconnect().await;
+    tools.next().await.unwrap();
+    fine.next().await.unwrap();
+    let _new = world.client.subscribe(resource("a:3"));
+    settle().await;
+    assert_eq!(count(&world, "resources/subscribe"), 5);
+    assert!(began.elapsed() < Duration::from_secs(1));
+    stuck.next().await.unwrap();
+    assert_eq!(began.elapsed().as_secs(), 30, "told when the time for an answer is up");
+    stuck.next().await.unwrap();
+    assert_eq!(began.elapsed().as_secs(), 60, "and when it was agreed to after all");
+    assert_eq!(count(&world, "resources/subscribe"), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_some_subscriptions_are_asked_for_at_the_same_time() {
+    let world = World::new(http("p"));
+    world.cluster.script("p", "resources/subscribe", vec![Action::Hang; 20]);
+    let _all: Vec<_> = (0..20).map(|nth| world.client.subscribe(resource(&format!("a:{nth}")))).collect();
+    world.client.connect().await;
+    // In the end the rest and, since they get answers again, the first ones once more.
+    for asked in [8, 16, 20 + 8] {
+        settle().await;
+        assert_eq!(count(&world, "resources/subscribe"), asked);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+    }
+}

@@ -181,24 +181,36 @@ impl<W: AsyncWrite + Unpin> LineWriter<W> {
 
     /// Writes a line made by [`encode_line`] and flushes it, after what is left of the one before.
     pub(crate) async fn write_line(&mut self, line: Bytes) -> io::Result<()> {
-        self.write_rest().await?;
+        while !self.rest.is_empty() {
+            self.write_more().await?;
+        }
+        self.begin(line);
+        while self.write_more().await? {}
+        Ok(())
+    }
+
+    /// Begins a line when the one before has been written.
+    pub(crate) fn begin(&mut self, line: Bytes) {
+        debug_assert!(self.rest.is_empty(), "a line would be lost");
         self.rest = line;
-        self.write_rest().await?;
-        self.inner.flush().await
+    }
+
+    /// Writes as much of the line as there is room for, or flushes it: then it is done, and this is false. Cancel
+    /// safe.
+    pub(crate) async fn write_more(&mut self) -> io::Result<bool> {
+        if self.rest.is_empty() {
+            self.inner.flush().await?;
+            return Ok(false);
+        }
+        if self.inner.write_buf(&mut self.rest).await? == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        Ok(true)
     }
 
     /// Bytes of the last line that were not written.
     pub(crate) fn unwritten(&self) -> usize {
         self.rest.len()
-    }
-
-    async fn write_rest(&mut self) -> io::Result<()> {
-        while !self.rest.is_empty() {
-            if self.inner.write_buf(&mut self.rest).await? == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-        }
-        Ok(())
     }
 }
 

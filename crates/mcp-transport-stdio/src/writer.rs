@@ -66,30 +66,60 @@ pub(crate) async fn write(
 
 async fn write_line(
     lines: &mut LineWriter<impl AsyncWrite + Unpin>,
-    mut line: Bytes,
+    line: Bytes,
     connection: &Connection,
     stall: Duration,
 ) -> Result<(), Option<PipeClosed>> {
-    let mut unwritten = line.len();
+    lines.begin(line);
     loop {
-        // After a pause the same line is continued: the rest is with the writer.
-        let writing = tokio::time::timeout(stall, lines.write_line(std::mem::take(&mut line)));
+        // The time begins afresh with each part that finds room.
         let written = tokio::select! {
             biased;
-            written = writing => written,
+            written = tokio::time::timeout(stall, lines.write_more()) => written,
             () = connection.reached(Phase::Ended) => return Err(None),
         };
         match written {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => return Ok(()),
             Ok(Err(error)) => {
                 return Err(Some(PipeClosed(format!("writing to the server failed: {error}"))));
             }
-            Err(_) if lines.unwritten() < unwritten => unwritten = lines.unwritten(),
             Err(_) => {
                 let text = format!("the server has not read its stdin for {stall:?}");
                 connection.end(End::Lost(TransportErrorKind::Closed(text.into())));
                 return Err(None);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::foreign::Foreign;
+    use crate::queue::queue;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_a_server_has_begins_with_what_it_read_last() {
+        let (ours, mut theirs) = tokio::io::duplex(8);
+        let (jobs, waiting) = queue(1, 100);
+        let (done, outcome) = oneshot::channel();
+        jobs.send(Job { line: Bytes::from_static(&[b'x'; 100]), done }, 100).await.unwrap();
+        let connection = Arc::new(Connection::new(1, Foreign::default(), 100));
+        let began = Instant::now();
+        let reading = async {
+            for _ in 0..3 {
+                sleep(Duration::from_millis(700)).await;
+                theirs.read_exact(&mut [0; 8]).await.unwrap();
+            }
+        };
+        let writing = write(ours, waiting, connection.clone(), Duration::from_secs(1));
+        let (closed, ()) = tokio::join!(writing, reading);
+        assert!(closed.is_none());
+        assert_eq!(began.elapsed(), Duration::from_millis(3 * 700 + 1000));
+        assert_eq!(outcome.await.unwrap(), Err(Delivery::NotSent));
     }
 }

@@ -141,8 +141,10 @@ impl Call {
                     Err(error) => error,
                 },
             };
+            // That the server has answered is progress.
+            let deadline = self.current_deadline().map(Deadline::extended);
             let again =
-                self.repeats.as_mut().and_then(|repeats| again(&self.client, repeats, &error, self.deadline));
+                self.repeats.as_mut().and_then(|repeats| again(&self.client, repeats, &error, deadline));
             match again {
                 Some(resending) => self.state = State::Resending(resending),
                 None => return Some(Err(self.end(error))),
@@ -192,6 +194,15 @@ impl Call {
             exchange.extend();
         }
         self.current_deadline().is_some_and(|now| now.at > since.at)
+    }
+
+    /// The call with a deadline that was moved while it began.
+    pub(crate) fn extended_to(mut self, deadline: Deadline) -> Self {
+        self.deadline = Some(deadline);
+        if let State::Running(exchange) = &mut self.state {
+            exchange.extend_to(deadline);
+        }
+        self
     }
 
     /// The answer. Notifications on the way go to whoever [subscribed](Client::notifications).
@@ -258,9 +269,7 @@ fn recover(
     error: CallError,
 ) -> BoxFuture<'static, Result<Exchange, CallError>> {
     Box::pin(async move {
-        if let Err(failed) = client.recover_session(session, &request.headers, deadline).await {
-            tracing::warn!(error = %failed, "no new session");
-            client.give_up();
+        if !client.recover(session).await {
             return Err(error);
         }
         client.open(request, deadline).await

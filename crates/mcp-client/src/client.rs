@@ -1,15 +1,15 @@
 //! The client: one negotiated connection.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use mcp_protocol::header::name_of;
 use mcp_protocol::logging::{LogLevel, SetLevelParams};
 use mcp_protocol::result::may_require_input;
 use mcp_protocol::{Era, EraPolicy, Message, Method, Notification, ProtocolVersion, RawJson};
-use mcp_transport::{Delivery, Header, Outbound, TransportError, TransportErrorKind, TransportKind};
-use tokio::sync::Mutex;
+use mcp_transport::{Header, Outbound, TransportError, TransportKind};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::answer::Answer;
@@ -20,24 +20,22 @@ use crate::deadline::{Deadline, Patience};
 use crate::envelope::{Envelope, mirror};
 use crate::error::{CallError, ConnectError};
 use crate::exchange::{Cancel, Exchange, Prepared, progress_token};
-use crate::link::{Connection, Link, REPLY_LIMIT};
+use crate::link::{Connection, Link, REPLY_LIMIT, not_sent};
 use crate::profile::ServerProfile;
 use crate::rate::RateLimit;
-use crate::stats::{ClientStats, count};
+use crate::recovery::Recovery;
+use crate::stats::ClientStats;
 use crate::tool_headers::ToolHeaders;
 
 /// Time for reading the tool list again in the middle of a call without a limit of its own.
 const REFRESH_LIMIT: Duration = Duration::from_secs(30);
-
-/// Longest time for a new session in the middle of a call.
-const RECOVERY_LIMIT: Duration = Duration::from_secs(30);
 
 /// One connection to one server. Clones share it; the last one to go closes it.
 #[derive(Debug, Clone)]
 pub struct Client(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     connection: Arc<Connection>,
     envelope: Envelope,
     profile: RwLock<Arc<ServerProfile>>,
@@ -45,10 +43,7 @@ struct Inner {
     rate_limit: Option<RateLimit>,
     /// The least level of log messages a stateless server is asked for with each request.
     log_level: RwLock<Option<LogLevel>>,
-    /// How many sessions there were before this one.
-    session: AtomicU64,
-    /// Held while a forgotten session is replaced.
-    recovery: Mutex<()>,
+    recovery: Recovery,
 }
 
 impl Client {
@@ -65,8 +60,7 @@ impl Client {
             tool_headers: ToolHeaders::default(),
             rate_limit,
             log_level: RwLock::default(),
-            session: AtomicU64::new(0),
-            recovery: Mutex::default(),
+            recovery: Recovery::default(),
         }))
     }
 
@@ -111,6 +105,10 @@ impl Client {
         match attempt.run(&self.0.connection, first).await {
             Verdict::Settled(profile) => {
                 *self.0.profile.write().unwrap_or_else(PoisonError::into_inner) = profile.clone();
+                if profile.era == Era::Handshake {
+                    // Mostly it is a new session, which knows nothing of what the old one was asked for.
+                    self.link().watch.replaced();
+                }
                 Ok(profile)
             }
             Verdict::Reopen { error, .. } => Err(attempt.failed(error, None)),
@@ -140,7 +138,20 @@ impl Client {
         request: Outgoing,
         deadline: Deadline,
     ) -> Result<Answer, CallError> {
-        deadline.bound(Call::start(self.clone(), request, Some(deadline))).await?.finish().await
+        // In a box, as it is the larger part of every call's future.
+        let mut starting = Box::pin(Call::start(self.clone(), request, Some(deadline)));
+        let mut deadline = deadline;
+        let call = loop {
+            match tokio::time::timeout_at(deadline.at, &mut starting).await {
+                Ok(call) => break call?,
+                // A question of the server that is being answered is progress, before the answer begins as well.
+                Err(_) if self.link().is_serving() && deadline.extended().at > deadline.at => {
+                    deadline = deadline.extended();
+                }
+                Err(_) => return Err(CallError::timeout(deadline.limit)),
+            }
+        };
+        call.extended_to(deadline).finish().await
     }
 
     /// Sends a request whose events are read one by one. No time limit: dropping the call cancels it.
@@ -230,7 +241,8 @@ impl Client {
     /// and resources, log messages, and progress of a [`call`](Self::call) that asked for it.
     #[must_use]
     pub fn notifications(&self) -> Notifications {
-        Notifications { receiver: self.link().subscribe(), link: self.link().clone() }
+        let (receiver, link) = (self.link().subscribe(), self.link().clone());
+        Notifications { receiver, link, missed: VecDeque::new() }
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {
@@ -249,35 +261,28 @@ impl Client {
             && self.profile().era == Era::Stateless
     }
 
-    /// The session to tell [`recover_session`](Self::recover_session) of, if forgotten ones are replaced.
+    pub(crate) fn recovery(&self) -> &Recovery {
+        &self.0.recovery
+    }
+
+    /// The session to tell [`recover`](Self::recover) of, if forgotten ones are replaced.
     pub(crate) fn recovers_session(&self) -> Option<u64> {
-        self.link().recovers.then(|| self.0.session.load(Ordering::Acquire))
+        self.link().recovers.then(|| self.0.recovery.session())
     }
 
-    /// Opens a new session in place of one the server has forgotten, unless somebody has done so already.
-    pub(crate) async fn recover_session(
-        &self,
-        forgotten: u64,
-        headers: &[Header],
-        deadline: Option<Deadline>,
-    ) -> Result<(), ConnectError> {
-        let _turn = self.0.recovery.lock().await;
-        if self.0.session.load(Ordering::Acquire) != forgotten {
-            return Ok(());
+    /// After a new session took the place of a forgotten one.
+    pub(crate) fn session_replaced(&self) {
+        if !self.link().watch.replaced() {
+            self.link().publish_changes(&self.link().told());
         }
-        let limit = deadline.map_or(RECOVERY_LIMIT, |deadline| deadline.left().min(RECOVERY_LIMIT));
-        tracing::info!("the server has forgotten the session, opening a new one");
-        self.handshake_with(headers, limit).await?;
-        self.0.session.fetch_add(1, Ordering::Release);
-        count(&self.link().counters.sessions_recovered);
-        self.watch_again(headers.to_vec());
-        Ok(())
     }
 
-    /// Without a session the connection is of no use.
-    pub(crate) fn give_up(&self) {
-        let kind = TransportErrorKind::SessionExpired;
-        self.link().ended.raise(TransportError::new(kind, Delivery::Rejected));
+    pub(crate) fn downgrade(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.0)
+    }
+
+    pub(crate) fn upgrade(inner: &Weak<Inner>) -> Option<Self> {
+        inner.upgrade().map(Self)
     }
 
     /// What the tool list said about headers.
@@ -302,9 +307,13 @@ impl Client {
         if let Some(limit) = &self.0.rate_limit
             && !matches!(request.method, Method::Ping | Method::ServerDiscover)
         {
-            link.check_open()?;
-            limit.turn(deadline).await?;
+            tokio::select! {
+                biased;
+                reason = link.ended.wait() => return Err(not_sent(&reason)),
+                turn = limit.turn(deadline) => turn?,
+            }
         }
+        self.settle_session().await?;
         let id = link.next_id();
         let token = request.progress.then(|| progress_token(id));
         let stateless = (profile.era == Era::Stateless).then_some(profile.version);
@@ -369,10 +378,13 @@ pub(crate) async fn send_notification(
 
 /// Notifications of the server, in the order they came.
 ///
-/// A subscriber that falls behind loses the oldest ones, which are counted.
+/// A subscriber that falls behind loses the oldest ones, which are counted; it is told instead that everything
+/// the server tells of may have changed.
 #[derive(Debug)]
 pub struct Notifications {
     receiver: broadcast::Receiver<Notification>,
+    /// What may have been missed.
+    missed: VecDeque<Notification>,
     /// The link alone: a subscription does not keep the connection open.
     link: Arc<Link>,
 }
@@ -381,6 +393,9 @@ impl Notifications {
     /// The next notification; `None` once the connection has ended. Cancel safe.
     pub async fn recv(&mut self) -> Option<Notification> {
         loop {
+            if let Some(change) = self.missed.pop_front() {
+                return Some(change);
+            }
             let received = tokio::select! {
                 biased;
                 received = self.receiver.recv() => received,
@@ -391,6 +406,7 @@ impl Notifications {
                 Err(RecvError::Closed) => return None,
                 Err(RecvError::Lagged(lost)) => {
                     self.link.counters.notifications_dropped.fetch_add(lost, Ordering::Relaxed);
+                    self.missed = self.link.told().changes().into();
                 }
             }
         }

@@ -113,7 +113,12 @@ async fn connect_to(
         match attempt.run(&connection, first).await {
             Verdict::Settled(profile) => {
                 tracing::debug!(transport = %kind, version = %profile.version, era = %profile.era, "connected");
-                return Ok(Client::new(connection, envelope, profile, options.rate_limit.clone()));
+                let attended = profile.era == Era::Handshake && connection.link().recovers;
+                let client = Client::new(connection, envelope, profile, options.rate_limit.clone());
+                if attended {
+                    client.attend_to_changes();
+                }
+                return Ok(client);
             }
             Verdict::Reopen { probe, error } => {
                 tracing::warn!(transport = %kind, %error, next = %probe, "the server ended, starting it again");

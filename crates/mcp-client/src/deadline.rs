@@ -78,11 +78,6 @@ impl Deadline {
         }
     }
 
-    /// The time that is left.
-    pub(crate) fn left(self) -> Duration {
-        self.at.saturating_duration_since(Instant::now())
-    }
-
     pub(crate) fn is_over(self) -> bool {
         Instant::now() >= self.at
     }

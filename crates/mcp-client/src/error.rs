@@ -66,7 +66,14 @@ impl CallError {
 
     /// Whether the server does not know our session any more. The request was not executed.
     pub(crate) fn is_forgotten_session(&self) -> bool {
-        matches!(self, Self::Transport(TransportError { kind: TransportErrorKind::SessionExpired, .. }))
+        matches!(
+            self,
+            Self::Transport(TransportError {
+                kind: TransportErrorKind::SessionExpired,
+                delivery: Delivery::Rejected,
+                ..
+            })
+        )
     }
 
     /// A request that got no answer in time. The server may still be working on it.

@@ -103,6 +103,7 @@ impl Exchange {
             headers,
             deadline,
             started: Instant::now(),
+            questions: Vec::new(),
             open: true,
         };
         // Over HTTP sending lasts until the head of the answer: closing must not wait for that.
@@ -152,14 +153,16 @@ impl Exchange {
         let event = match &mut self.source {
             Source::Shared { events, answer } => next_shared(events, answer).await,
             Source::Own { inbox, complaint } => {
+                let Ticket { id, headers, questions, connection, .. } = &mut self.ticket;
                 let ours = Ours {
-                    id: self.ticket.id,
-                    headers: &self.ticket.headers,
+                    id: *id,
+                    headers,
+                    questions,
                     method: &self.method,
                     version: self.version,
                     probe: self.probe,
                 };
-                next_own(self.ticket.connection.link(), ours, inbox, complaint).await
+                next_own(connection.link(), ours, inbox, complaint).await
             }
         };
         match event {
@@ -187,6 +190,13 @@ impl Exchange {
     /// When it has to be over, as far as that is known now.
     pub(crate) fn deadline(&self) -> Option<Deadline> {
         self.ticket.deadline
+    }
+
+    /// Moves the deadline to one that is later.
+    pub(crate) fn extend_to(&mut self, deadline: Deadline) {
+        if self.ticket.deadline.is_none_or(|own| own.at < deadline.at) {
+            self.ticket.deadline = Some(deadline);
+        }
     }
 
     /// Takes note of a sign of progress.
@@ -239,6 +249,7 @@ async fn next_shared(
 struct Ours<'a> {
     id: i64,
     headers: &'a [Header],
+    questions: &'a mut Vec<RequestId>,
     method: &'a Method,
     version: Option<ProtocolVersion>,
     probe: bool,
@@ -246,7 +257,7 @@ struct Ours<'a> {
 
 async fn next_own(
     link: &Arc<Link>,
-    Ours { id, headers, method, version, probe }: Ours<'_>,
+    Ours { id, headers, questions, method, version, probe }: Ours<'_>,
     inbox: &mut Inbox,
     complaint: &mut Option<CallError>,
 ) -> Result<Event, CallError> {
@@ -293,7 +304,10 @@ async fn next_own(
             {
                 return Err(CallError::echo());
             }
-            Message::Request(request) => link.answer_request(request, version, headers.to_vec(), true),
+            Message::Request(request) => {
+                questions.retain(|question| link.serves(question));
+                questions.extend(link.answer_request(request, version, headers.to_vec(), true));
+            }
             Message::Notification(notification) if notification.method == Method::Cancelled => {
                 link.take_back(&notification, version);
             }
@@ -342,6 +356,8 @@ struct Ticket {
     headers: Vec<Header>,
     deadline: Option<Deadline>,
     started: Instant,
+    /// What the server asked on the request's own stream and is being answered.
+    questions: Vec<RequestId>,
     open: bool,
 }
 
@@ -363,6 +379,10 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let link = self.connection.link();
         link.in_flight.fetch_sub(1, Ordering::Relaxed);
+        // Nobody waits for what the answers were for.
+        for question in &self.questions {
+            link.stop_serving(question);
+        }
         if !self.open {
             return;
         }

@@ -1,9 +1,11 @@
 //! What a server may ask of us.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use mcp_protocol::capability::ClientCapabilities;
 use mcp_protocol::{ErrorCode, JsonKind, Method, RawJson, RpcError};
@@ -18,8 +20,9 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// Answers one question with the bare result object of its method.
     ///
     /// Several may be asked at once. The future is dropped when the answer is not wanted any more: the server
-    /// or the caller cancelled, the connection ended, or the
-    /// [time](crate::ConnectOptions::handler_timeout) was up.
+    /// took the question back, the connection ended, the [time](crate::ConnectOptions::handler_timeout) was up,
+    /// or the call ended that it was asked for, where that can be told (not on the shared channel of stdio and
+    /// of the two-endpoint transport). A panic counts as an error.
     ///
     /// # Errors
     /// What the server is told instead of an answer; in the stateless era, which has no way to say it, the
@@ -54,10 +57,16 @@ impl Host {
             return Err(RpcError::new(ErrorCode::METHOD_NOT_FOUND, "Method not found"));
         };
         self.check_declared(&method, params.as_ref())?;
-        let answering = handler.handle(ServerRequest { method, params });
-        let result = tokio::time::timeout(self.limit, answering).await.map_err(|_| {
+        // The call to `handle` may panic as well.
+        let answering = async { handler.handle(ServerRequest { method, params }).await };
+        let answering = AssertUnwindSafe(answering).catch_unwind();
+        let answer = tokio::time::timeout(self.limit, answering).await.map_err(|_| {
             RpcError::new(ErrorCode::INTERNAL_ERROR, &format!("no answer within {:?}", self.limit))
-        })??;
+        })?;
+        let result = answer.unwrap_or_else(|_| {
+            tracing::error!("the handler of the server's requests panicked");
+            Err(RpcError::new(ErrorCode::INTERNAL_ERROR, "Internal error"))
+        })?;
         if result.kind() != JsonKind::Object {
             tracing::warn!(found = %result.kind(), "the handler's answer is no object");
             return Err(RpcError::new(ErrorCode::INTERNAL_ERROR, "Internal error"));

@@ -79,6 +79,14 @@ impl Interest {
         }
     }
 
+    /// Adds another one.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.tools |= other.tools;
+        self.prompts |= other.prompts;
+        self.resources |= other.resources;
+        self.uris.extend(other.uris.iter().cloned());
+    }
+
     pub(crate) fn to_filter(&self) -> SubscriptionFilter {
         let wanted = |wanted: bool| wanted.then_some(true);
         let mut filter = SubscriptionFilter::new();

@@ -17,11 +17,13 @@ mod list;
 mod options;
 mod profile;
 mod rate;
+mod recovery;
 mod serve;
 mod signal;
 mod stats;
 mod subscription;
 mod tool_headers;
+mod watch;
 
 pub use answer::Answer;
 pub use call::{Call, CallEvent, Outgoing};

@@ -1,6 +1,6 @@
 //! The connection itself: what all calls on it share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -17,7 +17,7 @@ use mcp_transport::{
     Delivery, Header, Inbox, Incoming, Outbound, Transport, TransportError, TransportErrorKind, TransportKind,
 };
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::answer::Answer;
@@ -28,6 +28,7 @@ use crate::handler::Host;
 use crate::interest::Interest;
 use crate::signal::Signal;
 use crate::stats::{Counters, count};
+use crate::watch::Watch;
 
 /// Server notifications a subscriber may leave unread; the oldest are dropped and counted.
 const NOTIFICATIONS: usize = 256;
@@ -65,7 +66,7 @@ impl Connection {
             recovers: rules.recover_session && kind == TransportKind::Http,
             serving: Mutex::default(),
             in_flight: AtomicUsize::new(0),
-            watched: Mutex::default(),
+            watch: Watch::default(),
             ids: AtomicI64::new(1),
             pending: Mutex::new(Pending::new()),
             agreed: RwLock::new(None),
@@ -73,7 +74,6 @@ impl Connection {
             aborted: Signal::default(),
             counters: Counters::new(),
             notifications: broadcast::Sender::new(NOTIFICATIONS),
-            interrupted: Notify::new(),
             background: Arc::new(Semaphore::new(BACKGROUND)),
         });
         if let Some(inbox) = inbox {
@@ -118,8 +118,8 @@ pub(crate) struct Link {
     pub(crate) serving: Mutex<HashMap<RequestId, AbortHandle>>,
     /// Requests of ours under way.
     pub(crate) in_flight: AtomicUsize,
-    /// Resources the server was asked to tell of, each with the number of those who want to know.
-    pub(crate) watched: Mutex<BTreeMap<String, usize>>,
+    /// Resources the server was asked to tell of, in the handshake era.
+    pub(crate) watch: Watch,
     ids: AtomicI64,
     /// Never locked across an await.
     pending: Mutex<Pending<Waiter, TransportError>>,
@@ -131,8 +131,6 @@ pub(crate) struct Link {
     pub(crate) aborted: Signal,
     pub(crate) counters: Counters,
     notifications: broadcast::Sender<Notification>,
-    /// Messages on the inbox may have been lost.
-    pub(crate) interrupted: Notify,
     background: Arc<Semaphore>,
 }
 
@@ -140,7 +138,7 @@ pub(crate) struct Link {
 #[derive(Debug, Clone)]
 struct Agreed {
     version: ProtocolVersion,
-    /// The lists whose changes the server tells of without being asked.
+    /// What the server tells of without being asked, or, in the stateless era, has agreed to tell of.
     lists: Interest,
 }
 
@@ -198,15 +196,22 @@ impl Link {
     pub(crate) fn told(&self) -> Interest {
         let agreed = self.agreed.read().unwrap_or_else(PoisonError::into_inner);
         let mut told = agreed.as_ref().map(|agreed| agreed.lists.clone()).unwrap_or_default();
-        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        told.uris.extend(watched.keys().cloned());
+        told.uris.extend(self.watch.wanted());
         told
+    }
+
+    /// Adds what a stateless server has agreed to tell of.
+    pub(crate) fn also_told(&self, interest: &Interest) {
+        let mut agreed = self.agreed.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(agreed) = agreed.as_mut() {
+            agreed.lists.add(interest);
+        }
     }
 
     /// After messages may have been lost: says that whatever they could tell of may have changed.
     fn publish_gap(&self) {
         self.publish_changes(&self.told());
-        self.interrupted.notify_waiters();
+        self.watch.interrupted();
     }
 
     /// The same for what a subscription tells of.
@@ -337,7 +342,9 @@ impl Link {
             Message::Request(request) if self.is_echo(&request) => {
                 self.deliver(&request.id, Err(CallError::echo()));
             }
-            Message::Request(request) => self.answer_request(request, None, Vec::new(), false),
+            Message::Request(request) => {
+                self.answer_request(request, None, Vec::new(), false);
+            }
             Message::Notification(notification) => self.route(notification),
         }
     }
@@ -412,7 +419,7 @@ impl Link {
 }
 
 /// How a call fails that comes after the end.
-fn not_sent(reason: &TransportError) -> CallError {
+pub(crate) fn not_sent(reason: &TransportError) -> CallError {
     TransportError::new(reason.kind.clone(), Delivery::NotSent).into()
 }
 

@@ -12,8 +12,8 @@ use crate::error::CallError;
 
 /// A token bucket for the requests to one server. Clones share it, as the connections to a server should.
 ///
-/// Callers wait for their turn in the order they came, each within its own deadline; one whose turn would
-/// come too late fails at once, and nothing was sent. Handshakes and pings do not wait: they decide whether
+/// Callers wait for their turn in the order they came, each within its own deadline. Whoever is next and sees
+/// that the turn would come too late fails at once, the others at their deadline; nothing was sent. Handshakes and pings do not wait: they decide whether
 /// the server counts as alive.
 #[derive(Debug, Clone)]
 pub struct RateLimit(Arc<Mutex<Bucket>>);

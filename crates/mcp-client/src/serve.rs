@@ -24,26 +24,32 @@ impl Link {
     ///
     /// `version` and `headers` are those of the request of ours it came along with, if it did. In the stateless
     /// era only clients send requests and only servers answer (wire reference §1.1 and §4.3): there it is
-    /// ignored.
+    /// ignored. Gives the id if the handler is at work.
     pub(crate) fn answer_request(
         self: &Arc<Self>,
         request: Request,
         version: Option<ProtocolVersion>,
         headers: Vec<Header>,
         in_call: bool,
-    ) {
+    ) -> Option<RequestId> {
         if version.or(self.version()).is_some_and(|version| version.era() == Era::Stateless) {
             tracing::debug!(method = %request.method, "ignored a request of a stateless server");
-            return count(&self.counters.requests_ignored);
+            count(&self.counters.requests_ignored);
+            return None;
         }
         if request.method == Method::Ping {
             let pong = Response { id: request.id, result: RawJson::empty_object() };
-            return self.reply(Message::Response(pong), headers);
+            self.reply(Message::Response(pong), headers);
+            return None;
         }
         let id = request.id.clone();
-        if let Err(error) = self.begin_serving(request, &headers, in_call) {
-            tracing::debug!(%error, "refused a request of the server");
-            self.reply(Message::Failure(Failure { id: Some(id), error }), headers);
+        match self.begin_serving(request, &headers, in_call) {
+            Ok(()) => Some(id),
+            Err(error) => {
+                tracing::debug!(%error, "refused a request of the server");
+                self.reply(Message::Failure(Failure { id: Some(id), error }), headers);
+                None
+            }
         }
     }
 
@@ -113,6 +119,11 @@ impl Link {
         if let Some(task) = self.serving().remove(id) {
             task.abort();
         }
+    }
+
+    /// Whether this request of the server is being answered.
+    pub(crate) fn serves(&self, id: &RequestId) -> bool {
+        self.serving().contains_key(id)
     }
 
     /// Whether a question of the server is being answered.

@@ -1,12 +1,9 @@
-//! Being told of changes, in both eras. Source: wire reference §3.6, issue of `resources/subscribe` in §2.3.
+//! Being told of changes, in both eras. Source: wire reference §3.6 and §2.3.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use mcp_protocol::subscription::{AcknowledgedParams, ListenParams};
 use mcp_protocol::{Era, Method, RawJson};
-use mcp_transport::Header;
-use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -15,7 +12,6 @@ use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::error::CallError;
 use crate::interest::Interest;
-use crate::link::REPLY_LIMIT;
 
 /// Waits before a lost subscription is made again: the first, doubled up to the longest, until one has lasted
 /// for the longest.
@@ -34,8 +30,8 @@ const RENEWAL_LIMIT: Duration = Duration::from_secs(30);
 pub struct Subscription {
     client: Client,
     accepted: Interest,
-    /// Keeps it alive.
-    keeping: AbortHandle,
+    /// Reads the server's stream, in the stateless era.
+    listening: Option<AbortHandle>,
 }
 
 impl Subscription {
@@ -48,8 +44,10 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.keeping.abort();
-        self.client.unwatch(&self.accepted);
+        match &self.listening {
+            Some(listening) => listening.abort(),
+            None => self.client.link().watch.give_up(&self.accepted.uris),
+        }
     }
 }
 
@@ -64,20 +62,16 @@ impl Client {
         match self.profile().era {
             Era::Stateless => {
                 let (call, accepted) = deadline.bound(self.listen(&interest)).await?;
-                let keeping = tokio::spawn(keep(self.clone(), call, interest)).abort_handle();
-                Ok(Subscription { client: self.clone(), accepted, keeping })
+                self.link().also_told(&accepted);
+                let listening = Some(tokio::spawn(keep(self.clone(), call, interest)).abort_handle());
+                Ok(Subscription { client: self.clone(), accepted, listening })
             }
             Era::Handshake => {
                 let accepted = Interest { uris: interest.uris.clone(), ..interest.and(&self.declared()) };
-                let keeping = tokio::spawn(revive(self.clone())).abort_handle();
-                // From here on dropped, it unsubscribes from what was subscribed to so far.
+                // From here on dropped, it gives up what was agreed to so far.
                 let mut subscription =
-                    Subscription { client: self.clone(), accepted: Interest::default(), keeping };
-                for uri in &interest.uris {
-                    self.call_until(of_resource(Method::ResourcesSubscribe, uri)?, deadline).await?;
-                    self.watch(uri);
-                    subscription.accepted.uris.insert(uri.clone());
-                }
+                    Subscription { client: self.clone(), accepted: Interest::default(), listening: None };
+                self.watch(&interest.uris, &mut subscription.accepted.uris, deadline).await?;
                 subscription.accepted = accepted;
                 Ok(subscription)
             }
@@ -109,78 +103,6 @@ impl Client {
             }
             Some(Err(error)) => Err(error),
             None => Err(CallError::malformed("the call was polled after its end")),
-        }
-    }
-
-    fn watch(&self, uri: &str) {
-        let mut watched = self.link().watched.lock().unwrap_or_else(PoisonError::into_inner);
-        *watched.entry(uri.to_owned()).or_default() += 1;
-    }
-
-    /// Ends the interest in resources, and tells the server of those that nobody else is interested in.
-    fn unwatch(&self, interest: &Interest) {
-        let mut last = Vec::new();
-        let mut watched = self.link().watched.lock().unwrap_or_else(PoisonError::into_inner);
-        for uri in &interest.uris {
-            let Some(users) = watched.get_mut(uri) else { continue };
-            *users -= 1;
-            if *users == 0 {
-                watched.remove(uri);
-                last.push(uri.clone());
-            }
-        }
-        drop(watched);
-        if last.is_empty() || self.is_closed() {
-            return;
-        }
-        let client = self.clone();
-        self.link().in_background(async move {
-            for uri in last {
-                let Ok(request) = of_resource(Method::ResourcesUnsubscribe, &uri) else { continue };
-                // A server that has forgotten us has forgotten this, too.
-                let _ = client.call(request, REPLY_LIMIT).await;
-            }
-        });
-    }
-
-    /// In a new session: subscribes to what the old one was told of, and says that it may have changed.
-    pub(crate) fn watch_again(&self, headers: Vec<Header>) {
-        let Ok(runtime) = Handle::try_current() else { return };
-        let watched = self.link().watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let client = self.clone();
-        let work = async move {
-            for uri in watched.into_keys() {
-                let Ok(mut request) = of_resource(Method::ResourcesSubscribe, &uri) else { continue };
-                request.headers.clone_from(&headers);
-                if let Err(error) = client.call(request, REPLY_LIMIT).await {
-                    tracing::warn!(%error, "a resource is not subscribed to any more");
-                }
-            }
-            client.link().publish_changes(&client.link().told());
-        };
-        runtime.spawn(work);
-    }
-}
-
-fn of_resource(method: Method, uri: &str) -> Result<Outgoing, CallError> {
-    #[derive(serde::Serialize)]
-    struct Params<'a> {
-        uri: &'a str,
-    }
-    let params = RawJson::encode(&Params { uri }).map_err(|error| CallError::malformed(error.to_string()))?;
-    Ok(Outgoing::new(method, Some(params)))
-}
-
-/// Asks the server whether it is there whenever its messages were interrupted: if it has forgotten the session,
-/// that brings about a new one, in which everything is subscribed to again.
-async fn revive(client: Client) {
-    loop {
-        tokio::select! {
-            () = client.link().interrupted.notified() => {}
-            _ = client.closed() => return,
-        }
-        if let Err(error) = client.ping(REPLY_LIMIT).await {
-            tracing::debug!(%error, "no answer after an interruption");
         }
     }
 }

@@ -5,6 +5,7 @@
 mod calls;
 mod crossing;
 mod lists;
+mod mishaps;
 mod negotiation;
 mod patience;
 mod questions;

@@ -15,8 +15,8 @@ pub struct HttpOptions {
     /// Bounds of one message; `max_bytes` also bounds a JSON answer's body. Default: [`Limits::default`],
     /// 16 MiB.
     pub limits: Limits,
-    /// Largest event of an event stream in bytes, comments and field names included. A larger one is
-    /// skipped and reported. Default: 4 MiB.
+    /// Largest event of an event stream in bytes, field names and the comments in it included. A larger one,
+    /// or one of more than 10 000 lines, is skipped and reported. Default: 4 MiB.
     pub max_event_bytes: usize,
     /// Most bytes read of the body of an answer with an error status. Default: 64 KiB.
     pub max_error_bytes: usize,

@@ -9,6 +9,11 @@ use futures::{FutureExt, StreamExt, stream};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
+/// Most lines of one event, comments left out. A complete event is read in one go, and nothing else runs in
+/// that thread meanwhile: 0.1 µs for each line, however short, and 2 to 4 ns for each byte. So the worst event
+/// of 4 MiB takes 17 ms (measured in a release build); with two million lines it would be 0.5 s.
+const MOST_LINES: usize = 10_000;
+
 /// Turns the chunks of a body into events.
 ///
 /// It finds the lines and the blank lines between events itself and leaves only the fields of one
@@ -27,9 +32,12 @@ pub struct EventDecoder {
     line_start: usize,
     /// Bytes of the unfinished line, kept or not.
     line_bytes: usize,
-    /// Bytes since the last blank line, kept or not.
+    /// Lines in `event`.
+    lines: usize,
+    /// Bytes since the last blank line, kept or not; without the comments before the first other line, which
+    /// keep the connection alive and belong to no event.
     event_bytes: usize,
-    /// The event is beyond the limit and reported as such.
+    /// The event is beyond a limit and reported as such.
     oversized: bool,
     /// The last line ended with CR, so that an LF right after it belongs to that line end.
     after_cr: bool,
@@ -61,6 +69,9 @@ pub enum EventError {
         /// The limit.
         limit: usize,
     },
+    /// More lines than are read, 10 000; its remainder is skipped.
+    #[error("an event has more than {MOST_LINES} lines")]
+    TooManyLines,
     /// The event that was too large does not end.
     #[error("an event does not end within twice the limit of {limit} bytes")]
     Endless {
@@ -93,6 +104,7 @@ impl EventDecoder {
             event: BytesMut::new(),
             line_start: 0,
             line_bytes: 0,
+            lines: 0,
             event_bytes: 0,
             oversized: false,
             after_cr: false,
@@ -112,24 +124,27 @@ impl EventDecoder {
     /// [`EventError`] for one event; unless it [is fatal](EventError::is_fatal), the next one is fine.
     #[expect(clippy::should_implement_trait, reason = "it is no iterator: `None` is not the end")]
     pub fn next(&mut self) -> Option<Result<Event, EventError>> {
-        while !self.chunk.is_empty() {
-            if std::mem::take(&mut self.after_cr) && self.chunk[0] == b'\n' {
-                self.chunk.advance(1);
+        let chunk = std::mem::take(&mut self.chunk);
+        let mut rest = &*chunk;
+        let mut found = None;
+        while found.is_none() && !rest.is_empty() {
+            if std::mem::take(&mut self.after_cr) && rest[0] == b'\n' {
+                rest = &rest[1..];
                 continue;
             }
-            let end = memchr::memchr2(b'\r', b'\n', &self.chunk);
-            let part = self.chunk.split_to(end.unwrap_or(self.chunk.len()));
-            let error = self.grow(&part);
-            let event = end.and_then(|_| {
-                self.after_cr = self.chunk.get_u8() == b'\r';
-                self.end_line()
-            });
-            // Never both: an event ends on a line that has not grown.
-            if let Some(item) = error.map(Err).or(event) {
-                return Some(item);
+            let end = memchr::memchr2(b'\r', b'\n', rest);
+            let (part, after) = rest.split_at(end.unwrap_or(rest.len()));
+            found = self.grow(part).map(Err);
+            rest = after;
+            if let Some((end, after)) = after.split_first() {
+                self.after_cr = *end == b'\r';
+                // Never both: an event ends on a line that has not grown, and one too large is not kept.
+                found = found.or(self.end_line());
+                rest = after;
             }
         }
-        None
+        self.chunk = chunk.slice_ref(rest);
+        found
     }
 
     /// Adds to the unfinished line. Of an event beyond the limit, bytes are only counted.
@@ -165,19 +180,33 @@ impl EventDecoder {
         }
         if self.event[self.line_start] == b':' {
             self.event.truncate(self.line_start);
-        } else {
-            self.event.extend_from_slice(b"\n");
-            self.line_start = self.event.len();
+            if self.lines == 0 {
+                self.event_bytes = 0;
+            }
+            return None;
         }
+        self.lines += 1;
+        if self.lines > MOST_LINES {
+            self.oversized = true;
+            self.event = BytesMut::new();
+            return Some(Err(EventError::TooManyLines));
+        }
+        self.event.extend_from_slice(b"\n");
+        self.line_start = self.event.len();
         None
     }
 
     fn end_event(&mut self) -> Option<Result<Event, EventError>> {
         self.event_bytes = 0;
+        self.lines = 0;
         self.line_start = 0;
         self.oversized = false;
+        let first = std::mem::take(&mut self.first);
+        if self.event.is_empty() {
+            return None;
+        }
         let mut event = self.event.split().freeze();
-        if std::mem::take(&mut self.first) && event.starts_with(BOM) {
+        if first && event.starts_with(BOM) {
             event.advance(BOM.len());
         }
         if event.is_empty() {

@@ -98,23 +98,40 @@ fn an_unusable_event_does_not_harm_the_next() {
 fn what_never_ends_is_reported_once_and_cut_off() {
     let expected =
         vec![Err(EventError::TooLarge { limit: LIMIT }), Err(EventError::Endless { limit: LIMIT })];
-    let endless: [(&str, &[u8]); 5] = [
+    let endless: [(&str, &[u8]); 4] = [
         ("a line", b"xxxxxxx"),
         ("data lines", b"data: x\n"),
         ("empty data lines", b"data\n"),
-        ("comments", b": x\n"),
-        ("bare colons", b":\r\n"),
+        ("comments in an event", b"data\n: x\n"),
     ];
     for (name, part) in endless {
         assert_eq!(decode(std::iter::repeat_n(part, 1000)), expected, "{name}");
     }
 }
 
-/// Keep-alive comments are events of their own and never add up.
+/// Keep-alive comments belong to no event and never add up.
 #[test]
 fn keep_alives_go_on_for_ever() {
-    let stream = std::iter::repeat_n(&b": keep-alive\n\n"[..], 1000).chain([&b"data: a\n\n"[..]]);
-    assert_eq!(decode(stream), ok(&["a"]));
+    for part in [&b": keep-alive\n\n"[..], b": keep-alive\n", b":\r\n"] {
+        let stream = std::iter::repeat_n(part, 1000).chain([&b"data: a\n\n"[..]]);
+        assert_eq!(decode(stream), ok(&["a"]), "{}", String::from_utf8_lossy(part));
+    }
+    let long = [&b":"[..], &[b'x'; LIMIT], b"\n\ndata: a\n\n"].concat();
+    assert_eq!(decode([&*long])[0], Err(EventError::TooLarge { limit: LIMIT }));
+}
+
+#[test]
+fn an_event_has_a_bounded_number_of_lines() {
+    for (lines, expected) in
+        [(MOST_LINES, Ok(MOST_LINES - 1)), (MOST_LINES + 1, Err(EventError::TooManyLines))]
+    {
+        let mut decoder = EventDecoder::new(1 << 20);
+        let event = ["data\n:\n".repeat(lines), "\ndata: a\n\n".to_owned()].concat();
+        decoder.feed(event.into());
+        assert_eq!(decoder.next().unwrap().map(|event| event.data.len()), expected);
+        assert_eq!(decoder.next().unwrap().unwrap().data, "a");
+        assert_eq!(decoder.next(), None);
+    }
 }
 
 #[test]

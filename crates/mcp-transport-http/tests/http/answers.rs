@@ -168,10 +168,13 @@ async fn what_never_ends_is_cut_off() {
     let endless_body = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n";
     let cut = "!closed unknown an event does not end";
     let large = "!payload unknown an event exceeds the limit";
-    let table: [(&str, Step, &'static [u8], &[&str]); 4] = [
+    let many = "!payload unknown an event has more than 10000 lines";
+    let long_lines: &'static [u8] = [&b"data: "[..], &[b'x'; 1000], b"\n"].concat().leak();
+    let table: [(&str, Step, &'static [u8], &[&str]); 5] = [
         ("line", events_head(), b"x", &[large, cut]),
-        ("data lines", events_head(), b"data: x\n", &[large, cut]),
-        ("comment lines", events_head(), b": x\n", &[large, cut]),
+        ("long lines", events_head(), long_lines, &[large, cut]),
+        ("short lines", events_head(), b"data: x\n", &[many, cut]),
+        ("lines and comments", events_head(), b"data: x\n: x\n", &[many, cut]),
         (
             "body",
             Step::Write(endless_body.into()),

@@ -330,7 +330,7 @@ async fn streams_of_no_use_are_not_opened_all_the_time() {
 #[tokio::test]
 async fn a_flood_is_cut_off() {
     let mut peer = server(|n, _| match n {
-        0 => vec![events_head(), Step::Write(b"retry: 0\n\n".to_vec()), Step::Flood(b": x\n")],
+        0 => vec![events_head(), Step::Write(b"retry: 0\n\n".to_vec()), Step::Flood(b"x")],
         _ => open(&format!("data: {NEWS}\n\n")),
     })
     .await;

@@ -167,7 +167,7 @@ async fn j6_an_endpoint_event_that_does_not_come_is_given_up() {
 
 #[tokio::test]
 async fn s38_a_stream_that_never_begins_is_bounded() {
-    let peer = Peer::streaming([head(), Step::Flood(b": x\n")]).await;
+    let peer = Peer::streaming([head(), Step::Flood(b"x")]).await;
     let options = HttpOptions { max_event_bytes: 4096, ..HttpOptions::default() };
     let connector = SseConnector::new(options).unwrap();
     let found = refusal(try_connect(&connector, peer.endpoint()).await);

@@ -17,7 +17,7 @@ use mcp_tests::conformance::{Outcome, PATIENCE, Tool, ToolCall, call_tools, era,
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;

@@ -40,7 +40,7 @@ impl AddressPolicy {
         let canonical = address.to_canonical();
         let reason = match canonical {
             IpAddr::V4(v4) => refused_v4(v4),
-            IpAddr::V6(v6) => refused_v6(v6).or_else(|| embedded(v6).and_then(refused_v4)),
+            IpAddr::V6(v6) => refused_v6(v6).or_else(|| embedded(v6).into_iter().find_map(refused_v4)),
         };
         match reason {
             Some(reason) => refused(reason),
@@ -78,10 +78,10 @@ fn refused_v4(address: Ipv4Addr) -> Option<&'static str> {
 }
 
 fn refused_v6(address: Ipv6Addr) -> Option<&'static str> {
-    // Amazon, Google.
+    // Oracle, Google. Amazon has a network for that.
     const METADATA: [[u16; 8]; 2] =
-        [[0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]];
-    if METADATA.contains(&address.segments()) {
+        [[0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe], [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]];
+    if METADATA.contains(&address.segments()) || address.segments().starts_with(&[0xfd00, 0xec2]) {
         Some("cloud metadata")
     } else if address.is_unicast_link_local() {
         Some("link-local")
@@ -94,14 +94,24 @@ fn refused_v6(address: Ipv6Addr) -> Option<&'static str> {
     }
 }
 
-/// The IPv4 address that translators on the way make of this one: NAT64, 6to4, IPv4-compatible.
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+/// The IPv4 addresses that translators on the way may make of this one: NAT64, SIIT, 6to4, IPv4-compatible.
+/// Source: RFC 6052 §2, RFC 8215, RFC 7915, RFC 3056.
+fn embedded(address: Ipv6Addr) -> Vec<Ipv4Addr> {
     let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match address.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 1, _, _, _, high, low] => Some(v4(high, low)),
-        [0x2002, high, low, ..] => Some(v4(high, low)),
-        [0, 0, 0, 0, 0, 0, high, low] if (high, low) > (0, 1) => Some(v4(high, low)),
-        _ => None,
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x2002, high, low, ..] => vec![v4(high, low)],
+        [0, 0, 0, 0, 0, 0, high, low] if (high, low) > (0, 1) => vec![v4(high, low)],
+        // Whoever runs the translator chooses how long the prefix is, 48 bits at least, and so where the address
+        // stands: around the octet 8, which is left out, or at the end. In the other places there is nothing.
+        [0x64, 0xff9b, 1, ..] => {
+            let octets = address.octets();
+            let places = [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]];
+            let found = places.map(|place| Ipv4Addr::from(place.map(|at: usize| octets[at])));
+            found.into_iter().filter(|address| address.octets()[0] != 0).collect()
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -199,6 +209,11 @@ mod tests {
             "http://[64:ff9b::a9fe:a9fe]/",
             "http://[64:ff9b:1::a9fe:a9fe]/",
             "http://[64:ff9b:1:fffe::a9fe:a9fe]/",
+            "http://[64:ff9b:1:a9fe:a9:fe00::]/",
+            "http://[64:ff9b:1:12a9:fe:a9fe::]/",
+            "http://[64:ff9b:1:1234:a9:fea9:fe00:0]/",
+            "http://[::ffff:0:169.254.169.254]/",
+            "http://[::ffff:0:a9fe:a9fe]/",
             "http://[2002:a9fe:a9fe::]/",
             "http://[2002:a9fe:a9fe::1]/",
             "http://[fe80::1]/",
@@ -207,6 +222,9 @@ mod tests {
             "http://[febf:ffff::1]/",
             "http://[fd00:ec2::254]/",
             "http://[fd00:0ec2:0:0:0:0:0:0254]/",
+            "http://[fd00:ec2::23]/",
+            "http://[fd00:ec2:1:2:3:4:5:6]/",
+            "http://[fd00:c1::a9fe:a9fe]/",
             "http://[fd20:ce::254]/",
             "http://100.100.100.200/",
             "http://1684301000/",
@@ -257,6 +275,9 @@ mod tests {
             ("http://[::ffff:127.0.0.1]/", false),
             ("http://192.168.1.1/", false),
             ("http://[fd00::1]/", false),
+            ("http://[64:ff9b:1:a01:2:300::]/", false),
+            ("http://[64:ff9b:1::203.0.113.7]/", false),
+            ("http://[::ffff:0:203.0.113.7]/", false),
             ("http://203.0.113.7/", false),
             ("http://10.2.0.1/", false),
             ("http://10.1.2.3/", true),

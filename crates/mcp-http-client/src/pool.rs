@@ -18,8 +18,9 @@ use crate::tokens::Tokens;
 
 /// HTTP clients by server, each with connections of its own. Clones share them.
 ///
-/// A client that nobody holds is dropped once [`pool_idle_timeout`](HttpOptions::pool_idle_timeout) has
-/// passed, when its idle connections are closed in any case. Source: contract §8.1.
+/// A client that nobody holds is dropped by the first [`get`](Self::get), of whatever endpoint, after
+/// [`pool_idle_timeout`](HttpOptions::pool_idle_timeout) has passed since it was last seen in use; until then it
+/// is no more than an entry, as its idle connections are closed after that time in any case. Source: contract §8.1.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -7,6 +7,8 @@ use futures::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use crate::endpoint::origin;
+
 /// A source of bearer tokens. Secrets in it do not show in `Debug`. A fixed token is a header like any other
 /// and needs none.
 #[derive(Clone)]
@@ -19,7 +21,7 @@ pub enum Auth {
 }
 
 /// The OAuth 2 client credentials grant. Source: RFC 6749 §4.4, contract §7.5.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClientCredentials {
     /// The token endpoint of the authorization server; `https`, or `http` to loopback.
     pub token_url: Url,
@@ -81,6 +83,21 @@ impl PartialEq for ClientCredentials {
 }
 
 impl Eq for ClientCredentials {}
+
+/// Of URLs it shows the origin: path and query may hold a key.
+impl fmt::Debug for ClientCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { token_url, client_id, client_secret, scope, resource, method } = self;
+        f.debug_struct("ClientCredentials")
+            .field("token_url", &origin(token_url))
+            .field("client_id", client_id)
+            .field("client_secret", client_secret)
+            .field("scope", scope)
+            .field("resource", &resource.as_ref().map(origin))
+            .field("method", method)
+            .finish()
+    }
+}
 
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

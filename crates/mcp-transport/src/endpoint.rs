@@ -166,16 +166,22 @@ impl HttpEndpoint {
     }
 }
 
+/// What may be shown of a URL: its path, query and user may be secret.
+pub(crate) fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+/// Of URLs it shows the origin: path and query may hold a key.
 impl fmt::Debug for HttpEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { url, headers, allow_insecure_http, auth, tls, proxy } = self;
         f.debug_struct("HttpEndpoint")
-            .field("url", url)
+            .field("url", &origin(url))
             .field("headers", headers)
             .field("allow_insecure_http", allow_insecure_http)
             .field("auth", auth)
             .field("tls", tls)
-            .field("proxy", &proxy.as_ref().map(|proxy| proxy.origin().ascii_serialization()))
+            .field("proxy", &proxy.as_ref().map(origin))
             .finish()
     }
 }
@@ -268,7 +274,7 @@ mod tests {
         assert_eq!(stdio, Endpoint::Stdio(StdioEndpoint::new("server", ["-v"])));
         assert_eq!(stdio.take_secrets(), [""; 0]);
 
-        let url: Url = "https://a.example/mcp".parse().unwrap();
+        let url: Url = "https://u:p@a.example/hunter2?key=hunter2".parse().unwrap();
         for (proxy, left) in [("http://u:p@proxy:3128", false), ("http://proxy:3128", true)] {
             let mut http = HttpEndpoint::new(url.clone());
             http.headers.push(("X-API-Key".into(), "hunter2".into()));
@@ -278,12 +284,13 @@ mod tests {
                 client_id: "id".into(),
                 client_secret: "hunter2".into(),
                 scope: None,
-                resource: None,
+                resource: Some(url.clone()),
                 method: crate::auth::ClientAuthentication::Basic,
             })));
             let mut endpoint = Endpoint::Sse(SseEndpoint::new(http));
             let shown = format!("{endpoint:?}");
             assert!(!shown.contains("hunter2") && !shown.contains("u:p"), "{shown}");
+            assert_eq!(shown.matches(r#""https://a.example""#).count(), 3, "{shown}");
             let expected: &[&str] =
                 if left { &["headers.X-API-Key", "auth"] } else { &["headers.X-API-Key", "auth", "proxy"] };
             assert_eq!(endpoint.take_secrets(), expected);

@@ -1,6 +1,8 @@
 //! Process groups, a watchdog over them, and what leaves them.
 
 mod marker;
+#[cfg(target_os = "linux")]
+mod proc;
 mod strays;
 mod watchdog;
 
@@ -20,6 +22,8 @@ use rustix::process::{
 };
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind};
+#[cfg(target_os = "linux")]
+use tokio::sync::oneshot;
 
 use self::marker::Marker;
 use self::watchdog::Watch;
@@ -30,7 +34,8 @@ pub(crate) const INHERITED: &[&str] = &[
     "HOME", "LANG", "LANGUAGE", "LC_*", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER", "XDG_*",
 ];
 
-/// How often is asked whether the last process of a killed group is gone. There is no event for it.
+/// Wait before it is asked again whether the last process of a killed group is gone, doubled each time. There is no
+/// event for it.
 const GONE_POLL: Duration = Duration::from_millis(5);
 
 /// The process group of a server, to be signalled from anywhere.
@@ -132,13 +137,19 @@ impl Process {
     /// Waits until no process of the finished server is left, and says whether none is. Those that left its
     /// group are killed here.
     pub(crate) async fn gone(&mut self) -> bool {
+        let mut pause = GONE_POLL;
         loop {
             // Orphans are reaped by init. That is us if we are the first process of a container.
             while let Ok(Some(_)) = waitpgid(self.leader, WaitOptions::NOHANG) {}
             if test_kill_process_group(self.leader).is_err() {
                 break;
             }
-            tokio::time::sleep(GONE_POLL).await;
+            // Mostly one pause is enough. If not, init may be late.
+            if pause > GONE_POLL && is_dead(self.leader).await {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
         }
         match self.watch.take() {
             Some(watch) => strays::kill(self.marker, watch).await.unwrap_or(false),
@@ -161,6 +172,22 @@ impl Drop for Process {
             strays::kill(self.marker, watch);
         }
     }
+}
+
+/// Whether nothing but zombies is left of a group.
+#[cfg(target_os = "linux")]
+async fn is_dead(group: Pid) -> bool {
+    // Reading the files of all processes takes a while, and one of the pool would idle for 10 s afterwards.
+    let (tell, told) = oneshot::channel();
+    let look = move || tell.send(proc::is_dead(group));
+    let thread = std::thread::Builder::new().name("mcp-stdio-group".into()).stack_size(128 << 10).spawn(look);
+    thread.is_ok() && told.await.unwrap_or(false)
+}
+
+/// Other systems do not show it.
+#[cfg(not(target_os = "linux"))]
+fn is_dead(_: Pid) -> std::future::Ready<bool> {
+    std::future::ready(false)
 }
 
 /// The file names a program may have.

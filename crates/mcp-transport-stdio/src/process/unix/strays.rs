@@ -91,8 +91,6 @@ fn work() {
 
 #[cfg(target_os = "linux")]
 mod system {
-    use std::fs::{DirEntry, File};
-    use std::io::{self, Read};
     use std::os::fd::OwnedFd;
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -101,6 +99,7 @@ mod system {
     };
 
     use super::{BTreeSet, Marker};
+    use crate::process::unix::proc::{self, read};
 
     /// How often is looked again, for what was started meanwhile.
     const LOOKS: usize = 10;
@@ -110,9 +109,6 @@ mod system {
 
     /// Longest wait for one of the killed processes to be dead.
     const DEATH: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-
-    /// Longest environment looked at, in bytes. A process with a longer one would have to be started with it.
-    const MOST_BYTES: u64 = 4 << 20;
 
     /// Pause before another look for the sake of a process that was just starting a program.
     const START: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
@@ -145,10 +141,10 @@ mod system {
     fn look(servers: &BTreeSet<Marker>) -> Look {
         let mut look = Look { killed: Vec::new(), unsure: false };
         // Without /proc nobody can be found.
-        let Ok(processes) = std::fs::read_dir("/proc") else { return look };
+        let Ok(processes) = proc::processes() else { return look };
         let server = |environment: &[u8]| Marker::find(environment).filter(|server| servers.contains(server));
         let mut environment = Vec::new();
-        for pid in processes.filter_map(|entry| number(&entry.ok()?)) {
+        for pid in processes {
             // An error means that it is not ours to look at, or gone.
             let Ok(bytes) = read(pid, "environ", &mut environment) else { continue };
             if bytes == 0 {
@@ -182,20 +178,10 @@ mod system {
         if read(pid, "stat", &mut text).is_err() {
             return false;
         }
-        let text = String::from_utf8_lossy(&text);
-        let mut fields = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
+        let mut fields = proc::fields(&text);
         // Fields 50 and 51: where its environment starts and ends.
         let (start, end) = (fields.nth(47), fields.next());
         start != end || end == Some("0")
-    }
-
-    fn number(entry: &DirEntry) -> Option<Pid> {
-        Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)
-    }
-
-    fn read(pid: Pid, file: &str, text: &mut Vec<u8>) -> io::Result<usize> {
-        text.clear();
-        File::open(format!("/proc/{}/{file}", pid.as_raw_nonzero()))?.take(MOST_BYTES).read_to_end(text)
     }
 
     fn wait(mut processes: Vec<OwnedFd>) {

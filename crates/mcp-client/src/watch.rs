@@ -23,8 +23,9 @@ pub(crate) struct Watch {
     state: Mutex<State>,
     /// There is something to do.
     work: Notify,
-    /// Held while the server is told anything, so that it hears it in order.
-    turn: tokio::sync::Mutex<()>,
+    /// Held while the server is told anything, so that it hears it in order. New wishes share it: one that it is
+    /// slow to agree to holds up no other.
+    turn: tokio::sync::RwLock<()>,
     /// Whether somebody does it.
     attended: AtomicBool,
 }
@@ -112,7 +113,7 @@ impl Client {
     ) -> Result<(), CallError> {
         let watch = &self.link().watch;
         self.attend_to_changes();
-        let _turn = deadline.bound(async { Ok(watch.turn.lock().await) }).await?;
+        let _turn = deadline.bound(async { Ok(watch.turn.read().await) }).await?;
         for uri in uris {
             self.call_until(of_resource(Method::ResourcesSubscribe, uri)?, deadline).await?;
             *watch.lock().wanted.entry(uri.clone()).or_default() += 1;
@@ -136,7 +137,7 @@ impl Client {
     /// Does what there is to do; an error if it has to be tried again.
     async fn attend(&self) -> Result<(), CallError> {
         let watch = &self.link().watch;
-        let _turn = watch.turn.lock().await;
+        let _turn = watch.turn.write().await;
         if std::mem::take(&mut watch.lock().renew) {
             let renewed = self.renew().await;
             if renewed.is_err() {

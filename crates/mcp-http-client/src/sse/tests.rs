@@ -36,7 +36,7 @@ fn ok(texts: &[&str]) -> Decoded {
 
 /// However the bytes are cut into chunks, the events are the same.
 #[test]
-fn events_are_found_whatever_the_chunks() {
+fn j5_events_are_found_whatever_the_chunks() {
     let table: &[(&str, &[u8], &[&str])] = &[
         ("LF", b"data: a\n\ndata: b\n\n", &["a", "b"]),
         ("CRLF", b"data: a\r\n\r\ndata: b\r\n\r\n", &["a", "b"]),
@@ -67,13 +67,13 @@ fn events_are_found_whatever_the_chunks() {
 
 /// A line end that may or may not have an LF to come is acted upon at once.
 #[test]
-fn an_event_ended_by_cr_is_not_held_back() {
+fn j5_an_event_ended_by_cr_is_not_held_back() {
     assert_eq!(decode([&b"data: a\r\r"[..]]), ok(&["a"]));
     assert_eq!(decode([&b"data: a\r\n\r"[..]]), ok(&["a"]));
 }
 
 #[test]
-fn an_unusable_event_does_not_harm_the_next() {
+fn j5_an_unusable_event_does_not_harm_the_next() {
     let too_large = Err(EventError::TooLarge { limit: LIMIT });
     let line = |len: usize| [b"data: ", &vec![b'x'; len][..], b"\n\n"].concat();
     let next = b"data: next\n\n".to_vec();
@@ -95,7 +95,7 @@ fn an_unusable_event_does_not_harm_the_next() {
 }
 
 #[test]
-fn what_never_ends_is_reported_once_and_cut_off() {
+fn j5_what_never_ends_is_reported_once_and_cut_off() {
     let expected =
         vec![Err(EventError::TooLarge { limit: LIMIT }), Err(EventError::Endless { limit: LIMIT })];
     let endless: [(&str, &[u8]); 4] = [
@@ -111,7 +111,7 @@ fn what_never_ends_is_reported_once_and_cut_off() {
 
 /// Keep-alive comments belong to no event and never add up.
 #[test]
-fn keep_alives_go_on_for_ever() {
+fn j5_keep_alives_go_on_for_ever() {
     for part in [&b": keep-alive\n\n"[..], b": keep-alive\n", b":\r\n"] {
         let stream = std::iter::repeat_n(part, 1000).chain([&b"data: a\n\n"[..]]);
         assert_eq!(decode(stream), ok(&["a"]), "{}", String::from_utf8_lossy(part));
@@ -121,7 +121,7 @@ fn keep_alives_go_on_for_ever() {
 }
 
 #[test]
-fn an_event_has_a_bounded_number_of_lines() {
+fn j5_an_event_has_a_bounded_number_of_lines() {
     for (lines, expected) in
         [(MOST_LINES, Ok(MOST_LINES - 1)), (MOST_LINES + 1, Err(EventError::TooManyLines))]
     {
@@ -135,7 +135,7 @@ fn an_event_has_a_bounded_number_of_lines() {
 }
 
 #[test]
-fn types_ids_and_waits_are_told() {
+fn j5_types_ids_and_waits_are_told() {
     let event = |name: &str, data: &'static str, id: Option<&str>, retry: Option<u64>| {
         let retry = retry.map(Duration::from_millis);
         Event { name: name.into(), data: data.into(), id: id.map(Into::into), retry }

@@ -115,7 +115,7 @@ async fn a_header_that_cannot_be_sent_is_told_before_anything_is() {
 }
 
 #[tokio::test]
-async fn what_is_no_message_is_skipped_or_told() {
+async fn j5_what_is_no_message_is_skipped_or_told() {
     let (peer, say) = Peer::live(|_| accepted()).await;
     let (transport, mut inbox) = peer.connect().await;
     let said = [

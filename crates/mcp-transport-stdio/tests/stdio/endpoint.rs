@@ -32,7 +32,7 @@ async fn other_kinds_of_endpoint_are_refused() {
 }
 
 #[tokio::test]
-async fn every_reason_has_a_text_of_its_own() {
+async fn j7_every_reason_has_a_text_of_its_own() {
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path();
     let at = |name: &str| here.join(name).display().to_string();
@@ -108,7 +108,7 @@ async fn a_relative_program_is_found_from_the_working_directory() {
 }
 
 #[tokio::test]
-async fn the_process_sees_only_allowed_variables() {
+async fn j7_the_process_sees_only_allowed_variables() {
     // Cargo sets this one for tests; it is a stand-in for any secret in our own environment.
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
     let mut endpoint = script("env >&2");
@@ -130,7 +130,7 @@ async fn the_process_sees_only_allowed_variables() {
 }
 
 #[tokio::test]
-async fn arguments_are_no_shell_text() {
+async fn j14_arguments_are_no_shell_text() {
     let mut server =
         start(&StdioEndpoint::new("sh", ["-c", "echo \"$1\" >&2", "sh", "$(id); `id` *"]), quick());
     server.rest().await;

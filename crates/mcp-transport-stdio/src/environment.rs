@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn only_listed_inherited_and_added_variables_reach_the_server() {
+    fn j7_only_listed_inherited_and_added_variables_reach_the_server() {
         let mut endpoint = StdioEndpoint::new("x", [""; 0]);
         endpoint.inherit_env = vec!["GITHUB_TOKEN".into(), "NOT_SET".into()];
         endpoint.env.insert("HOME".into(), "/elsewhere".into());
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_inject_code_are_refused_unless_allowed() {
+    fn j14_names_that_inject_code_are_refused_unless_allowed() {
         for name in
             ["LD_PRELOAD", "LD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES", "NODE_OPTIONS", "BASH_ENV", "ENV"]
         {

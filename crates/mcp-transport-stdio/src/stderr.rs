@@ -100,7 +100,7 @@ mod tests {
     use crate::foreign::Foreign;
 
     #[test]
-    fn lines_are_logged_whole_redacted_and_bounded() {
+    fn j14_lines_are_logged_whole_redacted_and_bounded() {
         let foreign = Foreign::new(["s3cr3t-value".into()]);
         let connection = Connection::new(7, foreign, 1000);
         let long = "x".repeat(10_000);

@@ -60,7 +60,7 @@ async fn what_was_written_before_the_end_counts() {
 }
 
 #[tokio::test]
-async fn a_crash_is_noticed_within_100_ms() {
+async fn j7_a_crash_is_noticed_within_100_ms() {
     let half = r#"printf '{"jsonrpc":"2.0","id":2,"resu'"#;
     for (what, text, messages, expected) in [
         ("at once", "exit 2".to_owned(), 0, "exit status 2"),
@@ -115,7 +115,7 @@ async fn what_a_dead_server_printed_can_still_be_seen() {
 }
 
 #[tokio::test]
-async fn a_pending_send_fails_with_the_process() {
+async fn j7_a_pending_send_fails_with_the_process() {
     let server = run("sleep 0.2; exit 5");
     let big = format!(r#"{{"jsonrpc":"2.0","method":"x","params":{{"t":"{}"}}}}"#, "x".repeat(1 << 20));
     let sends = [big.as_str(), PING].map(|text| server.transport.send(Outbound::new(message(text))));
@@ -150,7 +150,7 @@ async fn closed_pipes_of_a_living_process_end_the_connection() {
 }
 
 #[tokio::test]
-async fn a_server_that_ends_with_its_stdin_is_not_signalled() {
+async fn j7_a_server_that_ends_with_its_stdin_is_not_signalled() {
     let directory = tempfile::tempdir().unwrap();
     let signalled = directory.path().join("signalled");
     let options = StdioOptions { close_stdin: Duration::from_secs(20), ..quick() };
@@ -178,7 +178,7 @@ async fn accepted_messages_are_written_before_stdin_is_closed() {
 }
 
 #[tokio::test]
-async fn a_server_that_ignores_everything_is_killed_with_its_children() {
+async fn j7_a_server_that_ignores_everything_is_killed_with_its_children() {
     let mut server =
         run("trap '' TERM HUP; (trap '' TERM; while :; do sleep 1000; done) & sh -c 'sleep 1000 & wait' & \
          echo '{\"jsonrpc\":\"2.0\",\"method\":\"ready\"}'; while :; do sleep 1000; done");

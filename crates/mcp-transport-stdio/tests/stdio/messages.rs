@@ -14,7 +14,7 @@ fn big(id: usize, bytes: usize) -> String {
 }
 
 #[tokio::test]
-async fn messages_pass_in_any_order_and_batches_one_by_one() {
+async fn j7_messages_pass_in_any_order_and_batches_one_by_one() {
     let mut server = run(r#"
         read a; read b
         echo '{"jsonrpc":"2.0","id":2,"result":{}}'
@@ -51,7 +51,7 @@ async fn a_body_of_several_lines_arrives_as_one() {
 }
 
 #[tokio::test]
-async fn a_message_above_the_limit_is_reported_and_the_next_one_is_fine() {
+async fn j7_a_message_above_the_limit_is_reported_and_the_next_one_is_fine() {
     let frame = big(1, 200).len();
     for (limit, fits) in [(frame - 1, false), (frame, true), (frame + 1, true)] {
         let mut options = quick();
@@ -298,7 +298,7 @@ async fn a_full_queue_makes_senders_wait() {
 }
 
 #[tokio::test]
-async fn stderr_is_drained_bounded_and_redacted() {
+async fn j7_stderr_is_drained_bounded_and_redacted() {
     let mut endpoint = script(
         r#"yes 'a line of stderr' | head -c 20000000 >&2
            { echo; echo "token is $TOKEN"; } >&2

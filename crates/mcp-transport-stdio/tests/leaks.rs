@@ -86,7 +86,7 @@ async fn cycle(round: usize) {
 }
 
 #[tokio::test]
-async fn starts_and_stops_leave_no_descriptor_process_task_or_thread() {
+async fn j7_starts_and_stops_leave_no_descriptor_process_task_or_thread() {
     let cycles = std::env::var("STDIO_CYCLES").map_or(300, |count| count.parse().unwrap());
     let marker = {
         let mut server = run("echo $MCP_STDIO_OWNER >&2");

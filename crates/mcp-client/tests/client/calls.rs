@@ -48,7 +48,7 @@ async fn an_answer_that_arrives_before_send_returns_is_not_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_in_any_order_reach_their_callers() {
+async fn j7_answers_in_any_order_reach_their_callers() {
     let (client, wire) = stdio_client(|_, _| {}).await;
     let calls = join_all((0..1_000).map(|n| {
         let client = client.clone();
@@ -313,7 +313,7 @@ async fn a_notification_is_not_sent_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_process_fails_its_calls_with_the_reason() {
+async fn j7_a_lost_process_fails_its_calls_with_the_reason() {
     let (client, wire) = stdio_client(|_, wire| {
         wire.fail(TransportErrorKind::Exited("exit status: 3".into()));
     })

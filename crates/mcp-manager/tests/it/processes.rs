@@ -39,7 +39,7 @@ fn planned(world: &World) -> Vec<(u32, u128)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crashed_process_is_started_again_after_half_a_second() {
+async fn j7_a_crashed_process_is_started_again_after_half_a_second() {
     let world = world();
     world.manager.start_monitor();
     world.settle().await;

@@ -132,7 +132,7 @@ fn every_key_of_a_server_takes_effect() {
 }
 
 #[test]
-fn every_key_of_servers_over_http_takes_effect() {
+fn j8_every_key_of_servers_over_http_takes_effect() {
     let config = toml(
         r#"
         [gateway]

@@ -99,7 +99,7 @@ async fn a_token_is_asked_for_as_the_standard_has_it() {
 }
 
 #[tokio::test]
-async fn one_token_serves_all_and_is_renewed_once_when_refused() {
+async fn j8_one_token_serves_all_and_is_renewed_once_when_refused() {
     let (server, accepted) = guarded().await;
     let tokens = issuer("").await;
     let endpoint =

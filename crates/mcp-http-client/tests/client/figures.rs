@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use crate::peer::{Peer, get, text};
 
 #[tokio::test]
-async fn exchanges_and_connections_are_counted() {
+async fn j8_exchanges_and_connections_are_counted() {
     let (told, arrived) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let peer = Peer::start_slow({
         let (told, arrived) = (told.clone(), arrived.clone());

@@ -44,7 +44,7 @@ async fn a_json_rpc_error_is_read_whatever_the_status() {
 }
 
 #[tokio::test]
-async fn other_error_statuses_say_how_far_the_message_got() {
+async fn j8_other_error_statuses_say_how_far_the_message_got() {
     let json_head = "Content-Type: application/json\r\n";
     let error = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"hunter2"}}"#;
     let other_id = r#"{"jsonrpc":"2.0","id":8,"error":{"code":-32000,"message":"no"}}"#;
@@ -90,7 +90,7 @@ async fn an_error_body_is_not_waited_for_long() {
 }
 
 #[tokio::test]
-async fn redirects_are_not_followed_and_credentials_stay_here() {
+async fn j14_redirects_are_not_followed_and_credentials_stay_here() {
     let mut target = Peer::answering(json(RESULT)).await;
     let elsewhere = format!("http://{}/mcp?hunter2", target.address);
     let long = format!("/{}", "x".repeat(200));
@@ -222,7 +222,7 @@ async fn r36_a_read_that_may_have_been_executed_is_not_unsent() {
 }
 
 #[tokio::test]
-async fn secrets_show_neither_in_debug_nor_in_errors() {
+async fn j14_secrets_show_neither_in_debug_nor_in_errors() {
     let mut peer = Peer::answering([events_head(), Step::Close]).await;
     let mut endpoint = peer.endpoint();
     endpoint.headers = vec![("Authorization".into(), "Bearer hunter2".into())];

@@ -115,7 +115,7 @@ async fn a_client_nobody_holds_goes_away() {
 }
 
 #[tokio::test]
-async fn n1_no_more_calls_than_connections_and_the_others_follow_in_order() {
+async fn j8_n1_no_more_calls_than_connections_and_the_others_follow_in_order() {
     let told = Arc::new(Notify::new());
     let mut peer = Peer::start({
         let told = told.clone();
@@ -147,7 +147,7 @@ async fn n1_no_more_calls_than_connections_and_the_others_follow_in_order() {
 
 /// A call may meet a connection on its way back to the pool and open another, which is kept as an idle one.
 #[tokio::test(flavor = "multi_thread")]
-async fn n1_many_callers_share_few_connections() {
+async fn j8_n1_many_callers_share_few_connections() {
     let mut peer = Peer::start(result_for).await;
     let transport: Arc<dyn Transport> = connect(peer.endpoint(), limited(4)).await.into();
     let callers = (0..32).map(|caller| {

@@ -17,7 +17,7 @@ const OTHER: &str = r#"{"jsonrpc":"2.0","id":"7","result":{}}"#;
 const EARLY: &str = "!closed unknown http://127.0.0.1:";
 
 #[tokio::test]
-async fn json_answers() {
+async fn j8_json_answers() {
     let no_id = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32602,"message":"no"}}"#;
     let table: &[(&str, String, &[&str])] = &[
         ("result", RESULT.into(), &[RESULT]),
@@ -60,7 +60,7 @@ async fn a_stateless_server_has_no_batches() {
 }
 
 #[tokio::test]
-async fn event_stream_answers() {
+async fn j8_m6_event_stream_answers() {
     let data = |parts: &[&str]| -> Vec<u8> {
         parts.iter().flat_map(|part| format!("data: {part}\n\n").into_bytes()).collect()
     };
@@ -212,7 +212,7 @@ async fn content_that_is_neither_json_nor_events_is_refused() {
 
 /// A server that ends its stream right after the answer can be called again on the same connection.
 #[tokio::test]
-async fn a_connection_is_used_again_after_an_event_stream() {
+async fn j8_a_connection_is_used_again_after_an_event_stream() {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
     let event = format!("data: {RESULT}\n\n");
     let chunk = format!("{head}{:x}\r\n{event}\r\n", event.len());

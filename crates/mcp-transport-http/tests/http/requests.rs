@@ -43,7 +43,7 @@ async fn the_version_header_names_what_is_agreed() {
 }
 
 #[tokio::test]
-async fn configured_headers_are_sent_and_overridden_by_the_messages_own() {
+async fn j8_configured_headers_are_sent_and_overridden_by_the_messages_own() {
     let mut peer = Peer::answering(json(RESULT)).await;
     let mut endpoint = peer.endpoint();
     endpoint.headers = vec![
@@ -97,7 +97,7 @@ async fn a_bad_header_of_a_message_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test]
-async fn notifications_and_responses_are_accepted_with_any_success() {
+async fn m6_notifications_and_responses_are_accepted_with_any_success() {
     let notification =
         Message::Notification(Notification { method: Method::from("notifications/x"), params: None });
     let result = mcp_protocol::RawJson::empty_object();

@@ -39,7 +39,7 @@ async fn sessions(rest: Vec<Step>) -> Peer {
 }
 
 #[tokio::test]
-async fn a_session_is_echoed_and_ended() {
+async fn j8_a_session_is_echoed_and_ended() {
     let mut peer = sessions(json(RESULT)).await;
     let transport = peer.connect().await;
     assert_eq!(session_shown(&*transport), "no");
@@ -260,7 +260,7 @@ async fn a_failed_initialize_keeps_the_session() {
 }
 
 #[tokio::test]
-async fn a_404_ends_the_session_whatever_its_body() {
+async fn j8_a_404_ends_the_session_whatever_its_body() {
     let json_head = "Content-Type: application/json\r\n";
     for body in ["", REFUSED, "<p>gone</p>"] {
         let mut peer = sessions(answer(404, json_head, body)).await;

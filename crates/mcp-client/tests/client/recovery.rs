@@ -59,7 +59,7 @@ async fn forgetful(calls: usize, again: bool) -> (Client, Wire, Arc<AtomicUsize>
 }
 
 #[tokio::test(start_paused = true)]
-async fn however_many_calls_notice_there_is_one_new_handshake() {
+async fn j8_however_many_calls_notice_there_is_one_new_handshake() {
     let (client, wire, executed) = forgetful(50, true).await;
     join_all((0..50).map(|_| client.call(call(), LIMIT)))
         .await

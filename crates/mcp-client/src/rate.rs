@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_goes_at_once_and_the_rest_in_turn() {
+    async fn j8_a_burst_goes_at_once_and_the_rest_in_turn() {
         let limit = RateLimit::new(10, Duration::from_secs(1), 3);
         let start = Instant::now();
         let turns = join_all((0..6).map(|_| async {

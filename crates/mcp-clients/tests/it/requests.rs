@@ -99,7 +99,7 @@ async fn what_cannot_be_used_is_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_result_that_asks_for_input_is_an_outcome_of_its_own() {
+async fn m5_a_result_that_asks_for_input_is_an_outcome_of_its_own() {
     let asks = json!({"resultType": "input_required", "inputRequests": {}});
     let connector = FnTransport::new(move |_, _| Ok(asks.clone()));
     let client = McpClient::new(http("p"), Arc::new(connector), Default::default());
@@ -238,7 +238,7 @@ async fn j8_breaker_counts_a_crash_once_and_closes_with_a_new_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rate_limit_holds_for_all_connections_of_a_client() {
+async fn j8_a_rate_limit_holds_for_all_connections_of_a_client() {
     let mut definition = http("p");
     definition.rate_limit = Some(RateLimit { requests: 1, per: Duration::from_secs(1), burst: 1 });
     definition.request_timeout = Duration::from_millis(1500);

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_names_a_time_is_left_alone_that_long_within_bounds() {
+    fn j8_a_server_that_names_a_time_is_left_alone_that_long_within_bounds() {
         let retry = CallRetry::of(&Policy::default(), &definition());
         for (asked, granted) in [(0, 0), (1, 1), (30, 30), (60, 60), (61, 60), (86_400, 60)] {
             let failure = CallFailure { retry_after: Some(Duration::from_secs(asked)), ..failure() };

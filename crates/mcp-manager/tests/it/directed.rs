@@ -110,7 +110,7 @@ async fn n4_unknown_servers_and_tools_are_the_callers_mistake() {
 }
 
 #[tokio::test]
-async fn n5_n6_a_failing_server_is_tried_three_times() {
+async fn j8_n5_n6_a_failing_server_is_tried_three_times() {
     for (action, category, text) in [
         (Action::HttpStatus(500), "http_status", "http status 500"),
         (Action::Timeout, "network_timeout", "timed out after 30s"),

@@ -274,7 +274,7 @@ async fn c16_an_unsafe_call_with_an_unknown_outcome_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn c16_a_tool_declared_harmful_is_not_repeated_either() {
+async fn c16_j8_a_tool_declared_harmful_is_not_repeated_either() {
     let hints = r#"{"readOnlyHint":false,"idempotentHint":false,"destructiveHint":true}"#;
     let list = format!(r#"{{"tools":[{{"name":"search","annotations":{hints}}}]}}"#);
     for (policy, failure, served) in [

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn unusable_endpoints_are_refused_before_anything_is_sent() {
+    fn j14_unusable_endpoints_are_refused_before_anything_is_sent() {
         for (url, insecure, reason) in [
             ("http://example.com/mcp", false, "allow_insecure_http"),
             ("http://localhost.example.com/mcp", false, "allow_insecure_http"),

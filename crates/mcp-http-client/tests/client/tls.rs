@@ -167,7 +167,7 @@ async fn the_oldest_version_is_1_2() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_who_it_should_be_is_refused_with_the_reason() {
+async fn j14_a_server_that_is_not_who_it_should_be_is_refused_with_the_reason() {
     let (authority, other) = (Authority::new(), Authority::new());
     let local = &["127.0.0.1"][..];
     let self_signed = {

@@ -9,7 +9,7 @@ use mcp_transport::{Delivery, Reply, TransportErrorKind, TransportKind};
 use crate::wire::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_server_is_reached_by_fallback() {
+async fn m2_m6_a_handshake_server_is_reached_by_fallback() {
     for kind in [TransportKind::Stdio, TransportKind::Http] {
         let server = match kind {
             TransportKind::Stdio => Server::new(kind, stdio(Era::Handshake, |_, _| {})),
@@ -39,7 +39,7 @@ async fn a_handshake_server_is_reached_by_fallback() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stateless_server_needs_one_request() {
+async fn m1_a_stateless_server_needs_one_request() {
     for kind in [TransportKind::Stdio, TransportKind::Http] {
         let server = match kind {
             TransportKind::Stdio => Server::new(kind, stdio(Era::Stateless, |_, _| {})),
@@ -267,7 +267,7 @@ async fn over_http_a_plain_refusal_is_no_verdict() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hint_saves_the_probe_and_is_dropped_when_it_fails() {
+async fn m2_a_hint_saves_the_probe_and_is_dropped_when_it_fails() {
     let options = ConnectOptions { hint: Some(Era::Handshake), ..ConnectOptions::default() };
     let server = Server::new(TransportKind::Http, http(Era::Handshake, |_| own_silent()));
     server.connect(&options).await.unwrap();

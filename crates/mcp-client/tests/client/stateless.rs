@@ -36,7 +36,7 @@ fn headers(out: &Outbound) -> Vec<(String, String)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_request_carries_the_envelope_and_mirrored_headers() {
+async fn m1_every_request_carries_the_envelope_and_mirrored_headers() {
     let (client, wire) = client(|out| own([result(out, r#"{"resultType":"complete"}"#)])).await;
     let discover = &wire.sent()[0];
     assert_eq!(headers(discover), [("mcp-method".into(), "server/discover".into())]);
@@ -90,7 +90,7 @@ async fn a_declared_extension_brings_its_kind_of_result() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ping_is_a_discover() {
+async fn m4_a_ping_is_a_discover() {
     let (client, wire) = client(|out| panic!("unexpected {out:?}")).await;
     client.ping(LIMIT).await.unwrap();
     assert_eq!(wire.methods(), ["server/discover", "server/discover"]);

@@ -107,7 +107,7 @@ fn the_first_message_follows_policy_and_hint() {
 
 /// Wire reference §5.1 items 3 to 5 and §5.2 step 1: the same on both transports.
 #[test]
-fn an_answer_to_the_probe_decides() {
+fn m3_an_answer_to_the_probe_decides() {
     let none = "no protocol version in common: the server offers [2027-01-01, zzz]";
     let older = Probe::Initialize(ProtocolVersion::V2025_06_18);
     let rows: Vec<(&str, Result<Answer, CallError>, End)> = vec![
@@ -235,7 +235,7 @@ fn the_answer_to_initialize_decides() {
 }
 
 #[test]
-fn nothing_is_repeated_for_ever() {
+fn m3_nothing_is_repeated_for_ever() {
     let again = || rpc(-32022, r#"{"supported":["2026-07-28"]}"#);
     let ends = auto(Http, vec![outcome(DISCOVER, again()), outcome(DISCOVER, again())]);
     assert_eq!(ends, [End::Send(DISCOVER), gives_up("rpc error: no")]);
@@ -358,7 +358,7 @@ fn a_pinned_era_has_no_fallback() {
 }
 
 #[test]
-fn a_hint_that_does_not_hold_any_more_is_replaced() {
+fn m2_a_hint_that_does_not_hold_any_more_is_replaced() {
     for failure in [rpc(-32601, ""), rpc(-32022, ""), status(404), status(500), initialized("2026-07-28")] {
         let steps = vec![outcome(INITIALIZE, failure), outcome(DISCOVER, discovered(r#"["2026-07-28"]"#))];
         let (first, ends, _) = play(EraPolicy::Auto, Some(Era::Handshake), Http, steps);

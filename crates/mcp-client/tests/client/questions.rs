@@ -289,7 +289,7 @@ async fn the_rounds_are_limited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_handler_the_questions_are_the_answer() {
+async fn m5_without_a_handler_the_questions_are_the_answer() {
     let server = Server::new(
         TransportKind::Http,
         http(Era::Stateless, |out| {

@@ -172,7 +172,7 @@ async fn connected(peer: &Peer, hint: Option<Era>) -> Client {
 }
 
 #[tokio::test]
-async fn both_eras_of_another_implementation() {
+async fn m2_both_eras_of_another_implementation() {
     for (era, hint, version) in [
         (Era::Stateless, None, "2026-07-28"),
         (Era::Stateless, Some(Era::Handshake), "2025-11-25"),

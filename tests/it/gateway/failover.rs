@@ -106,7 +106,7 @@ impl Echoes {
 
 /// Everything here is built from Rust.
 #[tokio::test]
-async fn rust_peers_of_both_eras_and_transports() {
+async fn m2_rust_peers_of_both_eras_and_transports() {
     let home = Home::new();
     let rmcp_http = HttpServer::announcing(Program::rmcp().with_args(["http"]).command()).await;
     let legacy_http = demo_over_http(&["--protocol", "legacy"]).await;

@@ -32,7 +32,8 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// What a server tells of by itself, for one interest, as long as this value lives.
 ///
 /// It outlives connections: on each new one the server is asked again, and as nothing is said again that was missed
-/// in between, every list and resource of the interest is then told as changed once.
+/// in between, every list and resource of the interest is then told as changed once; once more if the server agrees
+/// only when it is asked again.
 #[derive(Debug)]
 #[must_use = "dropping it ends the subscription"]
 pub struct Notifications {

@@ -118,6 +118,9 @@ impl Exchange {
                 if error.delivery == Delivery::NotSent {
                     link.counters.requests_sent.fetch_sub(1, Ordering::Relaxed);
                 }
+                if matches!(error.kind, TransportErrorKind::Payload(_)) {
+                    count(&link.counters.bad_messages);
+                }
                 link.note_failure(&error);
                 ticket.fail();
                 return Err(error.into());

@@ -10,10 +10,12 @@
     reason = "the helpers of tests are tests, too"
 )]
 
+mod conformance;
 // Signals, and a look into /proc for processes that were left behind.
 #[cfg(target_os = "linux")]
 mod gateway;
 mod interop;
+mod keep_alive;
 mod peers;
 mod process;
 mod scenarios;

@@ -5,6 +5,7 @@
 mod blame;
 mod changes;
 mod directed;
+mod eras;
 mod events;
 mod explain;
 mod flapping;

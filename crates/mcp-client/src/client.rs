@@ -368,7 +368,7 @@ pub(crate) async fn send_notification(
         match link.transport.send(out).await {
             Ok(_) => Ok(()),
             Err(error) => {
-                link.note_failure(&error);
+                link.note_send_failure(&error);
                 Err(error.into())
             }
         }

@@ -121,7 +121,7 @@ impl Exchange {
                 if matches!(error.kind, TransportErrorKind::Payload(_)) {
                     count(&link.counters.bad_messages);
                 }
-                link.note_failure(&error);
+                link.note_send_failure(&error);
                 ticket.fail();
                 return Err(error.into());
             }

@@ -240,6 +240,15 @@ impl Link {
         }
     }
 
+    /// The same for a failure to send, which may notice the end of a process before the inbox tells.
+    pub(crate) fn note_send_failure(&self, error: &TransportError) {
+        let broke = matches!(error.kind, TransportErrorKind::Exited(_) | TransportErrorKind::Closed(_));
+        if broke && self.kind == TransportKind::Stdio {
+            self.ended.raise(error.clone());
+        }
+        self.note_failure(error);
+    }
+
     /// Ends the connection: no new calls, and those under way fail.
     pub(crate) fn end(&self, reason: TransportError) {
         self.ended.raise(reason.clone());

@@ -406,6 +406,19 @@ async fn one_gap_is_one_ping() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_notices_first_that_a_process_has_ended_finds_the_connection_closed() {
+    let server = Server::new(TransportKind::Stdio, |out: &Outbound, wire: &Wire| {
+        if method(out) == Some(&Method::ToolsCall) {
+            return Err(refuse(TransportErrorKind::Exited("signal 9".into()), Delivery::NotSent));
+        }
+        stdio(Era::Handshake, |_, _| {})(out, wire)
+    });
+    let client = server.connect(&ConnectOptions::default()).await.unwrap();
+    client.call(call(), LIMIT).await.unwrap_err();
+    assert!(client.is_closed(), "the inbox has told nothing yet");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_falls_behind_is_told_that_everything_may_have_changed() {
     const LOG: &str =
         r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#;

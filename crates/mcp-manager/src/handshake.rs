@@ -476,6 +476,9 @@ impl Inner {
                 details.push(("ended", failure::shorten(error.to_string())));
                 link.remember(details);
                 tracing::warn!(server = %link.key.name, %error, "connection lost");
+                // A call may have noticed it first, with the connection itself still to be closed. Its calls end
+                // by themselves, and what they say of the server counts.
+                inner.endings.spawn(async move { session.client().close().await });
             }
         });
     }

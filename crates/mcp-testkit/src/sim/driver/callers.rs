@@ -292,11 +292,11 @@ pub(super) async fn recover(world: &World, manager: &Manager, dice: &Dice) {
 fn answered(world: &World, manager: &Manager, server: &ServerName, end: &End) {
     let well = match end {
         End::Answered { .. } => true,
-        // It answers, but not in a way that the policy takes for healthy.
+        // It answers, but perhaps not in a way that the policy takes for healthy: what its record said when the
+        // call began may be past by now.
         End::Failed { code: FailureCode::NoCandidates, .. } => {
-            manager.server(server.as_str()).is_ok_and(|record| {
-                record.last_error.as_ref().is_some_and(|error| error.contains("more than policy."))
-            })
+            let policy = manager.policy();
+            policy.latency_threshold.is_some() || policy.error_rate_threshold.is_some()
         }
         _ => false,
     };

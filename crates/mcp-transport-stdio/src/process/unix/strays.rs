@@ -101,8 +101,8 @@ mod system {
     use super::{BTreeSet, Marker};
     use crate::process::unix::proc::{self, read};
 
-    /// How often is looked again, for what was started meanwhile.
-    const LOOKS: usize = 10;
+    /// How often is looked again, for what was started meanwhile. On a busy machine that takes its time.
+    const LOOKS: u32 = 40;
 
     /// Most processes killed at one look: each takes a descriptor.
     const MOST_AT_ONCE: usize = 64;
@@ -110,20 +110,22 @@ mod system {
     /// Longest wait for one of the killed processes to be dead.
     const DEATH: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-    /// Pause before another look for the sake of a process that was just starting a program.
-    const START: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+    /// Pauses before another look for the sake of a process that was just starting a program: the first, and
+    /// the longest. Together they are less than a second.
+    const STARTS: (i64, i64) = (2_000_000, 25_000_000);
 
     /// Kills every process of these servers, and says which of them have some nevertheless.
     pub(super) fn kill_all(servers: &BTreeSet<Marker>) -> BTreeSet<Marker> {
         let mut left = BTreeSet::new();
-        for _ in 0..LOOKS {
+        for number in 0..LOOKS {
             let Look { killed, unsure } = look(servers);
             left = killed.iter().map(|(server, _)| *server).collect();
             if !killed.is_empty() {
                 tracing::debug!(processes = killed.len(), "killed what had left the group of its server");
                 wait(killed.into_iter().map(|(_, process)| process).collect());
             } else if unsure {
-                let _ = poll(&mut [], Some(&START));
+                let pause = (STARTS.0 << number.min(10)).min(STARTS.1);
+                let _ = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: pause }));
             } else {
                 break;
             }

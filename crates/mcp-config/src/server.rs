@@ -147,6 +147,9 @@ impl ServerSpec {
         let group = self.check_group(&name, &mut checks);
         let priority = checks.within(["priority"], self.priority, 1..=100);
         let protocol = checks.word(["protocol"], self.protocol.as_deref(), &PROTOCOLS);
+        let stateless_sse =
+            self.transport.as_deref() == Some("sse") && protocol == Some(EraPolicy::Only(Era::Stateless));
+        checks.ensure(!stateless_sse, ["protocol"], "`modern` does not exist over `sse`; leave it out");
         let probe = checks.word(["probe"], self.probe.as_deref(), &PROBES);
         let request_timeout = checks.millis(["timeout_ms"], self.timeout_ms, 1);
         let max_retries = checks.within(["max_retries"], self.max_retries, 0..=9);

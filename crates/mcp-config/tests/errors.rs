@@ -257,6 +257,10 @@ fn values_of_servers() {
                 ],
             ),
             (
+                "[servers.a]\ntransport = \"sse\"\nurl = \"https://x\"\nprotocol = \"modern\"\n",
+                &["f:4:12: `servers.a.protocol`: `modern` does not exist over `sse`; leave it out"],
+            ),
+            (
                 "[servers.a]\ntransport = \"stdio\"\nurl = \"https://x\"\n\n[servers.b]\ntransport = \"http\"\n\n[servers.c]\ntransport = \"stdio\"\n",
                 &[
                     "f:3:7: `servers.a.url`: is for servers of transport `http` or `sse`, this one is `stdio`",

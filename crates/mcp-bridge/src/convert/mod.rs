@@ -1,0 +1,1 @@
+//! Translation between revisions: pure functions of messages and versions.

@@ -1,0 +1,1 @@
+//! State that clients carry for us, sealed against change.

@@ -21,16 +21,18 @@ pub(crate) fn servers_key(document: &Node) -> Option<&'static str> {
     }
     let servers = &document.entry("servers")?.node;
     let typed = servers.entries().iter().any(|server| server.node.entry("type").is_some());
-    let ours = document.entry("gateway").is_some() || document.entry("policy").is_some();
+    let ours = BESIDE.iter().any(|key| document.entry(key).is_some());
     ((typed || document.entry("inputs").is_some()) && !ours).then_some("servers")
 }
 
-/// Rewrites the document in place and says what was ignored. `gateway` and `policy` may stand beside the
-/// servers and are kept.
+/// Sections of our own that may stand beside the servers.
+const BESIDE: [&str; 3] = ["gateway", "policy", "views"];
+
+/// Rewrites the document in place and says what was ignored. Sections of our own are kept.
 pub(crate) fn rewrite(document: &mut Node, key: &'static str) -> Vec<Finding> {
     let mut warnings = Vec::new();
     let Value::Table(entries) = &mut document.value else { return warnings };
-    let kept = |entry: &Entry| entry.key == key || entry.key == "gateway" || entry.key == "policy";
+    let kept = |entry: &Entry| entry.key == key || BESIDE.contains(&&*entry.key);
     let ignored: Vec<Entry> = entries.extract_if(.., |entry| !kept(entry)).collect();
     if let Some(first) = ignored.first() {
         let mut names: Vec<String> = ignored.iter().take(8).map(|entry| printable(&entry.key)).collect();

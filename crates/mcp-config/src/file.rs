@@ -1,6 +1,6 @@
 //! A whole configuration file.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -14,11 +14,12 @@ use crate::diagnostic::{ConfigError, Diagnostic, Finding, positioned};
 use crate::environment::{Dialect, Env, has_secret_reference, substitute};
 use crate::gateway::{GatewaySettings, GatewaySpec};
 use crate::invalid::InvalidField;
-use crate::name::server_name;
+use crate::name::{any_name, server_name};
 use crate::policy::PolicySpec;
 use crate::read::{Fault, dotted, read, unknown_key};
 use crate::server::{GROUP_IS_SERVER, ServerSpec};
 use crate::tree::{Entry, Node, Value};
+use crate::view::{View, ViewSpec};
 use crate::{from_json, from_toml};
 
 /// Largest accepted file in bytes: 1 MiB.
@@ -34,6 +35,8 @@ pub struct Config {
     pub policy: Policy,
     /// The servers, in the order of the file. Their names are distinct.
     pub servers: Vec<Definition>,
+    /// The views, in the order of the file. Their names are distinct.
+    pub views: Vec<View>,
     /// The file it was read from.
     pub source: Option<PathBuf>,
     /// What was ignored or looks wrong.
@@ -167,14 +170,20 @@ impl Reader {
         self.values_unknown = !self.findings.is_empty();
 
         let policy = self.section(&mut document, "policy", PolicySpec::into_policy);
+        let prefix_at = document.entry("gateway").and_then(|entry| entry.node.entry("prefix"));
+        let prefix_at = prefix_at.map(|entry| entry.node.at);
         let gateway = self.section(&mut document, "gateway", GatewaySpec::into_settings);
         let servers = self.servers(&mut document, client.unwrap_or("servers"), &policy);
+        if !gateway.bridge.prefix {
+            self.check_single(&servers, prefix_at);
+        }
+        let views = self.views(&mut document, &servers);
         for entry in document.entries() {
-            let reason = unknown_key(&entry.key, &["gateway", "policy", "servers"]);
+            let reason = unknown_key(&entry.key, &["gateway", "policy", "servers", "views"]);
             let field = InvalidField { path: vec![entry.key.clone()], reason };
             self.findings.push(Finding::at(entry.key_at, dotted(&[], &field)));
         }
-        Some(Config { gateway, policy, servers, source: None, warnings: Vec::new() })
+        Some(Config { gateway, policy, servers, views, source: None, warnings: Vec::new() })
     }
 
     /// Arguments of a process can be read by every user of the machine.
@@ -280,6 +289,70 @@ impl Reader {
             }
         }
         definitions
+    }
+
+    /// Names without a prefix are told apart only if they all belong to one.
+    fn check_single(&mut self, servers: &[Definition], prefix_at: Option<usize>) {
+        let enabled = servers.iter().filter(|server| server.enabled);
+        let owners: BTreeSet<&str> = enabled.map(|server| server.owner().as_str()).collect();
+        if owners.len() < 2 {
+            return;
+        }
+        let shown: Vec<String> = owners.iter().take(8).map(|owner| format!("`{owner}`")).collect();
+        let more = if owners.len() > shown.len() { ", …" } else { "" };
+        let reason = format!(
+            "`false` is for a single server or group, there are {}: {}{more}; leave it out, or disable the others",
+            owners.len(),
+            shown.join(", ")
+        );
+        let message = dotted(&["gateway"], &InvalidField::new(["prefix"], reason));
+        self.findings.push(Finding { at: prefix_at, message });
+    }
+
+    fn views(&mut self, document: &mut Node, servers: &[Definition]) -> Vec<View> {
+        const SECTION: &str = "views";
+        let Some(views) = document.take(SECTION) else { return Vec::new() };
+        let Value::Table(entries) = views.node.value else {
+            let field = InvalidField::new([SECTION], "must be a table of views");
+            self.findings.push(Finding::at(views.node.at, dotted(&[], &field)));
+            return Vec::new();
+        };
+        let mut views = Vec::with_capacity(entries.len());
+        for mut entry in entries {
+            let key = entry.key.clone();
+            let path = [SECTION, &key];
+            let name = any_name(&key);
+            if let Err(reason) = &name {
+                self.findings.push(Finding::at(entry.key_at, dotted(&path, &InvalidField::new([], reason))));
+            }
+            let spec = self.structure::<ViewSpec>(&mut entry.node, &path);
+            let (Ok(name), Some(spec)) = (name, spec) else { continue };
+            let (view, wrong) = spec.into_view(name);
+            self.values(&path, &entry, wrong);
+            self.warn_about_nothing(&view, &entry, &path, servers);
+            views.push(view);
+        }
+        views
+    }
+
+    /// A pattern that fits no server may be a slip.
+    fn warn_about_nothing(&mut self, view: &View, entry: &Entry, path: &[&str], servers: &[Definition]) {
+        for (index, glob) in view.servers.allow.iter().flatten().enumerate() {
+            if servers.iter().any(|server| glob.matches(server.owner().as_str())) {
+                continue;
+            }
+            let member = servers.iter().find(|server| glob.matches(server.name.as_str()));
+            let reason = match member {
+                Some(server) => format!(
+                    "fits no server or group; `{}` goes by the name of its group, `{}`",
+                    server.name,
+                    server.owner()
+                ),
+                None => "fits no server or group of this file".to_owned(),
+            };
+            let field = InvalidField::new(["servers", &index.to_string()], reason);
+            self.warnings.extend(placed(path, entry, vec![field]));
+        }
     }
 
     /// One request may last as long as the whole call: a server that hangs is then the only one tried.

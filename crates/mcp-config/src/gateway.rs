@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use crate::bridge::BridgeSettings;
 use crate::checks::{Checks, set};
 use crate::invalid::InvalidField;
 use crate::listen::ListenAddress;
@@ -28,18 +29,21 @@ pub struct GatewaySettings {
     pub outbound_allow: Vec<IpNet>,
     /// Where servers that are registered over the REST API are kept; `None`: nowhere.
     pub state_file: Option<PathBuf>,
+    /// How the MCP endpoint serves its clients.
+    pub bridge: BridgeSettings,
 }
 
 /// Equal if a gateway would serve the same clients the same way, keys included.
 impl PartialEq for GatewaySettings {
     fn eq(&self, other: &Self) -> bool {
-        let Self { listen, api_keys, allowed_hosts, allowed_origins, outbound_allow, state_file } = self;
+        let Self { listen, api_keys, allowed_hosts, allowed_origins, outbound_allow, state_file, bridge } =
+            self;
         let exposed = |keys: &[SecretString]| -> Vec<String> {
             keys.iter().map(|key| key.expose_secret().to_owned()).collect()
         };
         (listen, allowed_hosts, allowed_origins, outbound_allow)
             == (&other.listen, &other.allowed_hosts, &other.allowed_origins, &other.outbound_allow)
-            && *state_file == other.state_file
+            && (state_file, bridge) == (&other.state_file, &other.bridge)
             && exposed(api_keys) == exposed(&other.api_keys)
     }
 }
@@ -79,13 +83,21 @@ pub(crate) struct GatewaySpec {
     allowed_origins: Option<Vec<String>>,
     outbound_allow: Option<Vec<String>>,
     state_file: Option<PathBuf>,
+    pub(crate) prefix: Option<bool>,
+    pub(crate) max_sessions: Option<u64>,
+    pub(crate) session_idle_timeout: Option<u64>,
+    pub(crate) park_timeout: Option<u64>,
+    pub(crate) max_parked: Option<u64>,
+    pub(crate) page_size: Option<u64>,
+    pub(crate) list_wait: Option<u64>,
 }
 
 impl GatewaySpec {
     /// The settings, and what is wrong with them.
     pub(crate) fn into_settings(self) -> (GatewaySettings, Vec<InvalidField>) {
         let mut checks = Checks::default();
-        let mut settings = GatewaySettings::default();
+        let bridge = self.bridge(&mut checks);
+        let mut settings = GatewaySettings { bridge, ..GatewaySettings::default() };
         for (index, key) in self.api_keys.iter().flatten().enumerate() {
             if let Some(reason) = weakness(key.expose_secret()) {
                 checks.fail(["api_keys", &index.to_string()], reason);

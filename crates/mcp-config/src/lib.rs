@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod bridge;
 mod checks;
 mod client;
 mod diagnostic;
@@ -18,15 +19,18 @@ mod registration;
 mod server;
 mod state_file;
 mod tree;
+mod view;
 
+pub use bridge::BridgeSettings;
 pub use diagnostic::{ConfigError, Diagnostic, Position};
 pub use environment::{Env, process_env};
 pub use file::{Config, Format, MAX_BYTES, locate};
 pub use gateway::{GatewaySettings, NeedsKeys};
 pub use invalid::InvalidField;
 pub use listen::{InvalidListen, ListenAddress};
-pub use name::RESERVED_NAMES;
+pub use name::{RESERVED_NAMES, RESERVED_OWNER};
 pub use preset::{PRESETS, Preset, preset};
 pub use registration::Registration;
 pub use server::{AuthSpec, RateLimitSpec, ServerSpec, TlsSpec};
 pub use state_file::StateFile;
+pub use view::View;

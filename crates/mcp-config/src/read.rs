@@ -79,14 +79,14 @@ fn advice(key: &str, known: &[&str]) -> Option<String> {
     if known.contains(&instead) {
         return Some(format!("unknown key; did you mean `{instead}`?"));
     }
-    let later = ["breaker", "on_tool_change", "pool", "sharing"];
+    let later = ["breaker", "pool"];
     if later.contains(&key) {
         return Some("not available in this version; leave it out".into());
     }
     if key == "allow_stdio_registration" && known.contains(&"listen") {
         return Some("unknown key; it belongs in `policy`".into());
     }
-    let of_servers = ["auth", "heartbeat_ms", "proxy", "rate_limit", "tls"];
+    let of_servers = ["auth", "heartbeat_ms", "on_tool_change", "proxy", "rate_limit", "sharing", "tls"];
     let of_all = known.contains(&"listen") || known.contains(&"unreachable_after");
     (of_servers.contains(&key) && of_all).then(|| "unknown key; it belongs to a server".into())
 }

@@ -10,13 +10,17 @@ use serde::Deserialize;
 
 use crate::checks::{Checks, set};
 use crate::invalid::InvalidField;
+use crate::name::owner_name;
 
 mod auth;
 mod endpoint;
+mod exposure;
 mod http;
 mod limit;
 
 pub use auth::AuthSpec;
+pub(crate) use exposure::only;
+use exposure::{ON_TOOL_CHANGE, SHARINGS};
 pub use http::TlsSpec;
 pub use limit::RateLimitSpec;
 
@@ -58,6 +62,24 @@ pub struct ServerSpec {
     pub discover_tools: Option<bool>,
     /// `auto`, `legacy` or `modern`.
     pub protocol: Option<String>,
+    /// `shared` or `per_session`, whether clients share a session there; by default what they need.
+    pub sharing: Option<String>,
+    /// Patterns of the only tools clients get to see.
+    pub allow_tools: Option<Vec<String>>,
+    /// Patterns of tools they do not get to see, even if allowed.
+    pub deny_tools: Option<Vec<String>>,
+    /// Patterns of the only prompts clients get to see.
+    pub allow_prompts: Option<Vec<String>>,
+    /// Patterns of prompts they do not get to see, even if allowed.
+    pub deny_prompts: Option<Vec<String>>,
+    /// Patterns of the only URIs of resources, and of templates, clients get to see.
+    pub allow_resources: Option<Vec<String>>,
+    /// Patterns of those they do not get to see, even if allowed.
+    pub deny_resources: Option<Vec<String>>,
+    /// `allow`, `notify` or `block` (`notify`): what becomes of tools it changes.
+    pub on_tool_change: Option<String>,
+    /// `file` URIs for a handshake server that asks for roots outside of any call.
+    pub roots: Option<Vec<String>>,
     /// http: the endpoint; one without a path gets `/mcp`. sse: the event stream.
     pub url: Option<String>,
     /// http, sse: headers sent with every request.
@@ -157,6 +179,10 @@ impl ServerSpec {
         let rate_limit = self.rate_limit.as_ref().and_then(|limit| limit.check(&mut checks));
         self.check_health_path(&mut checks);
         self.check_tools(&mut checks);
+        let sharing = checks.word(["sharing"], self.sharing.as_deref(), &SHARINGS);
+        let on_tool_change = checks.word(["on_tool_change"], self.on_tool_change.as_deref(), &ON_TOOL_CHANGE);
+        let exposure = self.check_exposure(&mut checks);
+        self.check_roots(protocol, &mut checks);
         let faults = checks.into_faults();
         let endpoint = match endpoint::endpoint(&self, policy, refused) {
             Ok(endpoint) if faults.is_empty() => endpoint,
@@ -168,6 +194,9 @@ impl ServerSpec {
         };
 
         let mut definition = Definition::new(name, endpoint);
+        definition.sharing = sharing;
+        definition.exposure = exposure;
+        definition.roots = self.roots;
         definition.description = self.description;
         definition.group = group;
         definition.request_timeout = request_timeout.unwrap_or(policy.request_timeout);
@@ -182,6 +211,7 @@ impl ServerSpec {
         set(&mut definition.protocol, protocol);
         set(&mut definition.health_path, self.health_path);
         set(&mut definition.probe, probe);
+        set(&mut definition.on_tool_change, on_tool_change);
         set(&mut definition.trust_annotations, self.trust_annotations);
         set(&mut definition.forward_user_token, self.forward_user_token);
         // Unlike the contract's library default: a gateway that does not know its servers' tools would send a
@@ -191,13 +221,7 @@ impl ServerSpec {
     }
 
     fn check_group(&self, name: &ServerName, checks: &mut Checks) -> Option<ServerName> {
-        let group = match self.group.as_deref()?.parse::<ServerName>() {
-            Ok(group) => group,
-            Err(error) => {
-                checks.fail(["group"], error.to_string());
-                return None;
-            }
-        };
+        let group = checks.valid(["group"], owner_name(self.group.as_deref()?))?;
         checks.ensure(group != *name, ["group"], GROUP_IS_SERVER);
         Some(group)
     }

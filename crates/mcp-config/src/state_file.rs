@@ -5,7 +5,9 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use mcp_protocol::{Era, EraPolicy};
-use mcp_registry::{Definition, Kept, Policy, RateLimit, ServerName, Store, StoreError};
+use mcp_registry::{
+    Definition, Exposure, Glob, Kept, NameFilter, Policy, RateLimit, ServerName, Sharing, Store, StoreError,
+};
 use mcp_transport::{Endpoint, HttpEndpoint, OpenMethod, SseEndpoint, StdioEndpoint, TlsSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -166,6 +168,10 @@ fn config(definition: &Definition, policy: &Policy) -> Map<String, Value> {
         trust_annotations,
         forward_user_token,
         discover_tools,
+        sharing,
+        exposure,
+        on_tool_change,
+        roots,
     } = definition;
     let mut keys = vec![
         ("transport", json!(endpoint.kind().to_string())),
@@ -183,7 +189,11 @@ fn config(definition: &Definition, policy: &Policy) -> Map<String, Value> {
         ("forward_user_token", json!(forward_user_token)),
         ("discover_tools", json!(discover_tools)),
         ("protocol", json!(era_policy(*protocol))),
+        ("sharing", json!(sharing.map(Sharing::as_str))),
+        ("on_tool_change", json!(on_tool_change.as_str())),
+        ("roots", json!(roots)),
     ];
+    keys.extend(exposure_keys(exposure));
     if *request_timeout != policy.request_timeout {
         keys.push(("timeout_ms", json!(millis(*request_timeout))));
     }
@@ -218,6 +228,21 @@ fn config(definition: &Definition, policy: &Policy) -> Map<String, Value> {
     }
     let keys = keys.into_iter().filter(|(_, value)| !value.is_null());
     keys.map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn exposure_keys(exposure: &Exposure) -> [(&'static str, Value); 6] {
+    let list = |globs: &[Glob]| json!(globs.iter().map(Glob::as_str).collect::<Vec<_>>());
+    let allowed = |filter: &NameFilter| filter.allow.as_deref().map_or(Value::Null, list);
+    let denied = |filter: &NameFilter| if filter.deny.is_empty() { Value::Null } else { list(&filter.deny) };
+    let Exposure { tools, prompts, resources } = exposure;
+    [
+        ("allow_tools", allowed(tools)),
+        ("deny_tools", denied(tools)),
+        ("allow_prompts", allowed(prompts)),
+        ("deny_prompts", denied(prompts)),
+        ("allow_resources", allowed(resources)),
+        ("deny_resources", denied(resources)),
+    ]
 }
 
 fn http_keys(endpoint: &HttpEndpoint) -> [(&'static str, Value); 4] {

@@ -93,17 +93,18 @@ fn unknown_keys() {
             ),
             (
                 "colour = 1\n",
-                &["f:1:1: `colour`: unknown key; the nearest known ones are `policy`, `servers`, `gateway`"],
+                &["f:1:1: `colour`: unknown key; the nearest known ones are `policy`, `servers`, `views`"],
             ),
             (
                 "[gateway]\nlisten = \"127.0.0.1:1\"\nallow_stdio_registration = true\n",
                 &["f:3:1: `gateway.allow_stdio_registration`: unknown key; it belongs in `policy`"],
             ),
             (
-                "[policy]\nunreachable-after = 3\nrate_limit = 3\n",
+                "[policy]\nunreachable-after = 3\nrate_limit = 3\nsharing = 3\n",
                 &[
                     "f:2:1: `policy.unreachable-after`: unknown key; did you mean `unreachable_after`?",
                     "f:3:1: `policy.rate_limit`: unknown key; it belongs to a server",
+                    "f:4:1: `policy.sharing`: unknown key; it belongs to a server",
                 ],
             ),
             (
@@ -111,16 +112,16 @@ fn unknown_keys() {
                 &["f:2:1: `policy.call_wait.mini`: unknown key; did you mean `min`?"],
             ),
             (
-                "[servers.a]\ncomand = \"x\"\nargz = []\ntype = \"stdio\"\ntimeout = 3\nsharing = 1\ndisabled = true\nretry_delay = 1\nfoo = 1\n",
+                "[servers.a]\ncomand = \"x\"\nargz = []\ntype = \"stdio\"\ntimeout = 3\npool = 1\ndisabled = true\nretry_delay = 1\nfoo = 1\n",
                 &[
                     "f:2:1: `servers.a.comand`: unknown key; did you mean `command`?",
                     "f:3:1: `servers.a.argz`: unknown key; did you mean `args`?",
                     "f:4:1: `servers.a.type`: unknown key; did you mean `transport`?",
                     "f:5:1: `servers.a.timeout`: unknown key; did you mean `timeout_ms`?",
-                    "f:6:1: `servers.a.sharing`: not available in this version; leave it out",
+                    "f:6:1: `servers.a.pool`: not available in this version; leave it out",
                     "f:7:1: `servers.a.disabled`: unknown key; did you mean `enabled`?",
                     "f:8:1: `servers.a.retry_delay`: unknown key; did you mean `retry_delay_ms`?",
-                    "f:9:1: `servers.a.foo`: unknown key; the nearest known ones are `tools`, `url`, `tls`",
+                    "f:9:1: `servers.a.foo`: unknown key; the nearest known ones are `tools`, `roots`, `url`",
                 ],
             ),
             (

@@ -5,6 +5,7 @@ use std::time::Duration;
 use mcp_protocol::EraPolicy;
 use mcp_transport::Endpoint;
 
+use crate::exposure::Exposure;
 use crate::name::ServerName;
 
 /// How the health of a server is probed. Source: contract §3.5.
@@ -52,6 +53,50 @@ impl Default for RateLimit {
     }
 }
 
+/// Whether clients of the MCP endpoint have sessions of their own at a server. Source: product §5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// One session serves them all.
+    Shared,
+    /// Each client session gets one.
+    PerSession,
+}
+
+impl Sharing {
+    /// The word the configuration uses.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::PerSession => "per_session",
+        }
+    }
+}
+
+/// What becomes of a tool whose definition is no longer the one seen first. Source: product §5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnToolChange {
+    /// It is recorded.
+    Allow,
+    /// It is recorded and reported.
+    #[default]
+    Notify,
+    /// It is recorded and reported, and the tool is not offered any more.
+    Block,
+}
+
+impl OnToolChange {
+    /// The word the configuration uses.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Notify => "notify",
+            Self::Block => "block",
+        }
+    }
+}
+
 /// One server as configured. Whoever keeps it takes it apart field by field, so that a new one is not lost. Source:
 /// contract §7.4.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,6 +140,16 @@ pub struct Definition {
     pub forward_user_token: bool,
     /// Whether its tools are listed after each handshake.
     pub discover_tools: bool,
+    /// Whether clients share a session there. `None`: they do, unless a client can be asked back (sampling,
+    /// elicitation, roots) and the server speaks the handshake era over HTTP; that client gets its own.
+    pub sharing: Option<Sharing>,
+    /// What of it clients get to see, by its own names.
+    pub exposure: Exposure,
+    /// What becomes of tools it changes.
+    pub on_tool_change: OnToolChange,
+    /// `file` URIs that answer `roots/list` of a handshake server outside of any call; `None`: such a question is
+    /// refused. Source: bridging §6.3.2.
+    pub roots: Option<Vec<String>>,
 }
 
 impl Definition {
@@ -121,6 +176,16 @@ impl Definition {
             trust_annotations: false,
             forward_user_token: false,
             discover_tools: false,
+            sharing: None,
+            exposure: Exposure::default(),
+            on_tool_change: OnToolChange::default(),
+            roots: None,
         }
+    }
+
+    /// The name clients see it under: that of its group, if it is in one. Source: product §4.
+    #[must_use]
+    pub fn owner(&self) -> &ServerName {
+        self.group.as_ref().unwrap_or(&self.name)
     }
 }

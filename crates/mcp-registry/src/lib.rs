@@ -4,6 +4,7 @@ mod category;
 mod clock;
 mod definition;
 mod event;
+mod exposure;
 mod journal;
 mod name;
 mod plan;
@@ -19,11 +20,12 @@ mod story;
 
 pub use category::{ErrorCategory, Failure};
 pub use clock::{Clock, SystemClock, Timer, Timestamp};
-pub use definition::{Definition, ProbeKind, RateLimit};
+pub use definition::{Definition, OnToolChange, ProbeKind, RateLimit, Sharing};
 pub use event::{
     ConnectionEvent, ConnectionFilter, CorrelationId, Event, InvocationEvent, InvocationFilter, Phase,
     RegistryChange, RegistryEvent, RegistryFilter,
 };
+pub use exposure::{Exposure, Glob, InvalidGlob, NameFilter};
 pub use journal::{Journal, Subscription};
 pub use name::{InvalidServerName, ServerName};
 pub use plan::{Attempt, CallFailure, CallSafety, FailureCode, InvocationError, Plan, Stage, Verdict};

@@ -2,5 +2,5 @@
 
 /// Translation between revisions: pure functions, no I/O.
 pub mod convert;
-mod names;
-mod seal;
+pub mod names;
+pub mod seal;

@@ -1,8 +1,11 @@
 //! Requests and what comes back.
 
 use std::fmt;
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use mcp_protocol::capability::ClientCapabilities;
+use mcp_protocol::logging::LogLevel;
 use mcp_protocol::{Method, Notification, RawJson};
 use mcp_transport::Header;
 
@@ -11,10 +14,11 @@ use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::error::CallError;
 use crate::exchange::{Event, Exchange};
+use crate::handler::Asker;
 use crate::input;
 
 /// A request to send. The id, the envelope of the era and the headers that mirror it are added.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Outgoing {
     /// What is asked for.
@@ -26,13 +30,47 @@ pub struct Outgoing {
     pub headers: Vec<Header>,
     /// Whether to ask for progress notifications, with a token of ours.
     pub progress: bool,
+    /// Who answers what the server asks on account of this request; `None`: the connection's handler.
+    pub asker: Option<Asker>,
+    /// What the client is able to do, said with this request; `None`: what the connection said. Stateless era only:
+    /// in the other one it is said once, by `initialize`.
+    pub capabilities: Option<ClientCapabilities>,
+    /// The least level of log messages wanted with this request; `None`: the connection's. Stateless era only.
+    pub log_level: Option<LogLevel>,
+    /// Who is given the notifications on the way to the answer of a [`call`](Client::call); `None`: whoever
+    /// [subscribed](Client::notifications).
+    pub sink: Option<NotificationSink>,
+}
+
+/// Takes notifications, without waiting.
+pub type NotificationSink = Arc<dyn Fn(Notification) + Send + Sync>;
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("method", &self.method)
+            .field("params", &self.params)
+            .field("headers", &self.headers)
+            .field("progress", &self.progress)
+            .field("asker", &self.asker)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Outgoing {
     /// A request without further headers that asks for no progress.
     #[must_use]
     pub fn new(method: Method, params: Option<RawJson>) -> Self {
-        Self { method, params, headers: Vec::new(), progress: false }
+        Self {
+            method,
+            params,
+            headers: Vec::new(),
+            progress: false,
+            asker: None,
+            capabilities: None,
+            log_level: None,
+            sink: None,
+        }
     }
 }
 
@@ -50,13 +88,13 @@ pub enum CallEvent {
 ///
 /// Dropping it before the end cancels the request: in the stateless era over HTTP by closing its
 /// stream, else with `notifications/cancelled`, which a background task sends if it can.
-#[derive(Debug)]
 pub struct Call {
     client: Client,
     state: State,
     /// Kept while the request may have to be sent again.
     repeats: Option<Repeats>,
     deadline: Option<Deadline>,
+    sink: Option<NotificationSink>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "the large state is the usual one")]
@@ -83,7 +121,7 @@ impl Repeats {
     fn of(client: &Client, request: &Outgoing) -> Option<Self> {
         let mend = request.method == Method::ToolsCall && client.mirrors_arguments();
         let recover = client.recovers_session();
-        (mend || recover.is_some() || client.answers(&request.method)).then(|| Self {
+        (mend || recover.is_some() || client.answers(request)).then(|| Self {
             request: request.clone(),
             mend,
             recover,
@@ -99,6 +137,7 @@ impl Call {
         deadline: Option<Deadline>,
     ) -> Result<Self, CallError> {
         let mut repeats = Repeats::of(&client, &request);
+        let sink = request.sink.clone();
         let exchange = match client.open(request, deadline).await {
             Err(error) => {
                 match repeats.as_mut().and_then(|repeats| again(&client, repeats, &error, deadline)) {
@@ -108,7 +147,7 @@ impl Call {
             }
             opened => opened?,
         };
-        Ok(Self { client, state: State::Running(exchange), repeats, deadline })
+        Ok(Self { client, state: State::Running(exchange), repeats, deadline, sink })
     }
 
     /// The next event; `None` after the end. Cancel safe.
@@ -162,7 +201,7 @@ impl Call {
     /// If the answer asks for something that the handler is there for: has it answered and the request sent
     /// again.
     fn ask_handler(&mut self, answer: &Answer) -> Option<BoxFuture<'static, Result<Exchange, CallError>>> {
-        let repeats = self.repeats.as_mut().filter(|repeats| self.client.answers(&repeats.request.method))?;
+        let repeats = self.repeats.as_mut().filter(|repeats| self.client.answers(&repeats.request))?;
         if !input::is_required(answer) {
             return None;
         }
@@ -218,7 +257,10 @@ impl Call {
             };
             match next {
                 Some(Ok(CallEvent::Done(answer))) => return Ok(answer),
-                Some(Ok(CallEvent::Notification(notification))) => self.client.link().publish(notification),
+                Some(Ok(CallEvent::Notification(notification))) => match &self.sink {
+                    Some(sink) => sink(notification),
+                    None => self.client.link().publish(notification),
+                },
                 Some(Err(error)) => return Err(error),
                 None => return Err(CallError::malformed("the call was polled after its end")),
             }
@@ -274,6 +316,12 @@ fn recover(
         }
         client.open(request, deadline).await
     })
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for State {

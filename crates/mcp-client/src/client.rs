@@ -17,7 +17,7 @@ use crate::call::{Call, Outgoing};
 use crate::connect::{Attempt, Verdict};
 use crate::core::negotiate::Negotiation;
 use crate::deadline::{Deadline, Patience};
-use crate::envelope::{Envelope, mirror};
+use crate::envelope::{Envelope, Sender, mirror};
 use crate::error::{CallError, ConnectError};
 use crate::exchange::{Cancel, Exchange, Prepared, progress_token};
 use crate::link::{Connection, Link, REPLY_LIMIT, not_sent};
@@ -255,10 +255,12 @@ impl Client {
     }
 
     /// Whether the handler answers what the server may ask for before it goes on with such a request.
-    pub(crate) fn answers(&self, method: &Method) -> bool {
-        self.link().host.handler.is_some()
-            && may_require_input(method)
-            && self.profile().era == Era::Stateless
+    pub(crate) fn answers(&self, request: &Outgoing) -> bool {
+        let somebody = match &request.asker {
+            Some(asker) => asker.resolves,
+            None => self.link().host.handler.is_some(),
+        };
+        somebody && may_require_input(&request.method) && self.profile().era == Era::Stateless
     }
 
     pub(crate) fn recovery(&self) -> &Recovery {
@@ -327,12 +329,21 @@ impl Client {
                 mirrored.extend(self.0.tool_headers.of_call(tool, params));
             }
         }
-        let log_level = *self.0.log_level.read().unwrap_or_else(PoisonError::into_inner);
-        let params = self.0.envelope.wrap(request.params, stateless, token.as_deref(), log_level)?;
+        let own = || *self.0.log_level.read().unwrap_or_else(PoisonError::into_inner);
+        let sender = Sender {
+            capabilities: request.capabilities.as_ref(),
+            log_level: request.log_level.or_else(own),
+            token: token.as_deref(),
+        };
+        let result_types = stateless.map(|_| self.0.envelope.result_types(sender.capabilities));
+        let params = self.0.envelope.wrap(request.params, stateless, sender)?;
         let silent = request.method == Method::Initialize || (stateless.is_some() && over_http);
         let prepared = Prepared {
             id,
-            events: request.progress || request.method == Method::SubscriptionsListen,
+            events: request.progress
+                || request.sink.is_some()
+                || request.method == Method::SubscriptionsListen,
+            asker: request.asker,
             method: request.method,
             params,
             version: Some(profile.version),
@@ -340,7 +351,7 @@ impl Client {
             mirrored,
             cancel: if silent { Cancel::Silently } else { Cancel::ByNotification },
             probe: false,
-            result_types: stateless.map(|_| self.0.envelope.result_types()),
+            result_types,
             deadline,
         };
         Exchange::open(self.0.connection.clone(), prepared).await

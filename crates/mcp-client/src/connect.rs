@@ -16,7 +16,7 @@ use crate::client::{Client, send_notification};
 use crate::core::negotiate::{Negotiation, Next, Observed, Probe};
 use crate::core::tried;
 use crate::deadline::Deadline;
-use crate::envelope::{Envelope, mirror};
+use crate::envelope::{Envelope, Sender, mirror};
 use crate::error::{CallError, ConnectError};
 use crate::exchange::{Cancel, Event, Exchange, Prepared};
 use crate::handler::Host;
@@ -272,7 +272,7 @@ impl<'a> Attempt<'a> {
         let link = connection.link();
         let (method, params, version) = match probe {
             Probe::Discover(version) => {
-                let params = self.envelope.wrap(None, Some(version), None, None);
+                let params = self.envelope.wrap(None, Some(version), Sender::default());
                 (Method::ServerDiscover, params, Some(version))
             }
             // Neither version header nor any other of the stateless era (wire reference §5.2 step 2).
@@ -296,6 +296,7 @@ impl<'a> Attempt<'a> {
             cancel: Cancel::Silently,
             events: false,
             probe: true,
+            asker: None,
             result_types: None,
             deadline: Some(self.deadline),
         });

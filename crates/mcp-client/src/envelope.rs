@@ -19,7 +19,16 @@ const TASKS: &str = "io.modelcontextprotocol/tasks";
 pub(crate) struct Envelope {
     capabilities: ClientCapabilities,
     client_info: RawJson,
-    result_types: &'static [ResultType],
+}
+
+/// What a request of the stateless era says of its sender, beyond what the connection says.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sender<'a> {
+    /// Instead of the connection's.
+    pub(crate) capabilities: Option<&'a ClientCapabilities>,
+    pub(crate) log_level: Option<LogLevel>,
+    /// Either era.
+    pub(crate) token: Option<&'a str>,
 }
 
 impl Envelope {
@@ -27,16 +36,7 @@ impl Envelope {
         let capabilities = ClientCapabilities::from_raw(options.capabilities.clone()).map_err(|error| {
             CallError::malformed(format!("the client capabilities are not usable: {error}"))
         })?;
-        let with_tasks = capabilities.extension(TASKS).is_some();
-        Ok(Self {
-            capabilities,
-            client_info: RawJson::encode(&options.client_info).map_err(malformed)?,
-            result_types: if with_tasks {
-                &[ResultType::Complete, ResultType::InputRequired, ResultType::Task]
-            } else {
-                &[ResultType::Complete, ResultType::InputRequired]
-            },
-        })
+        Ok(Self { capabilities, client_info: RawJson::encode(&options.client_info).map_err(malformed)? })
     }
 
     /// What we declare to be able to do.
@@ -45,9 +45,13 @@ impl Envelope {
     }
 
     /// The kinds of result a server may use toward these capabilities: any other makes the answer
-    /// invalid (wire reference §3.1).
-    pub(crate) fn result_types(&self) -> &'static [ResultType] {
-        self.result_types
+    /// invalid (wire reference §3.1). `declared`: those of the request, if not the connection's.
+    pub(crate) fn result_types(&self, declared: Option<&ClientCapabilities>) -> &'static [ResultType] {
+        if declared.unwrap_or(&self.capabilities).extension(TASKS).is_some() {
+            &[ResultType::Complete, ResultType::InputRequired, ResultType::Task]
+        } else {
+            &[ResultType::Complete, ResultType::InputRequired]
+        }
     }
 
     /// The parameters of `initialize`.
@@ -73,20 +77,20 @@ impl Envelope {
         &self,
         params: Option<RawJson>,
         stateless: Option<ProtocolVersion>,
-        token: Option<&str>,
-        log_level: Option<LogLevel>,
+        sent_by: Sender<'_>,
     ) -> Result<Option<RawJson>, CallError> {
-        let wrapped = match (stateless, token) {
+        let wrapped = match (stateless, sent_by.token) {
             (None, None) => return Ok(params),
             (None, Some(token)) => {
                 let params = params.unwrap_or_else(RawJson::empty_object);
                 meta::set(&params, meta::PROGRESS_TOKEN, RawJson::string(token))
             }
             (Some(version), token) => {
-                let mut sender = RequestMeta::new(version, self.capabilities.clone());
+                let capabilities = sent_by.capabilities.unwrap_or(&self.capabilities);
+                let mut sender = RequestMeta::new(version, capabilities.clone());
                 sender.client_info = Some(self.client_info.clone());
                 sender.progress_token = token.map(RequestId::from);
-                sender.log_level = log_level;
+                sender.log_level = sent_by.log_level;
                 sender.stamp(params.as_ref())
             }
         };

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::answer::{Answer, check_result};
 use crate::deadline::Deadline;
 use crate::error::CallError;
+use crate::handler::Asker;
 use crate::link::{Connection, Link, Waiter};
 use crate::stats::count;
 
@@ -40,6 +41,8 @@ pub(crate) struct Prepared {
     /// Whether it asks what is at the other end, while nothing else can be under way. An error without id
     /// may then be the answer, and something that is no server may send the request itself back.
     pub(crate) probe: bool,
+    /// Who answers what the server asks on its account.
+    pub(crate) asker: Option<Asker>,
     /// The values `resultType` may have; `None` in the handshake era, which has no such member.
     pub(crate) result_types: Option<&'static [ResultType]>,
     pub(crate) deadline: Option<Deadline>,
@@ -84,7 +87,8 @@ enum Source {
 impl Exchange {
     /// Sends a request.
     pub(crate) async fn open(connection: Arc<Connection>, prepared: Prepared) -> Result<Self, CallError> {
-        let Prepared { id, method, params, version, headers, mirrored, cancel, deadline, .. } = prepared;
+        let Prepared { id, method, params, version, headers, mirrored, cancel, deadline, asker, .. } =
+            prepared;
         let of_request = headers.iter().cloned().chain(mirrored).collect();
         let link = connection.link();
         let until = deadline.map(|deadline| deadline.at.into_std());
@@ -96,9 +100,14 @@ impl Exchange {
         count(&link.counters.requests_sent);
         link.counters.active();
         link.in_flight.fetch_add(1, Ordering::Relaxed);
+        let has_asker = asker.is_some();
+        if let Some(asker) = asker {
+            link.askers().insert(id, asker);
+        }
         let mut ticket = Ticket {
             connection: connection.clone(),
             id,
+            has_asker,
             cancel,
             headers,
             deadline,
@@ -309,7 +318,7 @@ async fn next_own(
             }
             Message::Request(request) => {
                 questions.retain(|question| link.serves(question));
-                questions.extend(link.answer_request(request, version, headers.to_vec(), true));
+                questions.extend(link.answer_request(request, version, headers.to_vec(), Some(id)));
             }
             Message::Notification(notification) if notification.method == Method::Cancelled => {
                 link.take_back(&notification, version);
@@ -354,6 +363,8 @@ pub(crate) fn id_of_token(token: &str) -> Option<i64> {
 struct Ticket {
     connection: Arc<Connection>,
     id: i64,
+    /// Whether somebody of its own answers questions.
+    has_asker: bool,
     cancel: Cancel,
     /// The caller's.
     headers: Vec<Header>,
@@ -382,6 +393,9 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let link = self.connection.link();
         link.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.has_asker {
+            link.askers().remove(&self.id);
+        }
         // Nobody waits for what the answers were for.
         for question in &self.questions {
             link.stop_serving(question);

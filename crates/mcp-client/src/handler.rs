@@ -41,6 +41,37 @@ pub struct ServerRequest {
     pub params: Option<RawJson>,
 }
 
+/// Who answers what a server asks on account of one request. On a channel that all requests share a question does
+/// not say which of them it is about: if all that wait there for an answer have an asker of the same owner, the newest
+/// one is asked, and otherwise the server is told that nobody can know. Source: bridging §6.3.2.
+#[derive(Clone)]
+pub struct Asker {
+    /// Whose the request is: questions about requests of one owner may be mistaken for one another without harm.
+    pub owner: u64,
+    /// Answers.
+    pub handler: Arc<dyn RequestHandler>,
+    /// Whether it also answers what a stateless server asks by an `input_required` result, after which the request
+    /// is sent again. Otherwise the caller gets such results as they are.
+    pub resolves: bool,
+}
+
+impl fmt::Debug for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asker")
+            .field("owner", &self.owner)
+            .field("resolves", &self.resolves)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who is asked, and within what.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) handler: &'a Arc<dyn RequestHandler>,
+    /// What was declared to the server.
+    pub(crate) capabilities: &'a ClientCapabilities,
+}
+
 /// Everything needed to answer a server.
 #[derive(Clone)]
 pub(crate) struct Host {
@@ -52,11 +83,16 @@ pub(crate) struct Host {
 
 impl Host {
     /// Answers a question.
-    pub(crate) async fn answer(&self, method: Method, params: Option<RawJson>) -> Result<RawJson, RpcError> {
-        let Some(handler) = self.handler.as_ref().filter(|_| is_question(&method)) else {
+    pub(crate) async fn answer(
+        &self,
+        asked: Option<Asked<'_>>,
+        method: Method,
+        params: Option<RawJson>,
+    ) -> Result<RawJson, RpcError> {
+        let Some(Asked { handler, capabilities }) = asked.filter(|_| is_question(&method)) else {
             return Err(RpcError::new(ErrorCode::METHOD_NOT_FOUND, "Method not found"));
         };
-        self.check_declared(&method, params.as_ref())?;
+        check_declared(capabilities, &method, params.as_ref())?;
         // The call to `handle` may panic as well.
         let answering = async { handler.handle(ServerRequest { method, params }).await };
         let answering = AssertUnwindSafe(answering).catch_unwind();
@@ -74,38 +110,47 @@ impl Host {
         Ok(result)
     }
 
-    /// Refuses what was never declared. Source: wire reference §1.3.
-    fn check_declared(&self, method: &Method, params: Option<&RawJson>) -> Result<(), RpcError> {
-        let declared = |path: &[&str]| self.capabilities.has(path);
-        let has = |name: &str| params.is_some_and(|params| params.get(name).is_some());
-        let capability = match method {
-            Method::SamplingCreateMessage => "sampling",
-            Method::ElicitationCreate => "elicitation",
-            _ => "roots",
-        };
-        if !declared(&[capability]) {
-            let text = format!("the client has not declared {capability}");
-            return Err(RpcError::new(ErrorCode::METHOD_NOT_FOUND, &text));
+    /// The connection's own handler.
+    pub(crate) fn own(&self) -> Option<Asked<'_>> {
+        Some(Asked { handler: self.handler.as_ref()?, capabilities: &self.capabilities })
+    }
+}
+
+/// Refuses what was never declared. Source: wire reference §1.3.
+fn check_declared(
+    capabilities: &ClientCapabilities,
+    method: &Method,
+    params: Option<&RawJson>,
+) -> Result<(), RpcError> {
+    let declared = |path: &[&str]| capabilities.has(path);
+    let has = |name: &str| params.is_some_and(|params| params.get(name).is_some());
+    let capability = match method {
+        Method::SamplingCreateMessage => "sampling",
+        Method::ElicitationCreate => "elicitation",
+        _ => "roots",
+    };
+    if !declared(&[capability]) {
+        let text = format!("the client has not declared {capability}");
+        return Err(RpcError::new(ErrorCode::METHOD_NOT_FOUND, &text));
+    }
+    let undeclared = match method {
+        Method::SamplingCreateMessage if has("tools") || has("toolChoice") => {
+            (!declared(&["sampling", "tools"])).then_some("sampling.tools")
         }
-        let undeclared = match method {
-            Method::SamplingCreateMessage if has("tools") || has("toolChoice") => {
-                (!declared(&["sampling", "tools"])).then_some("sampling.tools")
+        Method::ElicitationCreate => {
+            let mode = params.and_then(|params| params.get("mode")?.to::<String>().ok());
+            match mode.as_deref() {
+                Some("url") => (!capabilities.elicits_urls()).then_some("elicitation.url"),
+                _ => (!capabilities.elicits_forms()).then_some("elicitation.form"),
             }
-            Method::ElicitationCreate => {
-                let mode = params.and_then(|params| params.get("mode")?.to::<String>().ok());
-                match mode.as_deref() {
-                    Some("url") => (!self.capabilities.elicits_urls()).then_some("elicitation.url"),
-                    _ => (!self.capabilities.elicits_forms()).then_some("elicitation.form"),
-                }
-            }
-            _ => None,
-        };
-        match undeclared {
-            None => Ok(()),
-            Some(path) => {
-                let text = format!("the client has not declared {path}");
-                Err(RpcError::new(ErrorCode::INVALID_PARAMS, &text))
-            }
+        }
+        _ => None,
+    };
+    match undeclared {
+        None => Ok(()),
+        Some(path) => {
+            let text = format!("the client has not declared {path}");
+            Err(RpcError::new(ErrorCode::INVALID_PARAMS, &text))
         }
     }
 }

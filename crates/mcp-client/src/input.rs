@@ -9,6 +9,7 @@ use mcp_protocol::result::{InputRequired, ResultType, Retry};
 use crate::answer::Answer;
 use crate::call::Outgoing;
 use crate::error::CallError;
+use crate::handler::Asked;
 use crate::link::Link;
 use crate::stats::count;
 
@@ -52,7 +53,14 @@ pub(crate) async fn answered(
     let answers = asked.requests.into_iter().map(async |question| {
         count(&link.counters.questions);
         let method = question.method.clone();
-        match link.host.answer(question.method, question.params).await {
+        let asked = match &request.asker {
+            Some(asker) => Some(Asked {
+                handler: &asker.handler,
+                capabilities: request.capabilities.as_ref().unwrap_or(&link.host.capabilities),
+            }),
+            None => link.host.own(),
+        };
+        match link.host.answer(asked, question.method, question.params).await {
             Ok(result) => Ok((question.key, result)),
             Err(error) => Err(CallError::Unanswered { method, error }),
         }

@@ -26,12 +26,12 @@ mod tool_headers;
 mod watch;
 
 pub use answer::Answer;
-pub use call::{Call, CallEvent, Outgoing};
+pub use call::{Call, CallEvent, NotificationSink, Outgoing};
 pub use client::{Client, Notifications};
 pub use connect::connect;
 pub use deadline::Patience;
 pub use error::{CallError, ConnectError};
-pub use handler::{RequestHandler, ServerRequest};
+pub use handler::{Asker, RequestHandler, ServerRequest};
 pub use interest::Interest;
 pub use options::{ClientInfo, ConnectOptions};
 pub use profile::ServerProfile;

@@ -1,6 +1,6 @@
 //! The connection itself: what all calls on it share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -24,7 +24,7 @@ use crate::answer::Answer;
 use crate::core::pending::{Owner, Pending};
 use crate::error::CallError;
 use crate::exchange::{Shared, channels, id_of_token};
-use crate::handler::Host;
+use crate::handler::{Asker, Host};
 use crate::interest::Interest;
 use crate::signal::Signal;
 use crate::stats::{Counters, count};
@@ -65,6 +65,7 @@ impl Connection {
             host: rules.host,
             recovers: rules.recover_session && kind == TransportKind::Http,
             serving: Mutex::default(),
+            askers: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             watch: Watch::default(),
             ids: AtomicI64::new(1),
@@ -116,6 +117,8 @@ pub(crate) struct Link {
     expects_answers: bool,
     /// The server's requests being answered, by its ids.
     pub(crate) serving: Mutex<HashMap<RequestId, AbortHandle>>,
+    /// Who answers questions about requests of ours under way, for those that say so.
+    pub(crate) askers: Mutex<BTreeMap<i64, Asker>>,
     /// Requests of ours under way.
     pub(crate) in_flight: AtomicUsize,
     /// Resources the server was asked to tell of, in the handshake era.
@@ -352,7 +355,7 @@ impl Link {
                 self.deliver(&request.id, Err(CallError::echo()));
             }
             Message::Request(request) => {
-                self.answer_request(request, None, Vec::new(), false);
+                self.answer_request(request, None, Vec::new(), None);
             }
             Message::Notification(notification) => self.route(notification),
         }
@@ -400,6 +403,18 @@ impl Link {
                 id.and_then(|id| id.to::<i64>().ok())
             }
             Method::Cancelled => return self.take_back(&notification, None),
+            // It does not say which request it is about; with one under way there is no doubt (bridging §5).
+            Method::LogMessage => {
+                let pending = self.pending();
+                let only = pending.only().and_then(|waiter| waiter.events.as_ref());
+                return match only.map(|events| events.try_send(notification.clone())) {
+                    Some(Ok(())) => {}
+                    _ => {
+                        drop(pending);
+                        self.publish(notification);
+                    }
+                };
+            }
             _ => return self.publish(notification),
         };
         let pending = self.pending();

@@ -1,6 +1,6 @@
 //! Answering the server's requests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -12,7 +12,7 @@ use mcp_transport::{Header, Outbound};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use crate::handler::is_question;
+use crate::handler::{Asked, Asker, RequestHandler, is_question};
 use crate::link::{Link, REPLY_LIMIT};
 use crate::stats::count;
 
@@ -30,7 +30,7 @@ impl Link {
         request: Request,
         version: Option<ProtocolVersion>,
         headers: Vec<Header>,
-        in_call: bool,
+        in_call: Option<i64>,
     ) -> Option<RequestId> {
         if version.or(self.version()).is_some_and(|version| version.era() == Era::Stateless) {
             tracing::debug!(method = %request.method, "ignored a request of a stateless server");
@@ -58,14 +58,15 @@ impl Link {
         self: &Arc<Self>,
         request: Request,
         headers: &[Header],
-        in_call: bool,
+        in_call: Option<i64>,
     ) -> Result<(), RpcError> {
         let Request { id, method, params } = request;
-        if self.host.handler.is_none() || !is_question(&method) {
+        if !is_question(&method) {
             return Err(RpcError::new(ErrorCode::METHOD_NOT_FOUND, "Method not found"));
         }
+        let handler = self.handler_of(in_call, &method)?;
         // A person is asked only on account of something we do (wire reference §7, A13).
-        let solicited = in_call || self.in_flight.load(Ordering::Relaxed) > 0;
+        let solicited = in_call.is_some() || self.in_flight.load(Ordering::Relaxed) > 0;
         if !solicited && method != Method::RootsList {
             let text = "no request of the client is under way that this could be for";
             return Err(RpcError::new(ErrorCode::INVALID_PARAMS, text));
@@ -83,22 +84,49 @@ impl Link {
             return Err(RpcError::new(ErrorCode::INTERNAL_ERROR, &text));
         }
         count(&self.counters.questions);
-        let work = self.clone().serve(id.clone(), method, params, headers.to_vec());
+        let work = self.clone().serve(id.clone(), handler, method, params, headers.to_vec());
         serving.insert(id, runtime.spawn(work).abort_handle());
         Ok(())
+    }
+
+    /// Who answers a question: the asker of the call it came with, or, where that cannot be seen, of the calls under
+    /// way if they have one owner; else the connection's handler. Source: bridging §6.3.2.
+    fn handler_of(&self, in_call: Option<i64>, method: &Method) -> Result<Arc<dyn RequestHandler>, RpcError> {
+        let own = || {
+            let none = || RpcError::new(ErrorCode::METHOD_NOT_FOUND, "Method not found");
+            self.host.handler.clone().ok_or_else(none)
+        };
+        let askers = self.askers();
+        if let Some(call) = in_call {
+            return askers.get(&call).map_or_else(own, |asker| Ok(asker.handler.clone()));
+        }
+        let Some((_, newest)) = askers.last_key_value() else { return own() };
+        if askers.values().all(|asker| asker.owner == newest.owner) {
+            return Ok(newest.handler.clone());
+        }
+        // Which roots there are is a question a server may well ask on its own account.
+        if *method == Method::RootsList
+            && let Some(handler) = &self.host.handler
+        {
+            return Ok(handler.clone());
+        }
+        let text = "several requests of different users are under way, and this does not say which it is for";
+        Err(RpcError::new(ErrorCode::INTERNAL_ERROR, text))
     }
 
     async fn serve(
         self: Arc<Self>,
         id: RequestId,
+        handler: Arc<dyn RequestHandler>,
         method: Method,
         params: Option<RawJson>,
         headers: Vec<Header>,
     ) {
+        let asked = Asked { handler: &handler, capabilities: &self.host.capabilities };
         let outcome = tokio::select! {
             biased;
             _ = self.aborted.wait() => None,
-            outcome = self.host.answer(method, params) => Some(outcome),
+            outcome = self.host.answer(Some(asked), method, params) => Some(outcome),
         };
         self.serving().remove(&id);
         let message = match outcome {
@@ -129,6 +157,11 @@ impl Link {
     /// Whether a question of the server is being answered.
     pub(crate) fn is_serving(&self) -> bool {
         !self.serving().is_empty()
+    }
+
+    /// The askers of the requests under way, by our ids.
+    pub(crate) fn askers(&self) -> MutexGuard<'_, BTreeMap<i64, Asker>> {
+        self.askers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn serving(&self) -> MutexGuard<'_, HashMap<RequestId, AbortHandle>> {

@@ -69,6 +69,12 @@ impl<W, R: Clone> Pending<W, R> {
         self.waiting.get(&id)
     }
 
+    /// The one that waits, if it is alone.
+    pub(crate) fn only(&self) -> Option<&W> {
+        let mut waiting = self.waiting.values();
+        waiting.next().filter(|_| waiting.next().is_none())
+    }
+
     /// Gives a request up; says whether it was still waiting.
     pub(crate) fn forget(&mut self, id: i64) -> bool {
         self.waiting.remove(&id).is_some()

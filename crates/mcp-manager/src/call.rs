@@ -69,7 +69,15 @@ impl Manager {
     /// [`InvocationError`] with the trace of every attempt.
     pub async fn call(&self, call: RoutedCall) -> Result<Invocation, InvocationError> {
         let RoutedCall { method, params, selection, idempotent, timeout, user } = call;
-        let request = Request { method, params, idempotent, timeout, user, directed: false };
+        let request = Request {
+            method,
+            params: Some(params),
+            idempotent,
+            timeout,
+            user,
+            directed: false,
+            bridged: None,
+        };
         let (run, plan) = Run::begin(&self.0, request, selection)?;
         let outcome = run.fail_over(plan).await;
         run.end(outcome)

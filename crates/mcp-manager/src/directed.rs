@@ -86,8 +86,15 @@ impl Manager {
             return Err(DirectedError::UnknownTool { server, requested: tool, available });
         }
         let params = params(&tool, arguments)?;
-        let request =
-            Request { method: Method::ToolsCall, params, idempotent, timeout, user, directed: true };
+        let request = Request {
+            method: Method::ToolsCall,
+            params: Some(params),
+            idempotent,
+            timeout,
+            user,
+            directed: true,
+            bridged: None,
+        };
         let selection =
             Selection { preferred: vec![server], preferred_only: true, group: None, tool: Some(tool.into()) };
         let (run, plan) = Run::begin(&self.0, request, selection)?;

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use mcp_client::{Client, ConnectError, ConnectOptions, ServerProfile};
+use mcp_protocol::ProtocolVersion;
 use mcp_registry::{
     CorrelationId, ErrorCategory, Failure, Gate, Handshake, Loss, Policy, ResetRetryOn, ServerRecord,
     StartLimit, Status,
@@ -17,7 +18,10 @@ use crate::link::Link;
 use crate::manager::{Inner, Manager, UnknownServer};
 use crate::session::Session;
 use crate::shutdown::HANDSHAKE_GIVEN_UP;
-use crate::user::{Authorization, Seat};
+use crate::user::{Authorization, Occupant, Seat};
+
+/// Longest time for the answer to a question of a server, behind which there may be a person (reliability §6).
+const ANSWER_LIMIT: Duration = Duration::from_secs(600);
 
 /// Whether a handshake in force is enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,7 +176,11 @@ impl Inner {
     }
 
     /// Whether the session of a user with one of their own can be used as it is (the gate of §3.2).
-    pub(crate) fn is_fresh_for_user(&self, seat: &Seat, record: &ServerRecord) -> bool {
+    pub(crate) fn is_fresh_for_user(&self, seat: &Seat, who: &Occupant, record: &ServerRecord) -> bool {
+        if who.party.is_some() {
+            // It may hold what its client has done there so far: it is kept for as long as it is open.
+            return seat.session().is_some();
+        }
         let fresh = |session: Arc<Session>| match self.policy.max_initialization_age {
             Some(age) => self.now() < session.opened_at() + age,
             None => true,
@@ -186,13 +194,13 @@ impl Inner {
         self: &Arc<Self>,
         link: &Arc<Link>,
         seat: &Arc<Seat>,
-        user: &Authorization,
+        who: &Occupant,
         cause: Cause,
     ) -> Result<(), Unready> {
         let work = || {
             let (inner, link, seat) = (self.clone(), link.clone(), seat.clone());
-            let (user, cause) = (user.clone(), cause.clone());
-            async move { inner.shake_hands_for_user(&link, &seat, &user, &cause).await }
+            let (who, cause) = (who.clone(), cause.clone());
+            async move { inner.shake_hands_for_user(&link, &seat, &who, &cause).await }
         };
         let outcome = seat.handshakes.run(work).await.unwrap_or_else(|| Err(unexpected_end()));
         if let Err(unready) = &outcome {
@@ -205,7 +213,7 @@ impl Inner {
         &self,
         link: &Link,
         seat: &Seat,
-        user: &Authorization,
+        who: &Occupant,
         cause: &Cause,
     ) -> Result<(), Unready> {
         // The end of the manager waits for it.
@@ -219,10 +227,18 @@ impl Inner {
             return Err(shut_down());
         }
         // Another handshake may have ended between the caller's look and this one.
-        if self.is_fresh_for_user(seat, &record) {
+        if self.is_fresh_for_user(seat, who, &record) {
             return Ok(());
         }
-        let options = ConnectOptions { headers: vec![user.header()], ..self.connect_options(link, &record) };
+        let mut options = self.connect_options(link, &record);
+        options.headers.extend(who.user.as_ref().map(Authorization::header));
+        if let Some((_, party)) = &who.party {
+            let version = record.protocol_version.as_deref().and_then(|version| version.parse().ok());
+            let version = version.unwrap_or(ProtocolVersion::LATEST_HANDSHAKE);
+            options.capabilities = party.capabilities(version).as_raw().clone();
+            options.handler = party.handler(&record);
+            options.handler_timeout = ANSWER_LIMIT;
+        }
         match self.connect(link, &options).await.ok_or_else(shut_down)? {
             Ok(client) => {
                 if cause.records_success(&self.policy) {

@@ -76,6 +76,8 @@ pub(crate) struct Inner {
     snapshot: ArcSwap<Snapshot>,
     /// Rung when routing state changed and when the manager is gone, for the one who waits on deadlines.
     pub(crate) changed: Arc<Notify>,
+    /// Told of every change of the snapshot.
+    pub(crate) published: tokio::sync::watch::Sender<()>,
     /// New work is refused.
     pub(crate) closing: CancellationToken,
     /// The time of calls under way is up.
@@ -154,6 +156,7 @@ impl Manager {
             state: Mutex::new(State { registry, links: BTreeMap::new() }),
             snapshot: ArcSwap::default(),
             changed: Arc::new(Notify::new()),
+            published: tokio::sync::watch::Sender::new(()),
             closing: CancellationToken::new(),
             cut: CancellationToken::new(),
             calls: TaskTracker::new(),
@@ -392,6 +395,7 @@ impl Inner {
             let links = state.links.values().cloned().collect();
             self.snapshot.store(Arc::new(Snapshot { table, links }));
             self.changed.notify_one();
+            self.published.send_replace(());
         }
         result
     }

@@ -1,35 +1,40 @@
 //! One invocation: what routed and directed calls have in common. Source: contract §4.2, §4.5.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use mcp_client::{Answer, Outgoing};
-use mcp_protocol::{Era, Method, RawJson};
+use mcp_client::{Answer, CallError, Outgoing, Patience};
+use mcp_protocol::result::may_require_input;
+use mcp_protocol::{Era, Method, ProtocolVersion, RawJson};
 use mcp_registry::{
     CallFailure, CallSafety, Choice, CorrelationId, ErrorCategory, Failure, FailureCode, Gate,
     InvocationError, InvocationEvent, Outcome, Phase, Plan, Selection, ServerName, ServerRecord, Story,
     Timestamp, Verdict,
 };
-use mcp_transport::{Delivery, Header};
+use mcp_transport::{Delivery, Header, TransportKind};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::call::{Invocation, new_request_id};
 use crate::failure;
 use crate::handshake::{Cause, Need, Unready};
+use crate::lease::Leased;
 use crate::link::Link;
 use crate::manager::Inner;
+use crate::relay::{Bridged, Refusal, Relayed};
 use crate::session::Session;
-use crate::user::{Authorization, MAX_SEATS, Seat, UserContext};
+use crate::user::{Authorization, MAX_SEATS, Occupant, Party, Seat, UserContext};
 
 /// What is asked for, whoever is asked.
 pub(crate) struct Request {
     pub(crate) method: Method,
-    pub(crate) params: RawJson,
+    pub(crate) params: Option<RawJson>,
     pub(crate) idempotent: Option<bool>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) user: UserContext,
     /// The caller named the server.
     pub(crate) directed: bool,
+    /// How it differs for a client of the gateway.
+    pub(crate) bridged: Option<Bridged>,
 }
 
 /// An invocation under way. Dropped in the middle, it ends as abandoned.
@@ -47,6 +52,15 @@ pub(crate) struct Target {
     pub(crate) link: Arc<Link>,
     pub(crate) record: Arc<ServerRecord>,
     access: Access,
+    /// What spoke at the other end when the request was sent.
+    pub(crate) met: Mutex<Option<Met>>,
+}
+
+/// A server as a request met it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Met {
+    pub(crate) version: ProtocolVersion,
+    pub(crate) transport: TransportKind,
 }
 
 /// On whose session a request goes out.
@@ -54,7 +68,7 @@ enum Access {
     /// On everybody's, with the user's token in its headers if the server keeps no sessions.
     Shared(Option<Authorization>),
     /// On the user's own.
-    Own(Arc<Seat>, Authorization),
+    Own(Arc<Seat>, Occupant),
 }
 
 /// Whose a failed attempt is.
@@ -75,6 +89,8 @@ pub(crate) enum Fault {
 pub(crate) struct Failed {
     pub(crate) failure: CallFailure,
     pub(crate) fault: Fault,
+    /// What a client of the gateway is told, word for word.
+    pub(crate) refusal: Option<Refusal>,
     /// Where the same request deserves another try at once, since it was not executed.
     elsewhere: Option<Elsewhere>,
 }
@@ -84,14 +100,14 @@ enum Elsewhere {
     /// Another session: this one was gone before it got the request.
     Session(Arc<Session>),
     /// A session of the user's own: the shared one belongs to an era that has sessions after all.
-    Seat(Authorization),
+    Seat(Occupant),
     /// Any session: there was none.
     AnySession,
 }
 
 impl Failed {
     fn unsent(Unready { failure, transient, .. }: Unready, fault: Fault) -> Self {
-        Self { failure: CallFailure::unsent(failure, transient), fault, elsewhere: None }
+        Self { failure: CallFailure::unsent(failure, transient), fault, refusal: None, elsewhere: None }
     }
 }
 
@@ -124,7 +140,9 @@ impl<'a> Run<'a> {
     ) -> Result<(Self, Plan), InvocationError> {
         // Counted before the flag is read: shutdown sets the flag and then waits for the count.
         let counted = inner.calls.token();
-        let request_id = new_request_id(&*inner.random);
+        let bridged = request.bridged.as_ref();
+        let request_id =
+            bridged.map_or_else(|| new_request_id(&*inner.random), |bridged| bridged.request_id.clone());
         let now = inner.now();
         let table = inner.snapshot().table.clone();
         let choice = Arc::new(Choice { table, selection: selection.into(), at: now });
@@ -132,7 +150,7 @@ impl<'a> Run<'a> {
         let plan = Plan::new(inner.policy.clone(), request_id.clone(), method.clone());
         let story = Arc::new(Story::new(request_id, method, choice.clone(), request.directed));
         inner.journal.story(story.clone());
-        let deadline = now + inner.policy.max_call_deadline;
+        let deadline = now + bridged.map_or(inner.policy.max_call_deadline, |bridged| bridged.total);
         let run = Self { inner, request, deadline, choice, story, _counted: counted };
         if inner.closing.is_cancelled() {
             let refused = plan.end(FailureCode::ShuttingDown);
@@ -149,6 +167,19 @@ impl<'a> Run<'a> {
     ) -> Result<Invocation, InvocationError> {
         let ending = match &outcome {
             Ok(served) => Outcome::Served(served.server.clone()),
+            Err(error) => Outcome::Failed(error.code),
+        };
+        self.finish(ending);
+        outcome
+    }
+
+    /// The same for a request that was passed on: a refusal is an answer, too.
+    pub(crate) fn end_relay(
+        self,
+        outcome: Result<Relayed, InvocationError>,
+    ) -> Result<Relayed, InvocationError> {
+        let ending = match &outcome {
+            Ok(relayed) => Outcome::Served(relayed.server.clone()),
             Err(error) => Outcome::Failed(error.code),
         };
         self.finish(ending);
@@ -209,8 +240,12 @@ impl<'a> Run<'a> {
     }
 
     async fn prepare(&self, link: Arc<Link>, record: Arc<ServerRecord>) -> Result<Target, Failure> {
-        let access = self.access(&link, &record).map_err(|unready| unready.failure)?;
-        let mut target = Target { link, record, access };
+        let access = match self.party() {
+            Some(party) => self.access_of_party(party, &link, &record).await,
+            None => self.access(&link, &record),
+        };
+        let access = access.map_err(|unready| unready.failure)?;
+        let mut target = Target { link, record, access, met: Mutex::default() };
         if !self.is_ready(&target) {
             let cause = Cause::Invocation(self.request_id().clone());
             self.wait_ready(&mut target, cause).await.map_err(|not_ready| not_ready.unready.failure)?;
@@ -226,13 +261,44 @@ impl<'a> Run<'a> {
             Some(user) if record.era == Some(Era::Stateless) && self.is_fresh(link, record) => {
                 Ok(Access::Shared(Some(user)))
             }
-            Some(user) => self.seat(link, user),
+            Some(user) => self.seat(link, Occupant::user(user)),
         }
     }
 
-    fn seat(&self, link: &Link, user: Authorization) -> Result<Access, Unready> {
+    fn party(&self) -> Option<&Arc<dyn Party>> {
+        self.request.bridged.as_ref()?.party.as_ref()
+    }
+
+    /// The same for a party. Whether the server keeps sessions has to be known first.
+    async fn access_of_party(
+        &self,
+        party: &Arc<dyn Party>,
+        link: &Arc<Link>,
+        record: &Arc<ServerRecord>,
+    ) -> Result<Access, Unready> {
+        let record = match record.era {
+            Some(_) => record.clone(),
+            None => {
+                let cause = Cause::Invocation(self.request_id().clone());
+                let left = self.deadline.since(self.inner.now());
+                let ready = self.inner.ready(link, Need::Fresh, cause);
+                tokio::time::timeout(left, ready).await.map_err(|_| {
+                    let text = format!("the handshake took longer than {left:?}");
+                    Unready::nobodys(Failure::new(ErrorCategory::NetworkTimeout, text), true)
+                })??;
+                self.inner.current(&link.key).unwrap_or_else(|| record.clone())
+            }
+        };
+        let seat = party.seat(&record).filter(|_| record.era != Some(Era::Stateless));
+        match seat {
+            Some(seat) => self.seat(link, Occupant { user: None, party: Some((seat, party.clone())) }),
+            None => Ok(Access::Shared(None)),
+        }
+    }
+
+    fn seat(&self, link: &Link, who: Occupant) -> Result<Access, Unready> {
         let idle_since = self.inner.policy.adapter_session_stale_after.map(|limit| self.inner.now() - limit);
-        let Some((seat, left)) = link.seats.seat(&user, idle_since) else {
+        let Some((seat, left)) = link.seats.seat(&who, idle_since) else {
             let text = format!(
                 "{MAX_SEATS} users have calls under way on sessions of their own, which is the limit"
             );
@@ -241,15 +307,15 @@ impl<'a> Run<'a> {
         for session in left {
             self.inner.end_session(session);
         }
-        Ok(Access::Own(seat, user))
+        Ok(Access::Own(seat, who))
     }
 
     /// A user whose session was closed meanwhile, by an operator for example, gets another place.
     fn sit_down_again(&self, target: &mut Target) -> Result<(), Unready> {
-        if let Access::Own(_, user) = &target.access
+        if let Access::Own(_, who) = &target.access
             && target.lost_its_seat()
         {
-            target.access = self.seat(&target.link, user.clone())?;
+            target.access = self.seat(&target.link, who.clone())?;
         }
         Ok(())
     }
@@ -263,7 +329,7 @@ impl<'a> Run<'a> {
     fn is_ready(&self, target: &Target) -> bool {
         match &target.access {
             Access::Shared(_) => self.is_fresh(&target.link, &target.record),
-            Access::Own(seat, _) => self.inner.is_fresh_for_user(seat, &target.record),
+            Access::Own(seat, who) => self.inner.is_fresh_for_user(seat, who, &target.record),
         }
     }
 
@@ -296,7 +362,7 @@ impl<'a> Run<'a> {
         self.sit_down_again(target)?;
         match &target.access {
             Access::Shared(_) => self.inner.ready(&target.link, Need::Fresh, cause).await,
-            Access::Own(seat, user) => self.inner.ready_for_user(&target.link, seat, user, cause).await,
+            Access::Own(seat, who) => self.inner.ready_for_user(&target.link, seat, who, cause).await,
         }
     }
 
@@ -330,9 +396,9 @@ impl<'a> Run<'a> {
         let name = &target.link.key.name;
         tracing::info!(server = %name, reason = %failed.failure.failure.text, "opening a new session");
         match failed.elsewhere {
-            Some(Elsewhere::Seat(user)) => {
+            Some(Elsewhere::Seat(who)) => {
                 target.access =
-                    self.seat(&target.link, user).map_err(|full| Failed::unsent(full, Fault::Nobody))?;
+                    self.seat(&target.link, who).map_err(|full| Failed::unsent(full, Fault::Nobody))?;
             }
             Some(Elsewhere::Session(session)) => self.inner.give_up_session(&target.link, &session),
             Some(Elsewhere::AnySession) | None => {}
@@ -370,26 +436,41 @@ impl<'a> Run<'a> {
         // for this user.
         if let (Access::Shared(Some(user)), Era::Handshake) = (&target.access, session.client().profile().era)
         {
-            let elsewhere = Some(Elsewhere::Seat(user.clone()));
+            let elsewhere = Some(Elsewhere::Seat(Occupant::user(user.clone())));
             return Err(Failed {
                 elsewhere,
                 ..Failed::unsent(lost("the server keeps sessions"), Fault::Nobody)
             });
         }
         session.touch(&*self.inner.timer);
+        let _leased = match &self.request.bridged {
+            Some(bridged) => self.lease(target, &session, bridged).await?,
+            None => None,
+        };
         let allowed = target.link.definition.request_timeout;
         let wanted = self.request.timeout.unwrap_or(allowed);
         let left = self.deadline.since(self.inner.now());
-        let mut outgoing = Outgoing::new(self.request.method.clone(), Some(self.request.params.clone()));
+        let mut outgoing = Outgoing::new(self.request.method.clone(), self.request.params.clone());
         outgoing.headers.push(Header::new("X-Request-Id", &**self.request_id()));
         outgoing.headers.extend(user.map(Authorization::header));
-        let outcome = self.inner.counted(session.client().call(outgoing, wanted.min(left))).await;
+        let mut patience = Patience { idle: wanted.min(left), total: wanted.min(left) };
+        if let Some(bridged) = &self.request.bridged {
+            patience.total = left;
+            let profile = session.client().profile();
+            bridged.prepare(&mut outgoing, &profile);
+            let met = Met { version: profile.version, transport: session.client().transport() };
+            *target.met.lock().unwrap_or_else(PoisonError::into_inner) = Some(met);
+        }
+        let outcome = self.inner.counted(session.client().call_with(outgoing, patience)).await;
         session.touch(&*self.inner.timer);
         outcome.map_err(|error| {
             let forgotten = failure::is_forgotten_session(&error);
             let unsent = session.was_ended() && error.delivery() == Delivery::NotSent;
             let elsewhere = (forgotten || unsent).then(|| Elsewhere::Session(session.clone()));
+            let refusal = self.request.bridged.as_ref().and_then(|_| Refusal::of(&error));
             let fault = match () {
+                // Who is asked for a user's sake answers for no server.
+                () if matches!(error, CallError::Unanswered { .. }) => Fault::Nobody,
                 () if user.is_some() && failure::refuses_credentials(&error) => Fault::Nobody,
                 () if failure::is_our_queue(&error) => Fault::Nobody,
                 () if !error.is_timeout() => Fault::Server(session.clone()),
@@ -400,8 +481,35 @@ impl<'a> Run<'a> {
                 () if wanted < allowed => Fault::Patience,
                 () => Fault::Server(session.clone()),
             };
-            Failed { failure: failure::of_call(&error), fault, elsewhere }
+            Failed { failure: failure::of_call(&error), fault, refusal, elsewhere }
         })
+    }
+
+    /// Waits for its turn where a question could not be told from those about other calls: on a channel shared by all
+    /// calls, one owner at a time. Source: bridging §6.3.2.
+    async fn lease<'t>(
+        &self,
+        target: &'t Target,
+        session: &Session,
+        bridged: &Bridged,
+    ) -> Result<Option<Leased<'t>>, Failed> {
+        let (Access::Own(seat, _), Some(asker)) = (&target.access, &bridged.asker) else { return Ok(None) };
+        let client = session.client();
+        let shares = client.transport() != TransportKind::Http && client.profile().era == Era::Handshake;
+        if !shares || !may_require_input(&self.request.method) {
+            return Ok(None);
+        }
+        let wait = target.link.definition.request_timeout.min(self.deadline.since(self.inner.now()));
+        match tokio::time::timeout(wait, seat.lease.take(asker.owner)).await {
+            Ok(leased) => Ok(Some(leased)),
+            Err(_) => {
+                let text = format!(
+                    "another client's call has held the connection for {wait:?}: its server can ask one client at \
+                     a time; sharing = \"per_session\" gives each client a connection of its own"
+                );
+                Err(Failed::unsent(lost(&text), Fault::Nobody))
+            }
+        }
     }
 
     /// Records what a failed attempt says of the server, if anything.
@@ -457,8 +565,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Records a success, without any lock if the server was healthy already, and puts the answer into shape.
-    pub(crate) fn served(&self, target: &Target, answer: Answer, plan: Plan) -> Invocation {
+    /// Records a success, without any lock if the server was healthy already.
+    pub(crate) fn note_success(&self, target: &Target) {
         let key = &target.link.key;
         target.link.outcomes.note(false);
         let now = self.inner.now();
@@ -466,6 +574,12 @@ impl<'a> Run<'a> {
         if !settled {
             self.inner.record(|registry, now| registry.record_success(now, key, Some(self.request_id())));
         }
+    }
+
+    /// The same, and puts the answer into shape.
+    pub(crate) fn served(&self, target: &Target, answer: Answer, plan: Plan) -> Invocation {
+        self.note_success(target);
+        let key = &target.link.key;
         Invocation {
             server: key.name.clone(),
             method: self.request.method.clone(),
@@ -493,7 +607,7 @@ impl Target {
     fn user(&self) -> Option<&Authorization> {
         match &self.access {
             Access::Shared(user) => user.as_ref(),
-            Access::Own(_, user) => Some(user),
+            Access::Own(_, who) => who.user.as_ref(),
         }
     }
 }

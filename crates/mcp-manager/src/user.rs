@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mcp_client::RequestHandler;
+use mcp_protocol::ProtocolVersion;
+use mcp_protocol::capability::ClientCapabilities;
 use mcp_registry::{ServerRecord, Timestamp};
 use mcp_transport::{Header, TransportKind};
 use secrecy::{ExposeSecret, SecretString};
@@ -11,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::flight::Flight;
 use crate::handshake::Unready;
+use crate::lease::Lease;
 use crate::session::Session;
 use crate::slot::Slot;
 
@@ -58,20 +62,66 @@ impl Authorization {
         header.sensitive = true;
         header
     }
+}
+
+/// On whose behalf calls come that a gateway passes on, as far as servers are concerned that keep sessions.
+///
+/// A server of the handshake era learns once, when a session is opened, what its client is able to do, and asks
+/// through that session. So clients that are able to do different things, or that must not share state, need sessions
+/// of their own. Source: bridging §3.
+pub trait Party: Send + Sync + 'static {
+    /// Names the session that this party uses at a server of the handshake era; parties that give the same name share
+    /// it. `None`: the server's own, on which nothing can be asked.
+    fn seat(&self, server: &ServerRecord) -> Option<Arc<str>>;
+
+    /// What the client is able to do, in the words of a revision.
+    fn capabilities(&self, version: ProtocolVersion) -> ClientCapabilities;
+
+    /// Who answers what the server asks on such a session and no call can be found for.
+    fn handler(&self, server: &ServerRecord) -> Option<Arc<dyn RequestHandler>>;
+}
+
+/// Who sits on a seat.
+#[derive(Clone)]
+pub(crate) struct Occupant {
+    pub(crate) user: Option<Authorization>,
+    /// The name of the seat, and the party it was chosen for.
+    pub(crate) party: Option<(Arc<str>, Arc<dyn Party>)>,
+}
+
+impl Occupant {
+    pub(crate) fn user(user: Authorization) -> Self {
+        Self { user: Some(user), party: None }
+    }
 
     fn identity(&self) -> Identity {
-        Sha256::digest(self.0.expose_secret().as_bytes()).into()
+        let token = self.user.as_ref().map(|user| user.0.expose_secret());
+        identity(token, self.party.as_ref().map(|(seat, _)| &**seat))
     }
+}
+
+fn identity(token: Option<&str>, seat: Option<&str>) -> Identity {
+    let mut hash = Sha256::new();
+    for part in [token, seat] {
+        // Marked and with its length, so that no two pairs look alike.
+        hash.update([u8::from(part.is_some())]);
+        let part = part.unwrap_or_default();
+        hash.update(part.len().to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash.finalize().into()
 }
 
 /// Tells the users of a server apart without keeping their tokens.
 type Identity = [u8; 32];
 
-/// The place of one user at a server of the handshake era, where a session belongs to whoever opened it.
+/// The place of one user or party at a server of the handshake era, where a session belongs to whoever opened it.
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) handshakes: Flight<Result<(), Unready>>,
     pub(crate) session: Slot<Session>,
+    /// For calls that may lead to questions, on a channel where a question does not say which call it is about.
+    pub(crate) lease: Lease,
 }
 
 impl Seat {
@@ -102,12 +152,12 @@ impl Seats {
     /// `idle_since`, and, if there is no seat left, the one unused longest. `None` if all seats are in use.
     pub(crate) fn seat(
         &self,
-        user: &Authorization,
+        who: &Occupant,
         idle_since: Option<Timestamp>,
     ) -> Option<(Arc<Seat>, Vec<Arc<Session>>)> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         taken.uses += 1;
-        let (uses, identity) = (taken.uses, user.identity());
+        let (uses, identity) = (taken.uses, who.identity());
         if let Some((used, seat)) = taken.seats.get_mut(&identity) {
             *used = uses;
             return Some((seat.clone(), Vec::new()));
@@ -127,7 +177,8 @@ impl Seats {
             left.extend(taken.seats.remove_entry(&oldest));
         }
         let left = left.into_iter().filter_map(|(_, (_, seat))| seat.session.retire()).collect();
-        let seat = Arc::new(Seat { handshakes: Flight::new(), session: Slot::new() });
+        let seat =
+            Arc::new(Seat { handshakes: Flight::new(), session: Slot::new(), lease: Lease::default() });
         if taken.retired {
             // Nothing is installed any more; the call fails like any other on a server that is gone.
             let _ = seat.session.retire();
@@ -143,7 +194,8 @@ impl Seats {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let renew = |seat: &mut Arc<Seat>| {
             let left = seat.session.retire();
-            *seat = Arc::new(Seat { handshakes: seat.handshakes.clone(), session: Slot::new() });
+            let handshakes = seat.handshakes.clone();
+            *seat = Arc::new(Seat { handshakes, session: Slot::new(), lease: Lease::default() });
             left
         };
         taken.seats.values_mut().filter_map(|(_, seat)| renew(seat)).collect()
@@ -154,6 +206,13 @@ impl Seats {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         taken.retired = true;
         std::mem::take(&mut taken.seats).into_values().filter_map(|(_, seat)| seat.session.retire()).collect()
+    }
+
+    /// Takes away the seat of a party that has left.
+    pub(crate) fn vacate(&self, seat: &str) -> Option<Arc<Session>> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, seat) = taken.seats.remove(&identity(None, Some(seat)))?;
+        seat.session.retire()
     }
 
     /// Takes a session away if it is one of these; says whether it was.
@@ -172,8 +231,8 @@ impl Seats {
 mod tests {
     use super::*;
 
-    fn user(token: &str) -> Authorization {
-        Authorization(token.into())
+    fn user(token: &str) -> Occupant {
+        Occupant::user(Authorization(token.into()))
     }
 
     #[test]

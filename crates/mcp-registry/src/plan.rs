@@ -9,7 +9,7 @@ use mcp_transport::Delivery;
 use crate::category::{ErrorCategory, Failure};
 use crate::event::CorrelationId;
 use crate::name::ServerName;
-use crate::policy::{Policy, RpcErrorPolicy};
+use crate::policy::{AmbiguousFailover, Policy, RpcErrorPolicy};
 use crate::record::ToolHints;
 use crate::routing::{Choice, Selection};
 
@@ -172,6 +172,7 @@ pub struct Verdict {
 #[derive(Debug)]
 pub struct Plan {
     policy: Arc<Policy>,
+    ambiguous_failover: AmbiguousFailover,
     request_id: CorrelationId,
     method: Method,
     attempts: Vec<Attempt>,
@@ -185,6 +186,7 @@ impl Plan {
     #[must_use]
     pub fn new(policy: Arc<Policy>, request_id: CorrelationId, method: Method) -> Self {
         Self {
+            ambiguous_failover: policy.ambiguous_failover,
             policy,
             request_id,
             method,
@@ -198,6 +200,13 @@ impl Plan {
     /// Numbers the attempts that follow: those of a directed call, on one and the same server.
     pub fn number(&mut self, attempt: u32) {
         self.attempt = Some(attempt);
+    }
+
+    /// The same under another rule for calls whose outcome is unknown than the policy's.
+    #[must_use]
+    pub fn with_failover(mut self, rule: AmbiguousFailover) -> Self {
+        self.ambiguous_failover = rule;
+        self
     }
 
     /// A handshake is in force on the candidate.
@@ -228,7 +237,7 @@ impl Plan {
         let callers_fault = self.policy.rpc_error_policy == RpcErrorPolicy::Classify
             && failure.failure.category == ErrorCategory::RpcError
             && failure.rpc_code.is_some_and(ErrorCode::is_callers_fault);
-        let go_on = self.policy.ambiguous_failover.allows_another(failure.delivery, safety);
+        let go_on = self.ambiguous_failover.allows_another(failure.delivery, safety);
         self.callers_fault_only &= callers_fault;
         self.ambiguous_end |= !go_on;
         self.push(server, Stage::Invoke, Some(failure.failure), Some(failure.delivery), duration);

@@ -1,6 +1,7 @@
 //! `config check`: what is wrong with a configuration file.
 
 use std::{
+    collections::BTreeSet,
     error::Error as _,
     path::{Path, PathBuf},
 };
@@ -24,6 +25,15 @@ struct Report {
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
     servers: Vec<Summary>,
+    views: Vec<Part>,
+}
+
+/// A view, with the servers and groups it has.
+#[derive(Debug, Serialize)]
+struct Part {
+    name: String,
+    path: String,
+    servers: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,26 +58,26 @@ pub(crate) fn check(file: Option<&Path>, global: &GlobalArgs, output: &mut Outpu
     let path = find(file)?;
     match Config::load(&path, &process_env) {
         Ok(config) => {
-            let servers = summaries(&config);
+            let (servers, views) = (summaries(&config), parts(&config));
             if global.json {
-                report(&path, true, &[], &config.warnings, servers, output)?;
+                report(&path, true, &[], &config.warnings, servers, views, output)?;
             } else {
                 print(&config.warnings, Span::new(Style::Doubtful, "warning: "), output)?;
                 output.table(&table(&servers))?;
-                let text = format!(
-                    "{} is valid: {} server{}, listening on {}",
-                    path.display(),
-                    servers.len(),
-                    if servers.len() == 1 { "" } else { "s" },
-                    config.gateway.listen
-                );
+                let mut counts = counted(servers.len(), "server");
+                if !views.is_empty() {
+                    output.table(&table_of_views(&views))?;
+                    counts = format!("{counts}, {}", counted(views.len(), "view"));
+                }
+                let text =
+                    format!("{} is valid: {counts}, listening on {}", path.display(), config.gateway.listen);
                 output.note(&[Span::new(Style::Good, text)])?;
             }
             Ok(Exit::Ok)
         }
         Err(ConfigError::Invalid(errors)) => {
             if global.json {
-                report(&path, false, &errors, &[], Vec::new(), output)?;
+                report(&path, false, &errors, &[], Vec::new(), Vec::new(), output)?;
             } else {
                 print(&errors, Span::new(Style::Bad, "error: "), output)?;
             }
@@ -102,6 +112,7 @@ fn report(
     errors: &[Diagnostic],
     warnings: &[Diagnostic],
     servers: Vec<Summary>,
+    views: Vec<Part>,
     output: &mut Output,
 ) -> Result<(), Error> {
     let problems = |diagnostics: &[Diagnostic]| {
@@ -118,6 +129,7 @@ fn report(
         errors: problems(errors),
         warnings: problems(warnings),
         servers,
+        views,
     };
     let json = serde_json::to_string(&report).map_err(|error| Error::Config(error.to_string()))?;
     Ok(output.json(&json)?)
@@ -138,6 +150,32 @@ fn summaries(config: &Config) -> Vec<Summary> {
         priority: server.priority,
     });
     summary.collect()
+}
+
+fn parts(config: &Config) -> Vec<Part> {
+    let owners: BTreeSet<&str> = config.servers.iter().map(|server| server.owner().as_str()).collect();
+    let part = config.views.iter().map(|view| Part {
+        name: view.name.to_string(),
+        path: format!("/mcp/views/{}", view.name),
+        servers: owners.iter().filter(|owner| view.servers.admits(owner)).map(ToString::to_string).collect(),
+    });
+    part.collect()
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn table_of_views(views: &[Part]) -> Table {
+    let mut table = Table::new(["VIEW", "PATH", "SERVERS"]);
+    for view in views {
+        table.row([
+            Span::new(Style::Strong, &view.name),
+            Span::plain(&view.path),
+            Span::plain(view.servers.join(", ")),
+        ]);
+    }
+    table
 }
 
 fn table(servers: &[Summary]) -> Table {
@@ -205,10 +243,34 @@ priority = 80
                 r#"{"file":"FILE","valid":true,"errors":[],"warnings":[],"servers":["#,
                 r#"{"name":"files","enabled":true,"transport":"stdio","url":null,"group":null,"priority":50},"#,
                 r#"{"name":"search-a","enabled":true,"transport":"http","#,
-                r#""url":"https://search-a.example.com/mcp","group":"search","priority":80}]}"#,
+                r#""url":"https://search-a.example.com/mcp","group":"search","priority":80}],"views":[]}"#,
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn views_are_listed_with_what_they_have() {
+        let text = format!("{GOOD}\n[views.all]\n[views.web]\nservers = [\"sea*\", \"nobody\"]\n");
+        let (code, out, err) = checked(&text, false);
+        assert_eq!(code, 0, "{err}");
+        let (_, views) = out.split_once("VIEW").unwrap();
+        assert_eq!(
+            views,
+            "  PATH            SERVERS\n\
+             all   /mcp/views/all  files, search\n\
+             web   /mcp/views/web  search\n"
+        );
+        assert_eq!(
+            err,
+            "warning: FILE:13:20: `views.web.servers.1`: fits no server or group of this file\n\
+             FILE is valid: 2 servers, 2 views, listening on 127.0.0.1:8300\n"
+        );
+
+        let (_, out, _) = checked(&text, true);
+        let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let web = serde_json::json!({"name": "web", "path": "/mcp/views/web", "servers": ["search"]});
+        assert_eq!(report["views"][1], web);
     }
 
     #[test]

@@ -1,0 +1,57 @@
+//! Headers that repeat what the body of a stateless request says (wire reference §3.8).
+
+use axum::http::HeaderMap;
+use mcp_protocol::header::{HeaderMismatch, METHOD, NAME, PROTOCOL_VERSION, ParamHeaders, check_name};
+use mcp_protocol::{Request, RpcError};
+
+/// A header that may stand at most once, without surrounding white space.
+pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, RpcError> {
+    let text = match only(headers, name)? {
+        None => return Ok(None),
+        Some(value) => std::str::from_utf8(value).map_err(|_| mismatch(name, "is not plain text"))?,
+    };
+    Ok(Some(text.trim_matches([' ', '\t'])))
+}
+
+/// Step 4 of the ladder: version, method and name agree with the body.
+pub(crate) fn check(headers: &HeaderMap, request: &Request, version: &str) -> Result<(), RpcError> {
+    same(headers, PROTOCOL_VERSION, version)?;
+    same(headers, METHOD, request.method.as_str())?;
+    let name = only(headers, NAME)?;
+    check_name(&request.method, request.params.as_ref(), name).map_err(|mismatch| mismatch.to_error())
+}
+
+/// Step 7: the arguments that a tool wants repeated agree with their headers. Headers that no tool asked for are
+/// ignored.
+pub(crate) fn check_params(
+    headers: &HeaderMap,
+    request: &Request,
+    wanted: &ParamHeaders,
+) -> Result<(), RpcError> {
+    for header in wanted.as_slice() {
+        only(headers, &header.name())?;
+    }
+    let arguments = request.params.as_ref().and_then(|params| params.get("arguments"));
+    let find = |name: &str| headers.get(name).map(|value| value.as_bytes());
+    wanted.check(arguments.as_ref(), find).map_err(|mismatch| mismatch.to_error())
+}
+
+fn same(headers: &HeaderMap, name: &str, meant: &str) -> Result<(), RpcError> {
+    match single(headers, name)? {
+        Some(sent) if sent == meant => Ok(()),
+        Some(_) => Err(mismatch(name, "differs from the body")),
+        None => Err(mismatch(name, "is missing")),
+    }
+}
+
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, RpcError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(mismatch(name, "stands more than once")),
+        (value, None) => Ok(value.map(|value| value.as_bytes())),
+    }
+}
+
+fn mismatch(header: &str, reason: &'static str) -> RpcError {
+    HeaderMismatch { header: header.into(), reason }.to_error()
+}

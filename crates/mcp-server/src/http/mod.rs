@@ -1,0 +1,121 @@
+//! Streamable HTTP: both eras on one URL (wire reference §5.3).
+
+mod head;
+mod mirror;
+mod reply;
+mod stateless;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, Method as HttpMethod, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use mcp_protocol::header::PROTOCOL_VERSION;
+
+use crate::flight::Shared;
+use crate::limits::FrontLimits;
+use crate::service::{Principal, Service};
+use crate::stats::FrontStats;
+use head::{EVENTS, JSON, accepts, is_handshake_version, json_body};
+use mirror::single;
+use reply::{not_allowed, refuse, refuse_transport};
+
+/// What a URL leads to.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// Tells endpoints apart: a session of one is unknown to every other.
+    pub key: Arc<str>,
+    /// What answers.
+    pub service: Arc<dyn Service>,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// The server's side of MCP over HTTP, for any number of endpoints. Clones share everything.
+#[derive(Clone)]
+pub struct HttpFront {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for HttpFront {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpFront").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+/// Who asks whom, within one HTTP request.
+struct Call<'a> {
+    front: &'a HttpFront,
+    endpoint: &'a Endpoint,
+    principal: Principal,
+}
+
+impl HttpFront {
+    /// A front end without sessions yet.
+    #[must_use]
+    pub fn new(limits: FrontLimits) -> Self {
+        Self { shared: Shared::new(limits) }
+    }
+
+    /// Answers one request to an endpoint. Who the client is, whether it may come in, and whether `Host` and
+    /// `Origin` are fine was checked before.
+    pub async fn handle(&self, endpoint: &Endpoint, principal: Principal, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        let call = Call { front: self, endpoint, principal };
+        match parts.method {
+            HttpMethod::POST => {
+                if !(accepts(&parts.headers, JSON) && accepts(&parts.headers, EVENTS)) {
+                    let text = "accept must allow application/json and text/event-stream";
+                    return refuse_transport(StatusCode::NOT_ACCEPTABLE, text);
+                }
+                match json_body(&parts.headers, body, self.limits().max_body).await {
+                    Ok(body) => post(&call, &parts.headers, &body).await,
+                    Err(refusal) => refusal,
+                }
+            }
+            _ => not_allowed("POST"),
+        }
+    }
+
+    /// Figures about this front end.
+    #[must_use]
+    pub fn stats(&self) -> FrontStats {
+        let counters = &self.shared.counters;
+        FrontStats {
+            sessions: 0,
+            in_flight: self.shared.in_flight(),
+            sessions_opened: counters.sessions_opened.get(),
+            sessions_expired: counters.sessions_expired.get(),
+            refused: counters.refused.get(),
+            cancelled: counters.cancelled.get(),
+            abandoned: counters.abandoned.get(),
+            resumed: counters.resumed.get(),
+            dropped: counters.dropped.get(),
+        }
+    }
+
+    fn limits(&self) -> &FrontLimits {
+        &self.shared.limits
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+/// Decides by the version header which era a POST belongs to.
+async fn post(call: &Call<'_>, headers: &HeaderMap, body: &Bytes) -> Response {
+    match single(headers, PROTOCOL_VERSION) {
+        Ok(Some(version)) if !is_handshake_version(version) => {
+            stateless::post(call, headers, version, body).await
+        }
+        Ok(_) => refuse_transport(StatusCode::BAD_REQUEST, "sessions are not served yet"),
+        Err(error) => refuse(StatusCode::BAD_REQUEST, None, error),
+    }
+}

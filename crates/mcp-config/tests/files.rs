@@ -449,3 +449,16 @@ fn unreadable_files_say_why() {
     let error = Config::load(&path, &nothing).unwrap_err();
     assert_eq!(error.to_string(), format!("{}: larger than 1048576 bytes", path.display()));
 }
+
+#[test]
+fn the_examples_of_the_documentation_are_valid() {
+    let env = |_: &str| Some("value".to_owned());
+    let page = include_str!("../../../docs/configuration.md");
+    let examples: Vec<_> =
+        page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() >= 4, "{}", examples.len());
+    for example in examples {
+        let config = Config::parse(example, Format::Toml, "f", &env);
+        assert!(config.is_ok(), "{example}\n{}", config.unwrap_err());
+    }
+}

@@ -2,5 +2,8 @@
 
 /// Translation between revisions: pure functions, no I/O.
 pub mod convert;
+mod digest;
 pub mod names;
 pub mod seal;
+
+pub use digest::{Digest, InvalidDigest};

@@ -1,0 +1,101 @@
+//! What the stateless era wraps around results and requests, put on and taken off.
+
+use std::time::Duration;
+
+use mcp_protocol::meta;
+use mcp_protocol::result::{CacheScope, Caching, Envelope, ResultType, is_cacheable};
+use mcp_protocol::{Era, InvalidJson, Method, ProtocolVersion, RawJson};
+
+/// How a complete result of a server may be stored by the client, `age` after it came from the server.
+///
+/// A server of the handshake era says nothing of it, so its results are stale at once and nobody else's.
+/// `personal`: the result was fetched with somebody's own credentials; that it is public is not believed then, since
+/// a wrong label would leak. Source: bridging §11.
+#[must_use]
+pub fn caching(said: Option<Caching>, age: Duration, personal: bool) -> Caching {
+    let said = said.unwrap_or_default();
+    Caching {
+        ttl: said.ttl.saturating_sub(age),
+        scope: if personal { CacheScope::Private } else { said.scope },
+    }
+}
+
+/// How a result that is put together may be stored: as briefly as the briefest part, and privately if one part is
+/// private. Without parts: not at all. Source: bridging §11.
+#[must_use]
+pub fn caching_of_all(parts: impl IntoIterator<Item = Caching>) -> Caching {
+    let both = |a: Caching, b: Caching| Caching {
+        ttl: a.ttl.min(b.ttl),
+        scope: if a.scope == CacheScope::Public { b.scope } else { a.scope },
+    };
+    parts.into_iter().reduce(both).unwrap_or_default()
+}
+
+/// A complete result as it goes to a client: with the envelope of the stateless era, or without it.
+///
+/// `caching` is written where the method has it (wire reference §3.4). `server_info` is our own name, or `None` to
+/// leave whatever name is there, as where one server is shown as it is. If nothing changes, the result comes back
+/// as it was, not copied. Source: bridging §2, "Result envelope".
+///
+/// # Errors
+/// [`InvalidJson`] if the result, or a `_meta` in it, is no proper object.
+pub fn seal(
+    result: &RawJson,
+    method: &Method,
+    caching: Caching,
+    server_info: Option<&RawJson>,
+    server: ProtocolVersion,
+    client: ProtocolVersion,
+) -> Result<RawJson, InvalidJson> {
+    match (server.era(), client.era()) {
+        (Era::Handshake, Era::Handshake) => Ok(result.clone()),
+        (Era::Stateless, Era::Handshake) => Envelope::strip(result),
+        (_, Era::Stateless) => {
+            let wanted = Envelope::complete(is_cacheable(method).then_some(caching));
+            if server_info.is_none() && is_sealed(result, &wanted) {
+                return Ok(result.clone());
+            }
+            wanted.stamp(result, server_info)
+        }
+    }
+}
+
+/// Whether a result has the envelope already, word for word.
+fn is_sealed(result: &RawJson, wanted: &Envelope) -> bool {
+    let explicit = || result.get("resultType").is_some_and(|kind| kind.to() == Ok(ResultType::Complete));
+    let complete = |caching: &Caching| {
+        // A limit of ours must not lengthen or shorten what is written, so the members are compared themselves.
+        result.get("ttlMs").and_then(|ttl| ttl.to::<u64>().ok()).map(u128::from)
+            == Some(caching.ttl.as_millis())
+            && result.get("cacheScope").and_then(|scope| scope.to::<Box<str>>().ok()).as_deref()
+                == Some(caching.scope.as_str())
+    };
+    match &wanted.caching {
+        Some(caching) => explicit() && complete(caching),
+        None => explicit() && result.get("ttlMs").is_none() && result.get("cacheScope").is_none(),
+    }
+}
+
+/// The parameters of a client's request as they go to a server: without what the client said of its own leg. Other
+/// keys of `_meta` stay, trace context and `progressToken` among them. `completion/complete` loses its `context` for
+/// servers that do not know it. Source: bridging §5.
+///
+/// # Errors
+/// [`InvalidJson`] if the parameters, or a `_meta` in them, are no proper object.
+pub fn upstream_params(
+    params: Option<&RawJson>,
+    method: &Method,
+    server: ProtocolVersion,
+) -> Result<Option<RawJson>, InvalidJson> {
+    let Some(params) = params else { return Ok(None) };
+    let params = meta::strip(params, meta::HOP_KEYS)?;
+    if *method != Method::CompletionComplete || server >= ProtocolVersion::V2025_06_18 {
+        return Ok(Some(params));
+    }
+    let mut members = params.members()?;
+    let removed = members.remove("context");
+    Ok(Some(if removed { members.encode() } else { params }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,39 @@
-//! The outcome of a run as a table or as JSON.
+//! The outcome of a run as tables or as JSON.
 
-use std::fmt::Write as _;
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::Failure;
-use crate::run::Way;
+use crate::calls::Wanted;
+use crate::fleet::{Kind, Way};
+use crate::machine;
+use crate::run::Lane;
+
+mod goals;
+
+/// Everything a run has found.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    pub(crate) points: Vec<Point>,
+    pub(crate) lists: Vec<Listed>,
+    pub(crate) starts: Vec<Start>,
+    pub(crate) memory: Vec<Memory>,
+}
 
 /// What was measured of one way with one number of callers.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Point {
-    /// The upstream: `legacy` or `modern`.
+    /// The upstream: `legacy`, `modern` or `stdio`.
     server: &'static str,
     callers: usize,
+    /// Bytes of text in an answer.
+    size: usize,
+    /// How the upstream answers.
+    answers: &'static str,
     way: &'static str,
+    #[serde(skip)]
+    kind_of_way: Way,
     calls: u64,
     /// Of all rounds together.
     calls_per_second: f64,
@@ -23,99 +42,224 @@ pub(crate) struct Point {
     p50_us: f64,
     p99_us: f64,
     /// Connections opened to the upstream during the calls; kept-alive ones would need none.
-    connections: u64,
-    /// Processor time of the gateway for one call.
-    gateway_cpu_us: Option<f64>,
+    connections: Option<u64>,
+    /// Processor time of the process on the way for one call.
+    cpu_us: Option<f64>,
+}
+
+/// What was measured of one question about everything.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Listed {
+    pub(crate) question: &'static str,
+    pub(crate) process: &'static str,
+    pub(crate) servers: usize,
+    pub(crate) tools: Option<usize>,
+    pub(crate) pages: Option<usize>,
+    /// Of one answer.
+    pub(crate) bytes: usize,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    /// Processor time of the process for one answer.
+    pub(crate) cpu_us: Option<f64>,
+}
+
+/// How long a program takes to its first answer.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Start {
+    way: &'static str,
+    median_ms: f64,
+    fastest_ms: f64,
+    slowest_ms: f64,
+}
+
+/// How much memory a program holds.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Memory {
+    process: &'static str,
+    when: String,
+    bytes: u64,
 }
 
 impl Point {
-    pub(crate) fn new(server: &'static str, callers: usize, way: &Way) -> Self {
-        let calls = way.latencies.len();
-        let round = calls as f64 / way.elapsed.len() as f64;
-        let rates = way.elapsed.iter().map(|elapsed| round / elapsed.as_secs_f64());
-        let percentile = |p| way.latencies.value_at_quantile(p) as f64 / 1_000.0;
+    pub(crate) fn new(kind: Kind, wanted: Wanted, callers: usize, lane: &Lane) -> Self {
+        let calls = lane.latencies.len();
+        let round = calls as f64 / lane.elapsed.len() as f64;
+        let rates = lane.elapsed.iter().map(|elapsed| round / elapsed.as_secs_f64());
+        let percentile = |p| lane.latencies.value_at_quantile(p) as f64 / 1_000.0;
         Self {
-            server,
+            server: kind.name(),
             callers,
-            way: way.name,
+            size: wanted.size,
+            answers: wanted.shape.name(),
+            way: lane.way.name(),
+            kind_of_way: lane.way,
             calls,
-            calls_per_second: calls as f64 / way.elapsed.iter().sum::<Duration>().as_secs_f64(),
+            calls_per_second: calls as f64 / lane.elapsed.iter().sum::<Duration>().as_secs_f64(),
             rounds_per_second: (rates.clone().fold(f64::INFINITY, f64::min), rates.fold(0.0, f64::max)),
             p50_us: percentile(0.5),
             p99_us: percentile(0.99),
-            connections: way.connections,
-            gateway_cpu_us: way.gateway_cpu.map(|used| used.as_secs_f64() * 1e6 / calls as f64),
+            connections: lane.connections,
+            cpu_us: lane.cpu.map(|used| used.as_secs_f64() * 1e6 / calls as f64),
         }
+    }
+
+    /// Whether the other one was measured beside this one.
+    fn is_beside(&self, other: &Self) -> bool {
+        let place = |point: &Self| (point.server, point.callers, point.size, point.answers);
+        place(self) == place(other)
+    }
+
+    /// The same by way of the floor.
+    fn floor<'a>(&self, points: &'a [Self]) -> Option<&'a Self> {
+        self.by(Way::Floor, points)
+    }
+
+    fn by<'a>(&self, way: Way, points: &'a [Self]) -> Option<&'a Self> {
+        points.iter().find(|point| point.kind_of_way == way && point.is_beside(self))
+    }
+
+    /// Calls a second, compared with those of the floor.
+    fn rate_of_floor(&self, points: &[Self]) -> Option<f64> {
+        Some(self.calls_per_second / self.floor(points)?.calls_per_second)
+    }
+
+    /// Processor time of a call, compared with that of the floor.
+    fn times_floor(&self, points: &[Self]) -> Option<f64> {
+        Some(self.cpu_us? / self.floor(points)?.cpu_us?)
     }
 }
 
-/// Prints what was measured.
-pub(crate) fn print(points: &[Point], json: bool) -> Result<(), Failure> {
-    let text = if json { serde_json::to_string_pretty(points)? } else { table(points) };
-    println!("{text}");
+impl Start {
+    pub(crate) fn new(way: Way, median: Duration, fastest: Duration, slowest: Duration) -> Self {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        Self { way: way.name(), median_ms: ms(median), fastest_ms: ms(fastest), slowest_ms: ms(slowest) }
+    }
+}
+
+impl Memory {
+    pub(crate) fn new(process: &'static str, when: &str, bytes: u64) -> Self {
+        Self { process, when: when.to_owned(), bytes }
+    }
+}
+
+/// Markdown, as it stands in `docs/benchmarks.md`.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(machine) = machine::description() {
+            writeln!(f, "{machine}.\n")?;
+        }
+        goals::write(f, self)?;
+        write_points(f, &self.points)?;
+        if !self.lists.is_empty() {
+            write_lists(f, &self.lists)?;
+        }
+        f.write_str("\n#### Starts and memory\n\n| way | start to first answer | fastest and slowest |\n|---|---:|---|\n")?;
+        for Start { way, median_ms, fastest_ms, slowest_ms } in &self.starts {
+            writeln!(f, "| {way} | {median_ms:.1} ms | {fastest_ms:.1}–{slowest_ms:.1} ms |")?;
+        }
+        f.write_str("\n| process | when | resident |\n|---|---|---:|\n")?;
+        for Memory { process, when, bytes } in &self.memory {
+            writeln!(f, "| {process} | {when} | {:.1} MB |", *bytes as f64 / 1e6)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_points(f: &mut fmt::Formatter<'_>, points: &[Point]) -> fmt::Result {
+    f.write_str(
+        "\n#### Calls\n\n\
+         | server | answers | callers | way | calls | calls/s | of raw | of floor | slowest and fastest round | p50 µs \
+         | p99 µs | opened | CPU µs/call | CPU of floor | × floor |\n\
+         |---|---|---:|---|---:|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|\n",
+    )?;
+    for point in points {
+        let Point { server, answers, callers, way, calls, calls_per_second, p50_us, p99_us, .. } = point;
+        let of_raw = point.by(Way::Raw, points).map(|raw| calls_per_second / raw.calls_per_second);
+        let of_floor = point.rate_of_floor(points);
+        let (slowest, fastest) = point.rounds_per_second;
+        let size = if point.size < 1_000 {
+            format!("{} B", point.size)
+        } else {
+            format!("{} kB", point.size / 1_000)
+        };
+        let floor = point.floor(points).filter(|_| point.cpu_us.is_some()).and_then(|floor| floor.cpu_us);
+        writeln!(
+            f,
+            "| {server} | {size}, {answers} | {callers} | {way} | {calls} | {calls_per_second:.0} | {} | {} \
+             | {slowest:.0}–{fastest:.0} | {p50_us:.0} | {p99_us:.0} | {} | {} | {} | {} |",
+            cell(of_raw, |share| format!("{:.0} %", share * 100.0)),
+            cell(of_floor, |share| format!("{share:.2}")),
+            cell(point.connections, |opened| opened.to_string()),
+            cell(point.cpu_us, |us| format!("{us:.0}")),
+            cell(floor, |us| format!("{us:.0}")),
+            cell(point.times_floor(points), |times| format!("{times:.2}")),
+        )?;
+    }
     Ok(())
 }
 
-/// A Markdown table. The first way of each server and number of callers is what the others are compared with.
-fn table(points: &[Point]) -> String {
-    let mut table = String::from(
-        "| server | callers | way | calls | calls/s | of raw | slowest and fastest round | p50 µs | p99 µs | opened | gateway CPU µs/call |\n\
-         |---|---:|---|---:|---:|---:|---|---:|---:|---:|---:|\n",
-    );
-    let mut raw: Option<&Point> = None;
-    for point in points {
-        let Point { server, callers, way, calls, calls_per_second, p50_us, p99_us, connections, .. } = point;
-        let base = match raw {
-            Some(base) if (base.server, base.callers) == (*server, *callers) => base,
-            _ => raw.insert(point),
-        };
-        let share = 100.0 * calls_per_second / base.calls_per_second;
-        let (slowest, fastest) = point.rounds_per_second;
-        let cpu = point.gateway_cpu_us.map_or_else(|| "–".to_owned(), |us| format!("{us:.0}"));
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            table,
-            "| {server} | {callers} | {way} | {calls} | {calls_per_second:.0} | {share:.0} % | \
-             {slowest:.0}–{fastest:.0} | {p50_us:.0} | {p99_us:.0} | {connections} | {cpu} |",
-        );
+fn write_lists(f: &mut fmt::Formatter<'_>, lists: &[Listed]) -> fmt::Result {
+    f.write_str(
+        "\n#### Lists and sessions\n\n\
+         | question | process | servers | tools | pages | bytes of an answer | p50 µs | p99 µs | CPU µs |\n\
+         |---|---|---:|---:|---:|---:|---:|---:|---:|\n",
+    )?;
+    for Listed { question, process, servers, tools, pages, bytes, p50_us, p99_us, cpu_us } in lists {
+        writeln!(
+            f,
+            "| {question} | {process} | {servers} | {} | {} | {bytes} | {p50_us:.0} | {p99_us:.0} | {} |",
+            cell(*tools, |tools| tools.to_string()),
+            cell(*pages, |pages| pages.to_string()),
+            cell(*cpu_us, |us| format!("{us:.0}")),
+        )?;
     }
-    table
+    Ok(())
+}
+
+/// What there is, or a dash.
+fn cell<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| "–".to_owned(), show)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn point(callers: usize, way: &'static str, calls_per_second: f64, gateway_cpu_us: Option<f64>) -> Point {
+    pub(super) fn point(callers: usize, way: Way, calls_per_second: f64, cpu_us: Option<f64>) -> Point {
         Point {
             server: "legacy",
             callers,
-            way,
+            size: 200,
+            answers: "JSON",
+            way: way.name(),
+            kind_of_way: way,
             calls: 100,
             calls_per_second,
             rounds_per_second: (calls_per_second - 1.0, calls_per_second + 1.0),
             p50_us: 10.4,
             p99_us: 20.6,
-            connections: 3,
-            gateway_cpu_us,
+            connections: Some(3),
+            cpu_us,
         }
     }
 
     #[test]
-    fn ways_are_compared_with_the_first_one_of_as_many_callers() {
-        let points = [
-            point(1, "raw HTTP", 1000.0, None),
-            point(1, "gateway", 250.0, Some(80.2)),
-            point(16, "raw HTTP", 500.0, None),
+    fn ways_are_compared_with_raw_http_and_the_floor_of_as_many_callers() {
+        let points = vec![
+            point(1, Way::Raw, 1000.0, None),
+            point(1, Way::Floor, 500.0, Some(40.0)),
+            point(1, Way::All, 250.0, Some(60.0)),
+            point(16, Way::All, 500.0, Some(60.0)),
         ];
-        let table = table(&points);
-        let rows: Vec<_> = table.lines().skip(2).collect();
+        let text = Report { points, ..Report::default() }.to_string();
+        let rows: Vec<_> = text.lines().filter(|line| line.starts_with("| legacy")).collect();
         assert_eq!(
             rows,
             [
-                "| legacy | 1 | raw HTTP | 100 | 1000 | 100 % | 999–1001 | 10 | 21 | 3 | – |",
-                "| legacy | 1 | gateway | 100 | 250 | 25 % | 249–251 | 10 | 21 | 3 | 80 |",
-                "| legacy | 16 | raw HTTP | 100 | 500 | 100 % | 499–501 | 10 | 21 | 3 | – |",
+                "| legacy | 200 B, JSON | 1 | raw HTTP | 100 | 1000 | 100 % | 2.00 | 999–1001 | 10 | 21 | 3 | – | – | – |",
+                "| legacy | 200 B, JSON | 1 | floor | 100 | 500 | 50 % | 1.00 | 499–501 | 10 | 21 | 3 | 40 | 40 | 1.00 |",
+                "| legacy | 200 B, JSON | 1 | `/mcp` | 100 | 250 | 25 % | 0.50 | 249–251 | 10 | 21 | 3 | 60 | 40 | 1.50 |",
+                "| legacy | 200 B, JSON | 16 | `/mcp` | 100 | 500 | – | – | 499–501 | 10 | 21 | 3 | 60 | – | – |",
             ]
         );
     }

@@ -4,36 +4,48 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use mcp_protocol::Era;
 
 use crate::Failure;
-use crate::calls::{Caller, Post};
-use crate::gateway::{Gateway, server_name};
-use crate::load;
-use crate::program::profile_folder;
-use crate::report::{self, Point};
-use crate::upstream::Upstream;
+use crate::answers::{MAX_TEXT, Shape};
+use crate::calls::{Caller, Wanted};
+use crate::fleet::{Fleet, Kind, Programs, Way};
+use crate::report::{Point, Report};
+use crate::{lists, load, starts, usage};
 
-/// Callers at once, and how many calls they make together.
-const POINTS: [(usize, u64); 3] = [(1, 4_000), (16, 16_000), (64, 16_000)];
+/// What is measured of each upstream: callers at once, how many calls they make together, bytes of text in an
+/// answer, and how it comes.
+const POINTS: [(usize, u64, usize, Shape); 9] = [
+    (1, 4_000, 200, Shape::Json),
+    (16, 16_000, 200, Shape::Json),
+    (64, 16_000, 200, Shape::Json),
+    (8, 4_000, MAX_TEXT, Shape::Json),
+    (1, 4_000, 200, Shape::Stream),
+    (16, 16_000, 200, Shape::Stream),
+    (64, 16_000, 200, Shape::Stream),
+    (8, 4_000, MAX_TEXT, Shape::Stream),
+    (16, 16_000, 200, Shape::Progress),
+];
 
 /// The calls of a point are made in so many slices, those of the other ways between them: what else the
 /// machine does meets all of them alike.
-const ROUNDS: usize = 5;
+pub(crate) const ROUNDS: usize = 5;
 
 /// One call in so many goes ahead uncounted, until connections are open and caches warm.
 const WARM_UP: u64 = 10;
 
 /// How the gateway benchmark is run.
 #[derive(Debug, Clone, clap::Parser)]
-#[command(name = "gateway", about = "Tool calls through the whole gateway, beside direct ones")]
+#[command(name = "gateway", about = "Tool calls through the gateway, beside direct ones and the floor proxy")]
 pub struct Options {
-    /// Print JSON instead of a table.
+    /// Print JSON instead of tables.
     #[arg(long)]
     json: bool,
     /// Make a tenth of the calls: for trying out, not for numbers.
     #[arg(long)]
     quick: bool,
+    /// The ways to measure, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = WAYS)]
+    ways: Vec<Way>,
     /// The gateway to measure [default: the one `cargo build --release` has built].
     #[arg(long, value_name = "PROGRAM")]
     gateway: Option<PathBuf>,
@@ -42,87 +54,131 @@ pub struct Options {
     bench: bool,
 }
 
-/// A way to reach the upstream, and what came of the calls made on it.
-pub(crate) struct Way {
-    pub(crate) name: &'static str,
+/// In the order of the tables.
+const WAYS: [Way; 6] = [Way::Raw, Way::Client, Way::Floor, Way::Server, Way::All, Way::Rest];
+
+/// A way to the upstream of a point, and what came of the calls made on it.
+pub(crate) struct Lane {
+    pub(crate) way: Way,
     callers: Vec<Caller>,
+    /// The process on the way.
+    process: Option<u32>,
     /// In nanoseconds.
     pub(crate) latencies: Histogram<u64>,
     /// Of each round.
     pub(crate) elapsed: Vec<Duration>,
-    /// Connections the upstream accepted meanwhile.
-    pub(crate) connections: u64,
-    /// Processor time of the gateway; `None` on direct ways, or where the system does not tell.
-    pub(crate) gateway_cpu: Option<Duration>,
+    /// Connections the upstream accepted meanwhile; `None` if it is not one of this process.
+    pub(crate) connections: Option<u64>,
+    /// Processor time of the process on the way; `None` without one, or where the system does not tell.
+    pub(crate) cpu: Option<Duration>,
 }
 
-/// Starts the upstreams and the gateway, measures all points, and prints what was found.
+/// Starts everything, measures all points, and prints what was found.
 ///
 /// # Errors
 /// Anything that keeps the run from its end, one call with a wrong answer included.
 pub async fn run(options: Options) -> Result<(), Failure> {
     let share = if options.quick { 10 } else { 1 };
-    let program = match options.gateway {
-        Some(program) => program,
-        None => profile_folder()?.join(format!("mcp-gateway{}", std::env::consts::EXE_SUFFIX)),
-    };
-    let upstreams = [Upstream::start(Era::Handshake).await?, Upstream::start(Era::Stateless).await?];
-    let gateway = Gateway::start(&program, &upstreams).await?;
-    let mut points = Vec::new();
-    for upstream in &upstreams {
-        for (callers, calls) in POINTS {
-            points.extend(measure(upstream, &gateway, callers, calls / share).await?);
+    let programs = Programs::find(options.gateway)?;
+    let ways: Vec<_> = WAYS.into_iter().filter(|way| options.ways.contains(way)).collect();
+    let mut report = Report::default();
+    eprintln!("starts");
+    starts::measure(&programs, &ways, &mut report).await?;
+    let fleet = Fleet::start(&programs, &ways).await?;
+    for kind in Kind::ALL {
+        for (callers, calls, size, shape) in POINTS {
+            // Over stdio there are no event streams.
+            if kind == Kind::Stdio && shape != Shape::Json {
+                continue;
+            }
+            eprintln!("{}, {callers} callers, {size} B, {}", kind.name(), shape.name());
+            let wanted = Wanted { size, shape };
+            report.points.extend(measure(&fleet, &ways, kind, wanted, callers, calls / share).await?);
         }
     }
-    gateway.stop().await?;
-    report::print(&points, options.json)
+    starts::remember(&fleet, &mut report);
+    fleet.stop().await?;
+    eprintln!("lists and sessions");
+    lists::measure(&programs, &ways, share, &mut report).await?;
+    println!("{}", if options.json { serde_json::to_string_pretty(&report)? } else { report.to_string() });
+    Ok(())
 }
 
 /// All ways with one number of callers.
 async fn measure(
-    upstream: &Upstream,
-    gateway: &Gateway,
+    fleet: &Fleet,
+    ways: &[Way],
+    kind: Kind,
+    wanted: Wanted,
     callers: usize,
     calls: u64,
 ) -> Result<Vec<Point>, Failure> {
-    let to_gateway = Post::to_gateway(gateway.address(), server_name(upstream.era()))?;
-    let mut ways = [
-        Way::new("raw HTTP", Caller::raw(&Post::to_upstream(upstream)?, callers).await?, true)?,
-        Way::new("mcp-client", Caller::clients(upstream, callers).await?, true)?,
-        Way::new("gateway", Caller::raw(&to_gateway, callers).await?, false)?,
-    ];
-    for way in &mut ways {
-        load::run(&mut way.callers, calls / WARM_UP).await?;
-    }
-    let before = upstream.calls();
-    for round in 0..ROUNDS {
-        for turn in 0..ways.len() {
-            // Each round begins with another one.
-            let way = (round + turn) % ways.len();
-            ways[way].measure(upstream, gateway, calls / ROUNDS as u64).await?;
+    let mut lanes = Vec::new();
+    for &way in ways {
+        // These two are beside the point but for the plainest calls.
+        let is_aside = matches!(way, Way::Client | Way::Rest);
+        if is_aside && (wanted.shape != Shape::Json || wanted.size > 200) {
+            continue;
+        }
+        let opened = fleet.callers(way, kind, wanted, callers).await;
+        if let Some(callers) = opened.map_err(|error| said_by(way, kind, error))? {
+            lanes.push(Lane::new(way, callers, fleet.process(way, kind).map(|process| process.id()))?);
         }
     }
-    let (seen, made) = (upstream.calls() - before, calls * ways.len() as u64);
-    if seen != made {
-        return Err(format!("{made} calls were made, but {seen} reached the upstream").into());
+    for lane in &mut lanes {
+        load::run(&mut lane.callers, calls / WARM_UP)
+            .await
+            .map_err(|error| said_by(lane.way, kind, error))?;
     }
-    let server = server_name(upstream.era());
-    Ok(ways.iter().map(|way| Point::new(server, callers, way)).collect())
+    let seen = || fleet.upstream(kind).map(|upstream| (upstream.calls(), upstream.connections()));
+    let before = seen();
+    for round in 0..ROUNDS {
+        for turn in 0..lanes.len() {
+            // Each round begins with another one.
+            let lane = (round + turn) % lanes.len();
+            let lane = &mut lanes[lane];
+            let connections = seen();
+            lane.measure(calls / ROUNDS as u64).await.map_err(|error| said_by(lane.way, kind, error))?;
+            let opened = seen().zip(connections).map(|((_, after), (_, before))| after - before);
+            lane.connections = lane.connections.zip(opened).map(|(sum, opened)| sum + opened);
+        }
+    }
+    let made = calls / ROUNDS as u64 * (ROUNDS * lanes.len()) as u64;
+    if let Some(((after, _), (before, _))) =
+        seen().zip(before).filter(|((after, _), (before, _))| after - before != made)
+    {
+        return Err(format!("{made} calls were made, but {} reached the upstream", after - before).into());
+    }
+    let points = lanes.iter().map(|lane| Point::new(kind, wanted, callers, lane)).collect();
+    for caller in lanes.into_iter().flat_map(|lane| lane.callers) {
+        caller.end().await?;
+    }
+    Ok(points)
 }
 
-impl Way {
-    fn new(name: &'static str, callers: Vec<Caller>, is_direct: bool) -> Result<Self, Failure> {
-        let gateway_cpu = (!is_direct).then_some(Duration::ZERO);
-        let latencies = load::latencies()?;
-        Ok(Self { name, callers, latencies, elapsed: Vec::new(), connections: 0, gateway_cpu })
+fn said_by(way: Way, kind: Kind, error: Failure) -> Failure {
+    format!("{} to {}: {error}", way.name(), kind.name()).into()
+}
+
+impl Lane {
+    fn new(way: Way, callers: Vec<Caller>, process: Option<u32>) -> Result<Self, Failure> {
+        Ok(Self {
+            way,
+            callers,
+            process,
+            latencies: load::latencies()?,
+            elapsed: Vec::new(),
+            connections: Some(0),
+            cpu: process.map(|_| Duration::ZERO),
+        })
     }
 
-    async fn measure(&mut self, upstream: &Upstream, gateway: &Gateway, calls: u64) -> Result<(), Failure> {
-        let (connections, before) = (upstream.connections(), gateway.cpu());
+    async fn measure(&mut self, calls: u64) -> Result<(), Failure> {
+        let before = self.process.and_then(usage::cpu);
         let slice = load::run(&mut self.callers, calls).await?;
-        let used = gateway.cpu().zip(before).map(|(after, before)| after.saturating_sub(before));
-        self.gateway_cpu = self.gateway_cpu.zip(used).map(|(sum, used)| sum + used);
-        self.connections += upstream.connections() - connections;
+        let used =
+            self.process.and_then(usage::cpu).zip(before).map(|(after, before)| after.saturating_sub(before));
+        self.cpu = self.cpu.zip(used).map(|(sum, used)| sum + used);
         self.latencies.add(slice.latencies)?;
         self.elapsed.push(slice.elapsed);
         Ok(())

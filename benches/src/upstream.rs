@@ -1,33 +1,27 @@
-//! The server behind everything: answers from memory, so that what is measured is the way to it.
+//! The minimal server over HTTP: answers from memory, so that what is measured is the way to it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method as HttpMethod, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use mcp_protocol::{
-    Era, ErrorCode, Failure as RpcFailure, Limits, Message, Method, ProtocolVersion, RawJson,
-    Request as RpcRequest, Response as RpcResponse, RpcError,
-};
-use serde_json::{Value, json};
+use mcp_protocol::{Era, Limits, Message, Method, Request as RpcRequest, header};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::Failure;
+use crate::answers::{Answers, Reply, Shape, TOOL};
 
-/// The tool every call is for.
-pub(crate) const TOOL: &str = "lookup";
-
-/// Bytes of text in the answer.
-const TEXT: usize = 200;
+/// How the sessions it opens are called, before their numbers.
+const SESSION: &str = "bench-";
 
 /// A minimal MCP server of one era on a loopback port, in this process.
 pub(crate) struct Upstream {
@@ -40,25 +34,23 @@ pub(crate) struct Upstream {
 
 struct Shared {
     era: Era,
-    opening: RawJson,
-    tools: RawJson,
-    answer: RawJson,
+    answers: Answers,
     calls: AtomicU64,
     connections: AtomicU64,
+    sessions: AtomicU64,
 }
 
 impl Upstream {
-    /// Starts to listen.
-    pub(crate) async fn start(era: Era) -> Result<Self, Failure> {
+    /// Starts to listen; offers the tool of the calls and `others` more.
+    pub(crate) async fn start(era: Era, others: usize) -> Result<Self, Failure> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             era,
-            opening: RawJson::encode(&opening(era))?,
-            tools: RawJson::encode(&tools(era))?,
-            answer: RawJson::encode(&answer(era))?,
+            answers: Answers::new(era, others)?,
             calls: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            sessions: AtomicU64::new(0),
         });
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, Arc::clone(&shared)));
@@ -81,52 +73,6 @@ impl Upstream {
     /// Connections accepted so far.
     pub(crate) fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::Relaxed)
-    }
-}
-
-/// The version an era is measured with: its newest.
-pub(crate) fn version(era: Era) -> ProtocolVersion {
-    match era {
-        Era::Handshake => ProtocolVersion::LATEST_HANDSHAKE,
-        Era::Stateless => ProtocolVersion::LATEST_STATELESS,
-    }
-}
-
-/// The text of the answer.
-pub(crate) fn text() -> String {
-    "The quick brown fox jumps over the lazy dog. ".chars().cycle().take(TEXT).collect()
-}
-
-fn opening(era: Era) -> Value {
-    let info = json!({"name": "benchmark", "version": "1.0.0"});
-    let capabilities = json!({"tools": {}});
-    match era {
-        Era::Handshake => json!({
-            "protocolVersion": version(era), "capabilities": capabilities, "serverInfo": info,
-        }),
-        Era::Stateless => json!({
-            "resultType": "complete", "supportedVersions": [version(era)], "capabilities": capabilities,
-            "ttlMs": 3_600_000, "cacheScope": "public",
-            "_meta": {"io.modelcontextprotocol/serverInfo": info},
-        }),
-    }
-}
-
-fn tools(era: Era) -> Value {
-    let tools = json!([{"name": TOOL, "inputSchema": {"type": "object"}}]);
-    match era {
-        Era::Handshake => json!({"tools": tools}),
-        Era::Stateless => json!({
-            "resultType": "complete", "tools": tools, "ttlMs": 3_600_000, "cacheScope": "public",
-        }),
-    }
-}
-
-fn answer(era: Era) -> Value {
-    let content = json!([{"type": "text", "text": text()}]);
-    match era {
-        Era::Handshake => json!({"content": content}),
-        Era::Stateless => json!({"resultType": "complete", "content": content}),
     }
 }
 
@@ -157,51 +103,73 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 
 impl Shared {
     async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        if *request.method() != HttpMethod::POST {
-            let healthy = *request.method() == HttpMethod::GET && request.uri().path() == "/health";
-            return status(if healthy { StatusCode::OK } else { StatusCode::METHOD_NOT_ALLOWED });
+        let (parts, body) = request.into_parts();
+        match parts.method {
+            HttpMethod::POST => {}
+            HttpMethod::GET if parts.uri.path() == "/health" => return status(StatusCode::OK),
+            HttpMethod::DELETE if self.is_in_session(&parts.headers) => return status(StatusCode::OK),
+            _ => return status(StatusCode::METHOD_NOT_ALLOWED),
         }
-        let Ok(body) = request.into_body().collect().await else { return status(StatusCode::BAD_REQUEST) };
+        let Ok(body) = body.collect().await else { return status(StatusCode::BAD_REQUEST) };
         match Message::parse(&body.to_bytes(), &Limits::default()) {
-            Ok(Message::Request(request)) => self.answer(request),
+            Ok(Message::Request(request)) => self.answer(&parts.headers, &request),
             Ok(_) => status(StatusCode::ACCEPTED),
             Err(_) => status(StatusCode::BAD_REQUEST),
         }
     }
 
-    fn answer(&self, request: RpcRequest) -> Response<Full<Bytes>> {
-        let mut opens_session = false;
-        let result = match (&request.method, self.era) {
-            (Method::ToolsCall, _) => {
-                self.calls.fetch_add(1, Ordering::Relaxed);
-                &self.answer
-            }
-            (Method::ToolsList, _) => &self.tools,
-            (Method::Initialize, Era::Handshake) => {
-                opens_session = true;
-                &self.opening
-            }
-            (Method::ServerDiscover, Era::Stateless) => &self.opening,
-            (Method::Ping, Era::Handshake) => &RawJson::empty_object(),
-            _ => {
-                let error = RpcError::new(ErrorCode::METHOD_NOT_FOUND, "method not found");
-                let failure = Message::Failure(RpcFailure { id: Some(request.id), error });
-                return json_response(failure.encode());
-            }
-        };
-        let answer = Message::Response(RpcResponse { id: request.id, result: result.clone() });
-        let mut response = json_response(answer.encode());
+    fn answer(&self, headers: &HeaderMap, request: &RpcRequest) -> Response<Full<Bytes>> {
+        let opens_session = request.method == Method::Initialize && self.era == Era::Handshake;
+        if !opens_session && !self.is_in_order(headers, request) {
+            return status(StatusCode::BAD_REQUEST);
+        }
+        if request.method == Method::ToolsCall {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut response = http_response(self.answers.to(request));
         if opens_session {
-            let name = HeaderName::from_static("mcp-session-id");
-            response.headers_mut().insert(name, HeaderValue::from_static("benchmark"));
+            let number = self.sessions.fetch_add(1, Ordering::Relaxed);
+            if let Ok(id) = HeaderValue::from_str(&format!("{SESSION}{number}")) {
+                response.headers_mut().insert(header::SESSION_ID, id);
+            }
         }
         response
     }
+
+    /// Whether the headers belong to the request: a session that was opened, or the name of what is called.
+    fn is_in_order(&self, headers: &HeaderMap, request: &RpcRequest) -> bool {
+        match self.era {
+            Era::Handshake => self.is_in_session(headers),
+            Era::Stateless => {
+                let name = headers.get(header::NAME).map(HeaderValue::as_bytes);
+                request.method != Method::ToolsCall || name == Some(TOOL.as_bytes())
+            }
+        }
+    }
+
+    fn is_in_session(&self, headers: &HeaderMap) -> bool {
+        let id = headers
+            .get(header::SESSION_ID)
+            .and_then(|id| id.to_str().ok()?.strip_prefix(SESSION)?.parse().ok());
+        id.is_some_and(|id: u64| id < self.sessions.load(Ordering::Relaxed))
+    }
 }
 
-fn json_response(body: Bytes) -> Response<Full<Bytes>> {
+fn http_response(reply: Reply) -> Response<Full<Bytes>> {
+    let (kind, body) = match reply.shape {
+        Shape::Json => ("application/json", reply.message),
+        Shape::Stream | Shape::Progress => {
+            let mut body = BytesMut::with_capacity(reply.message.len() + 256);
+            for message in reply.notice.iter().chain([&reply.message]) {
+                body.put_slice(b"event: message\ndata: ");
+                body.put_slice(message);
+                body.put_slice(b"\n\n");
+            }
+            ("text/event-stream", body.freeze())
+        }
+    };
     let mut response = Response::new(Full::new(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 

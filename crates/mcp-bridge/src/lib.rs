@@ -3,6 +3,7 @@
 /// Translation between revisions: pure functions, no I/O.
 pub mod convert;
 mod digest;
+pub mod guard;
 pub mod names;
 pub mod seal;
 

@@ -160,9 +160,10 @@ impl Asked {
     /// Asks so many times, one after the other, on one connection.
     async fn ask(&mut self, times: u64) -> Result<(), Failure> {
         let mut connection = Connection::open(self.door.address).await?;
+        let mut has_session = false;
         let body = match self.question {
             Question::List(era) => {
-                open_session(&mut connection, &self.door).await?;
+                has_session = open_session(&mut connection, &self.door).await?;
                 request(&mut connection, era, RequestId::Integer(1), Method::ToolsList, None)?
             }
             Question::Open => initialize(),
@@ -184,6 +185,9 @@ impl Asked {
         }
         let used = usage::cpu(self.id).zip(before).map(|(after, before)| after.saturating_sub(before));
         self.cpu = self.cpu.zip(used).map(|(sum, used)| sum + used);
+        if has_session {
+            connection.delete(&self.door.path).await?;
+        }
         Ok(())
     }
 

@@ -146,8 +146,11 @@ impl Memory {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(machine) = machine::description() {
-            writeln!(f, "{machine}.\n")?;
+            writeln!(f, "{machine}.")?;
         }
+        // One wrong answer would have ended the run.
+        let calls: u64 = self.points.iter().map(|point| point.calls).sum();
+        writeln!(f, "{calls} calls, 0 wrong answers.\n")?;
         goals::write(f, self)?;
         write_points(f, &self.points)?;
         if !self.lists.is_empty() {

@@ -295,7 +295,7 @@ impl Client {
     /// Reads the tool list again, for the headers its tools want.
     pub(crate) async fn refresh_tools(&self, deadline: Option<Deadline>) -> Result<(), CallError> {
         let deadline = deadline.unwrap_or_else(|| Deadline::after(REFRESH_LIMIT));
-        self.list_until(Method::ToolsList, deadline).await.map(|_| ())
+        self.list_until(Method::ToolsList, None, deadline).await.map(|_| ())
     }
 
     /// Puts a request into the shape of the era and sends it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use mcp_protocol::capability::ClientCapabilities;
-use mcp_protocol::{ErrorCode, JsonKind, Method, RawJson, RpcError};
+use mcp_protocol::{ErrorCode, JsonKind, Method, ProtocolVersion, RawJson, RpcError};
 
 /// Answers what servers ask of a client: `sampling/createMessage`, `elicitation/create` and `roots/list`.
 ///
@@ -39,6 +39,8 @@ pub struct ServerRequest {
     pub method: Method,
     /// Its parameters as they came.
     pub params: Option<RawJson>,
+    /// The revision the server speaks, in whose words the answer is to be.
+    pub version: ProtocolVersion,
 }
 
 /// Who answers what a server asks on account of one request. On a channel that all requests share a question does
@@ -88,13 +90,14 @@ impl Host {
         asked: Option<Asked<'_>>,
         method: Method,
         params: Option<RawJson>,
+        version: ProtocolVersion,
     ) -> Result<RawJson, RpcError> {
         let Some(Asked { handler, capabilities }) = asked.filter(|_| is_question(&method)) else {
             return Err(RpcError::new(ErrorCode::METHOD_NOT_FOUND, "Method not found"));
         };
         check_declared(capabilities, &method, params.as_ref())?;
         // The call to `handle` may panic as well.
-        let answering = async { handler.handle(ServerRequest { method, params }).await };
+        let answering = async { handler.handle(ServerRequest { method, params, version }).await };
         let answering = AssertUnwindSafe(answering).catch_unwind();
         let answer = tokio::time::timeout(self.limit, answering).await.map_err(|_| {
             RpcError::new(ErrorCode::INTERNAL_ERROR, &format!("no answer within {:?}", self.limit))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use mcp_protocol::ProtocolVersion;
 use mcp_protocol::result::{InputRequired, ResultType, Retry};
 
 use crate::answer::Answer;
@@ -50,6 +51,7 @@ pub(crate) async fn answered(
         let pause = PAUSES.0.saturating_mul(1 << (round - 1).min(10)).min(PAUSES.1);
         tokio::time::sleep(pause).await;
     }
+    let version = link.version().unwrap_or(ProtocolVersion::LATEST_STATELESS);
     let answers = asked.requests.into_iter().map(async |question| {
         count(&link.counters.questions);
         let method = question.method.clone();
@@ -60,7 +62,7 @@ pub(crate) async fn answered(
             }),
             None => link.host.own(),
         };
-        match link.host.answer(asked, question.method, question.params).await {
+        match link.host.answer(asked, question.method, question.params, version).await {
             Ok(result) => Ok((question.key, result)),
             Err(error) => Err(CallError::Unanswered { method, error }),
         }

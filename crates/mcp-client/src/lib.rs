@@ -33,6 +33,7 @@ pub use deadline::Patience;
 pub use error::{CallError, ConnectError};
 pub use handler::{Asker, RequestHandler, ServerRequest};
 pub use interest::Interest;
+pub use list::Listed;
 pub use options::{ClientInfo, ConnectOptions};
 pub use profile::ServerProfile;
 pub use rate::RateLimit;

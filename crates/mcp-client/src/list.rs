@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use mcp_protocol::capability::ClientCapabilities;
 use mcp_protocol::list::{Page, items_member};
+use mcp_protocol::result::{CacheScope, Caching, Envelope};
 use mcp_protocol::{Method, RawJson};
 
 use crate::answer::Answer;
@@ -27,14 +29,29 @@ impl Client {
     /// a cursor that comes twice, and beyond 1 000 pages, 10 000 items or 64 MiB. `timeout` limits the
     /// whole list.
     pub async fn list(&self, method: Method, timeout: Duration) -> Result<Vec<RawJson>, CallError> {
-        self.list_until(method, Deadline::after(timeout)).await
+        self.list_until(method, None, Deadline::after(timeout)).await.map(|list| list.items)
+    }
+
+    /// The same with what the server says of how long the list may be kept, and, where each request says what the
+    /// client is able to do, with other `capabilities` than the connection's: a server may show other lists then.
+    ///
+    /// # Errors
+    /// As for [`list`](Self::list).
+    pub async fn list_for(
+        &self,
+        method: Method,
+        capabilities: Option<ClientCapabilities>,
+        timeout: Duration,
+    ) -> Result<Listed, CallError> {
+        self.list_until(method, capabilities, Deadline::after(timeout)).await
     }
 
     pub(crate) async fn list_until(
         &self,
         method: Method,
+        capabilities: Option<ClientCapabilities>,
         deadline: Deadline,
-    ) -> Result<Vec<RawJson>, CallError> {
+    ) -> Result<Listed, CallError> {
         if items_member(&method).is_none() {
             return Err(CallError::malformed(format!("{method} is no list method")));
         }
@@ -42,23 +59,35 @@ impl Client {
         let mut cursor = None;
         loop {
             let params = cursor.as_deref().map(page_params).transpose()?;
-            let answer = self.call_until(Outgoing::new(method.clone(), params), deadline).await?;
+            let mut outgoing = Outgoing::new(method.clone(), params);
+            outgoing.capabilities = capabilities.clone();
+            let answer = self.call_until(outgoing, deadline).await?;
             cursor = list.add(&method, &answer)?;
             if cursor.is_none() {
                 break;
             }
         }
         if method == Method::ToolsList && self.mirrors_arguments() {
-            return Ok(self.tool_headers().learn(list.items));
+            return Ok(Listed { items: self.tool_headers().learn(list.items), caching: list.caching });
         }
-        Ok(list.items)
+        Ok(Listed { items: list.items, caching: list.caching })
     }
+}
+
+/// A list, all its pages together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its items as they came.
+    pub items: Vec<RawJson>,
+    /// How long it may be kept, and by whom: the strictest word of its pages; `None` if the server says nothing.
+    pub caching: Option<Caching>,
 }
 
 /// What was read so far. Items are slices of their pages.
 #[derive(Debug, Default)]
 struct Pages {
     items: Vec<RawJson>,
+    caching: Option<Caching>,
     bytes: usize,
     cursors: HashSet<Box<str>>,
 }
@@ -68,6 +97,14 @@ impl Pages {
     fn add(&mut self, method: &Method, answer: &Answer) -> Result<Option<Box<str>>, CallError> {
         let invalid = |reason: String| CallError::unusable(reason, answer.frame.clone());
         let page = Page::read(method, &answer.result).map_err(|error| invalid(error.to_string()))?;
+        let said = Envelope::read(&answer.result).ok().and_then(|envelope| envelope.caching);
+        self.caching = match (self.caching, said) {
+            (Some(all), Some(page)) => Some(Caching {
+                ttl: all.ttl.min(page.ttl),
+                scope: if all.scope == CacheScope::Public { page.scope } else { all.scope },
+            }),
+            (all, page) => all.or(page),
+        };
         self.bytes += page.items.iter().map(|item| item.as_bytes().len()).sum::<usize>();
         self.items.extend(page.items);
         if self.items.len() > MAX_ITEMS {

@@ -122,11 +122,12 @@ impl Link {
         params: Option<RawJson>,
         headers: Vec<Header>,
     ) {
+        let version = self.version().unwrap_or(ProtocolVersion::LATEST_HANDSHAKE);
         let asked = Asked { handler: &handler, capabilities: &self.host.capabilities };
         let outcome = tokio::select! {
             biased;
             _ = self.aborted.wait() => None,
-            outcome = self.host.answer(Some(asked), method, params) => Some(outcome),
+            outcome = self.host.answer(Some(asked), method, params, version) => Some(outcome),
         };
         self.serving().remove(&id);
         let message = match outcome {

@@ -1,0 +1,526 @@
+//! What an endpoint shows to one kind of client: the lists of all its servers, put together.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use mcp_manager::Manager;
+use mcp_protocol::capability::ServerCapabilities;
+use mcp_protocol::result::Caching;
+use mcp_protocol::{ProtocolVersion, RawJson};
+use mcp_registry::{ServerKey, ServerName, ServerRecord, Status};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::convert;
+use crate::names;
+use crate::party::Kind;
+use crate::settings::{Scope, Settings, View};
+use crate::upstream::{Catalog, ListKind, Listener, News, Upstream};
+
+/// Between a change and the new directory: changes come in bursts.
+const BURST: Duration = Duration::from_millis(10);
+
+/// One tool, prompt, resource or template.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// The name, or URI, that clients use.
+    pub(crate) exposed: Box<str>,
+    /// Whose it is: a server, or a group.
+    pub(crate) owner: ServerName,
+    /// The name its server knows it by.
+    pub(crate) name: Box<str>,
+    /// As the server lists it.
+    pub(crate) item: RawJson,
+    /// The revision the server speaks, and whether over stdio: what has to be adapted depends on them.
+    pub(crate) version: ProtocolVersion,
+    pub(crate) transport: mcp_transport::TransportKind,
+}
+
+/// One list, with its pages ready to be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    all: Vec<Entry>,
+    by_exposed: HashMap<Box<str>, usize>,
+    pub(crate) caching: Caching,
+    /// The items of each page, per revision: worked out when first asked for.
+    pages: [OnceLock<Vec<RawJson>>; ProtocolVersion::ALL.len()],
+}
+
+impl Entries {
+    pub(crate) fn get(&self, exposed: &str) -> Option<&Entry> {
+        self.all.get(*self.by_exposed.get(exposed)?)
+    }
+
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Entry> {
+        self.all.iter()
+    }
+
+    /// Adds an entry unless the name is taken already; says whether it was added.
+    fn add(&mut self, entry: Entry) -> bool {
+        if self.by_exposed.contains_key(&entry.exposed) {
+            return false;
+        }
+        self.by_exposed.insert(entry.exposed.clone(), self.all.len());
+        self.all.push(entry);
+        true
+    }
+
+    /// The result of the list method for one page, without what the stateless era adds.
+    pub(crate) fn pages(&self, kind: ListKind, version: ProtocolVersion, size: usize) -> &[RawJson] {
+        let at = ProtocolVersion::ALL.iter().position(|known| *known == version).unwrap_or(0);
+        self.pages[at].get_or_init(|| {
+            let items: Vec<RawJson> =
+                self.all.iter().filter_map(|entry| shown(kind, entry, version)).collect();
+            let size = size.max(1);
+            let count = items.len().div_ceil(size).max(1);
+            (0..count)
+                .map(|page| {
+                    let start = page * size;
+                    join(&items[start..(start + size).min(items.len())])
+                })
+                .collect()
+        })
+    }
+
+    fn same_as(&self, other: &Self) -> bool {
+        self.all.len() == other.all.len()
+            && self
+                .all
+                .iter()
+                .zip(&other.all)
+                .all(|(a, b)| a.exposed == b.exposed && a.owner == b.owner && a.item == b.item)
+    }
+}
+
+/// An array of items.
+fn join(items: &[RawJson]) -> RawJson {
+    let mut text = String::with_capacity(items.iter().map(|item| item.as_str().len() + 1).sum::<usize>() + 2);
+    text.push('[');
+    for (at, item) in items.iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        text.push_str(item.as_str());
+    }
+    text.push(']');
+    RawJson::parse(text, &mcp_protocol::Limits::default().with_max_bytes(usize::MAX))
+        .unwrap_or_else(|_| RawJson::empty_object())
+}
+
+/// An entry as a client of a revision sees it; `None` if it must not see it.
+fn shown(kind: ListKind, entry: &Entry, version: ProtocolVersion) -> Option<RawJson> {
+    let item = match kind {
+        ListKind::Tools | ListKind::Prompts if entry.exposed != entry.name => {
+            let mut members = entry.item.members().ok()?;
+            members.set_json("name", RawJson::string(&entry.exposed));
+            members.encode()
+        }
+        _ => entry.item.clone(),
+    };
+    match kind {
+        ListKind::Tools => convert::definition::tool(&item, entry.version, entry.transport, version),
+        _ => Some(item),
+    }
+}
+
+/// A server that is shown, as it was when the directory was made.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    pub(crate) owner: ServerName,
+    pub(crate) server: ServerName,
+    pub(crate) catalog: Arc<Catalog>,
+}
+
+/// All that an endpoint shows.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    lists: [Entries; 4],
+    /// Those that are there, one for each owner, in order.
+    pub(crate) shown: Vec<Shown>,
+    /// Owners whose lists are not known yet, or out of reach.
+    pub(crate) missing: Vec<ServerName>,
+}
+
+impl Directory {
+    pub(crate) fn list(&self, kind: ListKind) -> &Entries {
+        &self.lists[kind.index()]
+    }
+
+    /// What the servers offer.
+    pub(crate) fn capabilities(&self) -> Vec<ServerCapabilities> {
+        let of = |shown: &Shown| {
+            let raw = shown.catalog.profile.as_ref()?.capabilities.clone()?;
+            ServerCapabilities::from_raw(raw).ok()
+        };
+        self.shown.iter().filter_map(of).collect()
+    }
+}
+
+/// The owners an endpoint has, in order: by the highest priority of their servers, then by name; each with its
+/// servers in the order they stand in for one another.
+pub(crate) fn owners(
+    records: &[Arc<ServerRecord>],
+    scope: &Scope,
+    settings: &Settings,
+) -> Vec<(ServerName, Vec<Arc<ServerRecord>>)> {
+    let view = match scope {
+        Scope::View(name) => settings.views.iter().find(|view| view.name == **name),
+        Scope::All | Scope::One(_) => None,
+    };
+    let wanted = |record: &ServerRecord| match scope {
+        Scope::All => true,
+        Scope::View(_) => view.is_some_and(|view| view.servers.admits(record.definition.owner().as_str())),
+        Scope::One(name) => {
+            record.name().as_str() == &**name
+                || record.definition.group.as_ref().is_some_and(|group| group.as_str() == &**name)
+        }
+    };
+    let mut owners: BTreeMap<ServerName, Vec<Arc<ServerRecord>>> = BTreeMap::new();
+    for record in records.iter().filter(|record| record.definition.enabled && wanted(record)) {
+        owners.entry(record.definition.owner().clone()).or_default().push(record.clone());
+    }
+    for servers in owners.values_mut() {
+        // Stable: servers of the same priority stay in name order.
+        servers.sort_by_key(|record| std::cmp::Reverse(record.definition.priority));
+    }
+    let mut owners: Vec<_> = owners.into_iter().collect();
+    owners.sort_by_key(|(_, servers)| {
+        std::cmp::Reverse(servers.first().map_or(0, |record| record.definition.priority))
+    });
+    owners
+}
+
+/// Puts the lists of owners together.
+pub(crate) fn assemble(
+    owners: &[(ServerName, Vec<(Arc<ServerRecord>, Arc<Catalog>)>)],
+    view: Option<&View>,
+    settings: &Settings,
+) -> Directory {
+    let mut directory = Directory::default();
+    let mut caching: [Vec<Caching>; 4] = Default::default();
+    for (owner, servers) in owners {
+        let there = |(record, catalog): &&(Arc<ServerRecord>, Arc<Catalog>)| {
+            record.status != Status::Unreachable && catalog.is_known()
+        };
+        // The one that would be asked first speaks for its group.
+        let first = servers
+            .iter()
+            .filter(there)
+            .min_by_key(|(record, _)| if record.status == Status::Healthy { 0 } else { 1 });
+        let Some((record, catalog)) = first else {
+            directory.missing.push(owner.clone());
+            continue;
+        };
+        for kind in ListKind::ALL {
+            let list = catalog.list(kind);
+            let said = list.caching.map(|said| {
+                let age = list.at.map_or(Duration::ZERO, |at| Instant::now() - at);
+                convert::envelope::caching(Some(said), age, false)
+            });
+            caching[kind.index()].push(said.unwrap_or_default());
+            for item in list.items.iter() {
+                if let Some(entry) = entry(kind, item, owner, record, catalog, view, settings)
+                    && !directory.lists[kind.index()].add(entry)
+                {
+                    tracing::debug!(%owner, list = %kind.method(), "a name is taken already, its entry is not shown");
+                }
+            }
+        }
+        directory.shown.push(Shown {
+            owner: owner.clone(),
+            server: record.name().clone(),
+            catalog: catalog.clone(),
+        });
+    }
+    for kind in ListKind::ALL {
+        // What is missing may come at any time.
+        directory.lists[kind.index()].caching = match directory.missing.is_empty() {
+            true => convert::envelope::caching_of_all(std::mem::take(&mut caching[kind.index()])),
+            false => Caching::default(),
+        };
+    }
+    directory
+}
+
+fn entry(
+    kind: ListKind,
+    item: &RawJson,
+    owner: &ServerName,
+    record: &ServerRecord,
+    catalog: &Catalog,
+    view: Option<&View>,
+    settings: &Settings,
+) -> Option<Entry> {
+    let member = match kind {
+        ListKind::Tools | ListKind::Prompts => "name",
+        ListKind::Resources => "uri",
+        ListKind::Templates => "uriTemplate",
+    };
+    let name: Box<str> = item.get(member)?.to().ok()?;
+    let exposed: Box<str> = match kind {
+        ListKind::Tools | ListKind::Prompts if settings.prefix => names::exposed(owner, &name),
+        _ => name.clone(),
+    };
+    let filters = |exposure: &mcp_registry::Exposure, name: &str| match kind {
+        ListKind::Tools => exposure.tools.admits(name),
+        ListKind::Prompts => exposure.prompts.admits(name),
+        ListKind::Resources | ListKind::Templates => exposure.resources.admits(name),
+    };
+    if !filters(&record.definition.exposure, &name)
+        || view.is_some_and(|view| !filters(&view.exposure, &exposed))
+    {
+        return None;
+    }
+    let profile = catalog.profile.as_ref()?;
+    Some(Entry {
+        exposed,
+        owner: owner.clone(),
+        name,
+        item: item.clone(),
+        version: profile.version,
+        transport: catalog.transport?,
+    })
+}
+
+/// Who wants to hear of changed lists. It must not wait.
+pub(crate) trait Reader: Send + Sync {
+    /// Which of the four lists have changed.
+    fn changed(&self, lists: [bool; 4]);
+    /// Something a server tells that is no change of lists.
+    fn heard(&self, from: &Upstream, news: &News);
+}
+
+/// The directory of one endpoint for one kind of client, kept up to date.
+pub(crate) struct Shelf {
+    pub(crate) scope: Scope,
+    pub(crate) kind: Kind,
+    manager: Manager,
+    settings: Arc<ArcSwap<Settings>>,
+    library: Weak<Library>,
+    directory: ArcSwap<Directory>,
+    upstreams: Mutex<BTreeMap<ServerKey, Arc<Upstream>>>,
+    readers: Mutex<Vec<Weak<dyn Reader>>>,
+    changed: Notify,
+    used: Mutex<Instant>,
+    task: OnceLock<AbortHandle>,
+}
+
+impl Shelf {
+    pub(crate) fn directory(&self) -> Arc<Directory> {
+        self.directory.load_full()
+    }
+
+    /// Notes that somebody asked.
+    pub(crate) fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// From now on somebody is told what changes, for as long as it lives.
+    pub(crate) fn read(&self, reader: Weak<dyn Reader>) {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.retain(|known| known.strong_count() > 0);
+        readers.push(reader);
+    }
+
+    fn readers(&self) -> Vec<Arc<dyn Reader>> {
+        let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The servers behind it.
+    pub(crate) fn upstreams(&self) -> Vec<Arc<Upstream>> {
+        self.upstreams.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// One server behind it.
+    pub(crate) fn upstream(&self, server: &ServerName) -> Option<Arc<Upstream>> {
+        let upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        upstreams.iter().find(|(key, _)| key.name == *server).map(|(_, upstream)| upstream.clone())
+    }
+
+    /// Waits until every server was looked at, or the time is up.
+    pub(crate) async fn settle(&self, limit: Duration) {
+        let settled = async {
+            for upstream in self.upstreams() {
+                upstream.settle().await;
+            }
+        };
+        // Whoever is late is announced later.
+        let _ = tokio::time::timeout(limit, settled).await;
+        self.rebuild();
+    }
+
+    /// Makes the directory anew; tells the readers what is different.
+    fn rebuild(&self) {
+        let Some(library) = self.library.upgrade() else { return };
+        let table = self.manager.table();
+        let settings = self.settings.load();
+        let owners = owners(table.servers(), &self.scope, &settings);
+        let mut upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut there = BTreeMap::new();
+        let mut parts = Vec::with_capacity(owners.len());
+        for (owner, servers) in owners {
+            let mut members = Vec::with_capacity(servers.len());
+            for record in servers {
+                let key = record.key();
+                let upstream = upstreams.get(&key).cloned().unwrap_or_else(|| {
+                    let upstream = library.upstream(&key, &self.kind);
+                    upstream.listen(self.as_listener());
+                    upstream
+                });
+                members.push((record, upstream.catalog()));
+                there.insert(key, upstream);
+            }
+            parts.push((owner, members));
+        }
+        *upstreams = there;
+        let view = match &self.scope {
+            Scope::View(name) => settings.views.iter().find(|view| view.name == **name),
+            Scope::All | Scope::One(_) => None,
+        };
+        let new = Arc::new(assemble(&parts, view, &settings));
+        // Swapped under the lock, so that an older one never takes the place of a newer one.
+        let old = self.directory.swap(new.clone());
+        drop(upstreams);
+        let changed = ListKind::ALL.map(|kind| !old.list(kind).same_as(new.list(kind)));
+        if changed.contains(&true) {
+            for reader in self.readers() {
+                reader.changed(changed);
+            }
+        }
+    }
+
+    fn as_listener(&self) -> Weak<dyn Listener> {
+        let Some(library) = self.library.upgrade() else { return Weak::<Self>::new() };
+        match library.find(&self.scope, &self.kind) {
+            Some(shelf) => Arc::downgrade(&shelf) as Weak<dyn Listener>,
+            None => Weak::<Self>::new(),
+        }
+    }
+}
+
+impl Listener for Shelf {
+    fn hear(&self, from: &Upstream, news: &News) {
+        match news {
+            News::Lists(_) => self.changed.notify_one(),
+            News::Updated { .. } | News::Said(_) => {
+                for reader in self.readers() {
+                    reader.heard(from, news);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Shelf {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+}
+
+/// The directories in use, and what they are made of.
+pub(crate) struct Library {
+    manager: Manager,
+    pub(crate) settings: Arc<ArcSwap<Settings>>,
+    shelves: Mutex<HashMap<(Scope, Kind), Arc<Shelf>>>,
+    upstreams: Mutex<HashMap<(ServerKey, Kind), Weak<Upstream>>>,
+}
+
+impl Library {
+    pub(crate) fn new(manager: Manager, settings: Arc<ArcSwap<Settings>>) -> Arc<Self> {
+        Arc::new(Self { manager, settings, shelves: Mutex::default(), upstreams: Mutex::default() })
+    }
+
+    fn find(&self, scope: &Scope, kind: &Kind) -> Option<Arc<Shelf>> {
+        let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        shelves.get(&(scope.clone(), kind.clone())).cloned()
+    }
+
+    /// The directory of an endpoint for a kind of client. The second value says whether it is new.
+    pub(crate) fn shelf(self: &Arc<Self>, scope: &Scope, kind: &Kind) -> (Arc<Shelf>, bool) {
+        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shelf) = shelves.get(&(scope.clone(), kind.clone())) {
+            shelf.touch();
+            return (shelf.clone(), false);
+        }
+        let shelf = Arc::new(Shelf {
+            scope: scope.clone(),
+            kind: kind.clone(),
+            manager: self.manager.clone(),
+            settings: self.settings.clone(),
+            library: Arc::downgrade(self),
+            directory: ArcSwap::default(),
+            upstreams: Mutex::default(),
+            readers: Mutex::default(),
+            changed: Notify::new(),
+            used: Mutex::new(Instant::now()),
+            task: OnceLock::new(),
+        });
+        shelves.insert((scope.clone(), kind.clone()), shelf.clone());
+        drop(shelves);
+        shelf.rebuild();
+        let task = tokio::spawn(keep(Arc::downgrade(&shelf), self.manager.clone()));
+        // It is the only one: the shelf was just made.
+        let _ = shelf.task.set(task.abort_handle());
+        (shelf, true)
+    }
+
+    /// One server as a kind of client sees it.
+    fn upstream(&self, server: &ServerKey, kind: &Kind) -> Arc<Upstream> {
+        let mut upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        upstreams.retain(|_, known| known.strong_count() > 0);
+        let key = (server.clone(), kind.clone());
+        if let Some(upstream) = upstreams.get(&key).and_then(Weak::upgrade) {
+            return upstream;
+        }
+        let upstream = Upstream::start(&self.manager, server.clone(), Arc::new(kind.clone()), true);
+        upstreams.insert(key, Arc::downgrade(&upstream));
+        upstream
+    }
+
+    /// Makes all directories anew, after a change of the settings.
+    pub(crate) fn renew(&self) {
+        for shelf in self.all() {
+            shelf.changed.notify_one();
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Shelf>> {
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Forgets directories that nobody has asked for in a while, and ends what was opened for them.
+    pub(crate) fn tidy(&self) {
+        let idle = self.settings.load().idle;
+        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        shelves.retain(|(_, kind), shelf| {
+            let used = *shelf.used.lock().unwrap_or_else(PoisonError::into_inner);
+            kind.is_plain() || !shelf.readers().is_empty() || used.elapsed() < idle
+        });
+    }
+}
+
+/// Makes the directory anew whenever something has changed.
+async fn keep(shelf: Weak<Shelf>, manager: Manager) {
+    let mut table = manager.watch_table();
+    loop {
+        {
+            let Some(this) = shelf.upgrade() else { return };
+            let changed = this.changed.notified();
+            tokio::pin!(changed);
+            tokio::select! {
+                () = &mut changed => {}
+                told = table.changed() => if told.is_err() { return },
+            }
+        }
+        tokio::time::sleep(BURST).await;
+        table.mark_unchanged();
+        let Some(this) = shelf.upgrade() else { return };
+        this.rebuild();
+    }
+}

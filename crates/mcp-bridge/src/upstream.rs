@@ -1,0 +1,505 @@
+//! What one server offers to one kind of client, kept up to date.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use mcp_client::{CallError, Client, Interest, ServerProfile, Subscription};
+use mcp_manager::{Attached, Manager, Party};
+use mcp_protocol::header::ParamHeaders;
+use mcp_protocol::resource::ResourceUpdatedParams;
+use mcp_protocol::result::Caching;
+use mcp_protocol::{Era, ErrorCode, Method, Notification, RawJson};
+use mcp_registry::{ServerKey, ServerRecord, Status};
+use mcp_transport::TransportKind;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// Time for reading all lists of a server.
+const LIST_LIMIT: Duration = Duration::from_secs(30);
+/// Between a change that a server tells of and the look at it: changes come in bursts.
+const BURST: Duration = Duration::from_millis(20);
+/// First and longest wait before a server is attached to again that could not be.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// The four lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum ListKind {
+    Tools,
+    Prompts,
+    Resources,
+    Templates,
+}
+
+impl ListKind {
+    pub(crate) const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
+
+    pub(crate) fn of(method: &Method) -> Option<Self> {
+        Some(match method {
+            Method::ToolsList => Self::Tools,
+            Method::PromptsList => Self::Prompts,
+            Method::ResourcesList => Self::Resources,
+            Method::ResourceTemplatesList => Self::Templates,
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn method(self) -> Method {
+        match self {
+            Self::Tools => Method::ToolsList,
+            Self::Prompts => Method::PromptsList,
+            Self::Resources => Method::ResourcesList,
+            Self::Templates => Method::ResourceTemplatesList,
+        }
+    }
+
+    /// The member of the capabilities that offers it.
+    pub(crate) fn capability(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources | Self::Templates => "resources",
+        }
+    }
+
+    /// The notification of its changes.
+    pub(crate) fn changed(self) -> Method {
+        match self {
+            Self::Tools => Method::ToolsListChanged,
+            Self::Prompts => Method::PromptsListChanged,
+            Self::Resources | Self::Templates => Method::ResourcesListChanged,
+        }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// One list as a server gave it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct List {
+    pub(crate) items: Arc<[RawJson]>,
+    pub(crate) caching: Option<Caching>,
+    /// When; `None`: never.
+    pub(crate) at: Option<Instant>,
+}
+
+/// What a server offers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Catalog {
+    /// What it said of itself; `None` while it is not connected and never was.
+    pub(crate) profile: Option<Arc<ServerProfile>>,
+    pub(crate) transport: Option<TransportKind>,
+    pub(crate) lists: [List; 4],
+    /// Tools with arguments that clients over HTTP repeat in headers.
+    pub(crate) mirrored: Arc<HashMap<Box<str>, Arc<ParamHeaders>>>,
+}
+
+impl Catalog {
+    pub(crate) fn list(&self, kind: ListKind) -> &List {
+        &self.lists[kind.index()]
+    }
+
+    /// Whether all is known that there is to know.
+    pub(crate) fn is_known(&self) -> bool {
+        self.profile.is_some()
+    }
+}
+
+/// Something a server tells that belongs to no call.
+#[derive(Debug, Clone)]
+pub(crate) enum News {
+    /// Lists have changed, and were read again.
+    Lists([bool; 4]),
+    /// A resource has changed.
+    Updated { uri: Box<str>, notification: Notification },
+    /// A log message, or whatever else a server may say.
+    Said(Notification),
+}
+
+/// Who wants to hear news. It must not wait.
+pub(crate) trait Listener: Send + Sync {
+    fn hear(&self, from: &Upstream, news: &News);
+}
+
+/// One server as one kind of client sees it. Its task ends when nobody holds it any more.
+pub(crate) struct Upstream {
+    pub(crate) server: ServerKey,
+    manager: Manager,
+    party: Arc<dyn Party>,
+    /// Whether its lists are read: a client's own session needs to be listened to only.
+    reads_lists: bool,
+    catalog: ArcSwap<Catalog>,
+    /// Rung when all was read for the first time, or could not be.
+    pub(crate) settled: tokio::sync::watch::Sender<bool>,
+    listeners: Mutex<Vec<Weak<dyn Listener>>>,
+    wishes: Mutex<Wishes>,
+    wished: Notify,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+#[derive(Debug, Default)]
+struct Wishes {
+    /// Resources, and how many want to hear of each.
+    uris: HashMap<Box<str>, usize>,
+    /// Those that the server has agreed to tell of, on the present connection.
+    kept: HashMap<Box<str>, Subscription>,
+    client: Option<Client>,
+}
+
+impl Upstream {
+    /// Begins to follow a server.
+    pub(crate) fn start(
+        manager: &Manager,
+        server: ServerKey,
+        party: Arc<dyn Party>,
+        reads_lists: bool,
+    ) -> Arc<Self> {
+        let upstream = Arc::new(Self {
+            server,
+            manager: manager.clone(),
+            party,
+            reads_lists,
+            catalog: ArcSwap::default(),
+            settled: tokio::sync::watch::Sender::new(false),
+            listeners: Mutex::default(),
+            wishes: Mutex::default(),
+            wished: Notify::new(),
+            task: Mutex::default(),
+        });
+        let task = tokio::spawn(follow(Arc::downgrade(&upstream), manager.clone(), upstream.server.clone()));
+        *lock(&upstream.task) = Some(task.abort_handle());
+        upstream
+    }
+
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.load_full()
+    }
+
+    /// The server now, unless it was replaced or removed.
+    pub(crate) fn record(&self) -> Option<Arc<ServerRecord>> {
+        let record = self.manager.server(self.server.name.as_str()).ok()?;
+        (record.generation == self.server.generation).then_some(record)
+    }
+
+    /// From now on somebody is told the news, for as long as it lives.
+    pub(crate) fn listen(&self, listener: Weak<dyn Listener>) {
+        let mut listeners = lock(&self.listeners);
+        listeners.retain(|known| known.strong_count() > 0);
+        listeners.push(listener);
+    }
+
+    /// Waits until its lists were read or found out of reach, for the first time.
+    pub(crate) async fn settle(&self) {
+        let mut settled = self.settled.subscribe();
+        // An error means that it is gone, which is settled, too.
+        let _ = settled.wait_for(|settled| *settled).await;
+    }
+
+    /// Asks the server to tell of a resource. Each successful call needs one of [`unsubscribe`](Self::unsubscribe).
+    pub(crate) async fn subscribe(&self, uri: &str, limit: Duration) -> Result<(), CallError> {
+        let client = {
+            let mut wishes = lock(&self.wishes);
+            if let Some(users) = wishes.uris.get_mut(uri) {
+                *users += 1;
+                return Ok(());
+            }
+            wishes.client.clone().filter(|client| !client.is_closed())
+        };
+        let client = match client {
+            Some(client) => client,
+            None => self.attach().await?.client,
+        };
+        let interest = Interest { uris: [uri.to_owned()].into(), ..Interest::default() };
+        let subscription = client.subscribe(interest, limit).await?;
+        if !subscription.accepted().uris.contains(uri) {
+            let text = format!("the server does not tell of changes of {uri}");
+            let error = mcp_protocol::RpcError::new(ErrorCode::INVALID_PARAMS, &text);
+            return Err(CallError::Rpc { error, frame: bytes::Bytes::new() });
+        }
+        let mut wishes = lock(&self.wishes);
+        *wishes.uris.entry(uri.into()).or_default() += 1;
+        wishes.kept.insert(uri.into(), subscription);
+        Ok(())
+    }
+
+    /// Takes one wish back.
+    pub(crate) fn unsubscribe(&self, uri: &str) {
+        let mut wishes = lock(&self.wishes);
+        let Some(users) = wishes.uris.get_mut(uri) else { return };
+        *users -= 1;
+        if *users == 0 {
+            wishes.uris.remove(uri);
+            wishes.kept.remove(uri);
+        }
+    }
+
+    /// The connection of this kind of client.
+    pub(crate) async fn attach(&self) -> Result<Attached, CallError> {
+        let attached = self.manager.attach(self.server.name.as_str(), Some(&self.party)).await;
+        attached.map_err(|error| {
+            let kind = mcp_transport::TransportErrorKind::Endpoint(error.to_string().into());
+            mcp_transport::TransportError::new(kind, mcp_transport::Delivery::NotSent).into()
+        })
+    }
+
+    fn tell(&self, news: &News) {
+        let listeners: Vec<_> = lock(&self.listeners).iter().filter_map(Weak::upgrade).collect();
+        for listener in listeners {
+            listener.hear(self, news);
+        }
+    }
+
+    /// Reads lists, those marked.
+    async fn read(&self, client: &Client, wanted: [bool; 4]) {
+        let profile = client.profile();
+        let capabilities =
+            (profile.era == Era::Stateless).then(|| self.party.capabilities(profile.version));
+        let reads = ListKind::ALL.map(|kind| {
+            let offered =
+                profile.capabilities.as_ref().is_some_and(|all| all.get(kind.capability()).is_some());
+            let (wanted, capabilities) = (wanted[kind.index()], capabilities.clone());
+            async move {
+                if !wanted {
+                    return None;
+                }
+                if !offered {
+                    return Some(List { at: Some(Instant::now()), ..List::default() });
+                }
+                match client.list_for(kind.method(), capabilities, LIST_LIMIT).await {
+                    Ok(listed) => Some(List {
+                        items: listed.items.into(),
+                        caching: listed.caching,
+                        at: Some(Instant::now()),
+                    }),
+                    // A server may have resources without templates.
+                    Err(CallError::Rpc { error, .. })
+                        if error.code() == Some(ErrorCode::METHOD_NOT_FOUND) =>
+                    {
+                        Some(List { at: Some(Instant::now()), ..List::default() })
+                    }
+                    Err(error) => {
+                        tracing::warn!(server = %self.server.name, list = %kind.method(), %error, "a list could not be read");
+                        None
+                    }
+                }
+            }
+        });
+        let read = futures::future::join_all(reads).await;
+        let mut catalog = Catalog::clone(&self.catalog.load());
+        let mut changed = [false; 4];
+        for (kind, list) in ListKind::ALL.into_iter().zip(read) {
+            let Some(list) = list else { continue };
+            let old = &mut catalog.lists[kind.index()];
+            changed[kind.index()] = old.at.is_none() || *old.items != *list.items;
+            *old = list;
+        }
+        if changed[ListKind::Tools.index()] {
+            catalog.mirrored = Arc::new(mirrored(&catalog.list(ListKind::Tools).items));
+        }
+        let known = catalog.profile.replace(profile.clone());
+        catalog.transport = Some(client.transport());
+        let other = known.is_none_or(|known| *known != *profile);
+        self.catalog.store(Arc::new(catalog));
+        if other || changed.contains(&true) {
+            self.tell(&News::Lists(changed));
+        }
+    }
+
+    /// Begins to use a connection.
+    async fn begin(&self, client: &Client) {
+        if self.reads_lists {
+            self.read(client, [true; 4]).await;
+        } else {
+            let mut catalog = Catalog::clone(&self.catalog.load());
+            catalog.profile = Some(client.profile());
+            catalog.transport = Some(client.transport());
+            self.catalog.store(Arc::new(catalog));
+        }
+        self.settled.send_replace(true);
+        self.renew_wishes(client).await;
+    }
+
+    /// Takes note of something the server tells; `dirty` are the lists to be read again.
+    fn take(&self, notification: Notification, dirty: &mut [bool; 4]) {
+        match notification.method {
+            Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged => {
+                for kind in ListKind::ALL {
+                    dirty[kind.index()] |= kind.changed() == notification.method;
+                }
+                if !self.reads_lists {
+                    self.tell(&News::Lists(std::mem::take(dirty)));
+                }
+            }
+            Method::ResourcesUpdated => {
+                let params = notification.params.as_ref();
+                let params = params.and_then(|params| params.to::<ResourceUpdatedParams>().ok());
+                if let Some(params) = params {
+                    self.tell(&News::Updated { uri: params.uri.clone(), notification });
+                }
+            }
+            _ => self.tell(&News::Said(notification)),
+        }
+    }
+    /// Has a stateless server tell of its lists; the others do so by themselves.
+    async fn subscribe_to_lists(&self, client: &Client) -> Option<Subscription> {
+        let profile = client.profile();
+        if profile.era != Era::Stateless {
+            return None;
+        }
+        let tells = |list: &str| {
+            let offered = profile.capabilities.as_ref().and_then(|all| all.get(list)?.get("listChanged"));
+            offered.is_some_and(|offered| offered.as_str() == "true")
+        };
+        let interest = Interest {
+            tools: tells("tools"),
+            prompts: tells("prompts"),
+            resources: tells("resources"),
+            ..Interest::default()
+        };
+        if interest.is_empty() {
+            return None;
+        }
+        match client.subscribe(interest, LIST_LIMIT).await {
+            Ok(subscription) => Some(subscription),
+            Err(error) => {
+                tracing::debug!(server = %self.server.name, %error, "the server does not tell of changes");
+                None
+            }
+        }
+    }
+
+    /// Asks again for what was asked for on the connection before.
+    async fn renew_wishes(&self, client: &Client) {
+        let uris: Vec<_> = {
+            let mut wishes = lock(&self.wishes);
+            wishes.kept.clear();
+            wishes.client = Some(client.clone());
+            wishes.uris.keys().cloned().collect()
+        };
+        for uri in uris {
+            let interest = Interest { uris: [String::from(&*uri)].into(), ..Interest::default() };
+            match client.subscribe(interest, LIST_LIMIT).await {
+                Ok(subscription) => {
+                    lock(&self.wishes).kept.insert(uri.clone(), subscription);
+                    // What happened meanwhile nobody will tell.
+                    self.tell(&updated(&uri));
+                }
+                Err(error) => {
+                    tracing::warn!(server = %self.server.name, %uri, %error, "a subscription was lost");
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        if let Some(task) = lock(&self.task).take() {
+            task.abort();
+        }
+    }
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A notification of a change that nobody told of.
+fn updated(uri: &str) -> News {
+    let params = RawJson::encode(&ResourceUpdatedParams::new(uri)).ok();
+    News::Updated {
+        uri: uri.into(),
+        notification: Notification { method: Method::ResourcesUpdated, params },
+    }
+}
+
+/// The tools whose schema asks for headers.
+fn mirrored(tools: &[RawJson]) -> HashMap<Box<str>, Arc<ParamHeaders>> {
+    let headers = |tool: &RawJson| {
+        // Cheap for all the tools that have none.
+        if !tool.as_str().contains("x-mcp-header") {
+            return None;
+        }
+        let headers = ParamHeaders::from_schema(&tool.get("inputSchema")?).ok()?;
+        let name: Box<str> = tool.get("name")?.to().ok()?;
+        (!headers.is_empty()).then(|| (name, Arc::new(headers)))
+    };
+    tools.iter().filter_map(headers).collect()
+}
+
+/// Listens to a connection until it ends. `None`: nobody is interested any more.
+async fn attend(upstream: &Weak<Upstream>, client: &Client) -> Option<()> {
+    // From here on nothing is missed.
+    let mut told = client.notifications();
+    let _subscription = {
+        let this = upstream.upgrade()?;
+        let subscription = this.subscribe_to_lists(client).await;
+        this.begin(client).await;
+        subscription
+    };
+    let mut dirty = [false; 4];
+    loop {
+        let burst = tokio::time::sleep(BURST);
+        let notification = tokio::select! {
+            biased;
+            notification = told.recv() => match notification {
+                Some(notification) => Some(notification),
+                None => return Some(()),
+            },
+            () = burst, if dirty.contains(&true) => None,
+        };
+        let this = upstream.upgrade()?;
+        match notification {
+            Some(notification) => this.take(notification, &mut dirty),
+            None => this.read(client, std::mem::take(&mut dirty)).await,
+        }
+    }
+}
+
+/// Attaches to the server again and again, and listens to it.
+async fn follow(upstream: Weak<Upstream>, manager: Manager, server: ServerKey) {
+    let mut table = manager.watch_table();
+    let mut wait = AGAIN.0;
+    loop {
+        table.mark_unchanged();
+        let Some(this) = upstream.upgrade() else { return };
+        let Some(record) = this.record() else { return };
+        // One that cannot be reached is tried by the manager's own rules, and a disabled one not at all.
+        let reachable = record.definition.enabled && record.status != Status::Unreachable;
+        let attached = if reachable { this.attach().await.ok() } else { None };
+        this.settled.send_if_modified(|settled| {
+            let later = attached.is_none() && !*settled;
+            *settled |= later;
+            later
+        });
+        drop(this);
+        match attached {
+            Some(attached) => {
+                wait = AGAIN.0;
+                if attend(&upstream, &attached.client).await.is_none() {
+                    return;
+                }
+                tracing::debug!(server = %server.name, "the connection has ended");
+            }
+            None => {
+                let changed = async { table.changed().await.is_ok() };
+                match tokio::time::timeout(wait, changed).await {
+                    Ok(false) => return,
+                    Ok(true) => tokio::time::sleep(BURST).await,
+                    Err(_) => {}
+                }
+                wait = (wait * 2).min(AGAIN.1);
+            }
+        }
+    }
+}

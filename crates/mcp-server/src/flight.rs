@@ -32,17 +32,19 @@ pub(crate) struct Flight {
     principal: Option<Arc<AtomicUsize>>,
 }
 
-/// Which limit leaves no room.
+/// Why a call or a session is not taken on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Busy {
+pub(crate) enum Refused {
     Session,
     Principal,
     Overall,
     Sessions,
     ShuttingDown,
+    Ended,
+    Unread,
 }
 
-impl Busy {
+impl Refused {
     /// The error to answer with. No revision defines a code for this.
     pub(crate) fn to_error(self) -> RpcError {
         RpcError::new(
@@ -53,13 +55,15 @@ impl Busy {
                 Self::Overall => "the server is busy, try again later",
                 Self::Sessions => "too many sessions, try again later",
                 Self::ShuttingDown => "the server is shutting down",
+                Self::Ended => "the session has ended",
+                Self::Unread => "too much waits on the stream of this session, read it first",
             },
         )
     }
 
     /// Whether it is the client that takes too much.
     pub(crate) fn is_clients_fault(self) -> bool {
-        matches!(self, Self::Session | Self::Principal)
+        matches!(self, Self::Session | Self::Principal | Self::Unread)
     }
 }
 
@@ -79,17 +83,17 @@ impl Shared {
     }
 
     /// Permission for one more call.
-    pub(crate) fn take_off(self: &Arc<Self>, principal: &Principal) -> Result<Flight, Busy> {
+    pub(crate) fn take_off(self: &Arc<Self>, principal: &Principal) -> Result<Flight, Refused> {
         if !raise(&self.in_flight, self.limits.in_flight) {
             self.counters.refused.add();
-            return Err(Busy::Overall);
+            return Err(Refused::Overall);
         }
         let mut flight = Flight { shared: Arc::clone(self), principal: None };
         if !principal.as_str().is_empty() {
             let count = self.calls_of(principal);
             if !raise(&count, self.limits.in_flight_per_principal) {
                 self.counters.refused.add();
-                return Err(Busy::Principal);
+                return Err(Refused::Principal);
             }
             flight.principal = Some(count);
         }
@@ -135,11 +139,11 @@ mod tests {
         let shared = Shared::new(limits);
         let [a, b, nobody] = [Principal::named("a"), Principal::named("b"), Principal::anonymous()];
         let mut flights = vec![shared.take_off(&a).unwrap(), shared.take_off(&a).unwrap()];
-        assert_eq!(shared.take_off(&a).unwrap_err(), Busy::Principal);
+        assert_eq!(shared.take_off(&a).unwrap_err(), Refused::Principal);
         assert_eq!(shared.in_flight(), 2, "a refused call takes no place");
         flights.push(shared.take_off(&b).unwrap());
         flights.extend([shared.take_off(&nobody).unwrap(), shared.take_off(&nobody).unwrap()]);
-        assert_eq!(shared.take_off(&b).unwrap_err(), Busy::Overall);
+        assert_eq!(shared.take_off(&b).unwrap_err(), Refused::Overall);
         drop(flights.remove(0));
         flights.push(shared.take_off(&a).unwrap());
         drop(flights);

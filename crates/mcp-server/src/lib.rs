@@ -1,12 +1,18 @@
 #![doc = include_str!("../README.md")]
 
+mod call;
 mod flight;
 mod frame;
 mod http;
 mod ladder;
 mod limits;
+mod opening;
+mod peer;
+mod serial;
 mod service;
 mod stats;
+mod stdio;
+mod store;
 mod text;
 
 pub use http::{Endpoint, HttpFront};
@@ -16,3 +22,9 @@ pub use service::{
     TransportShape,
 };
 pub use stats::FrontStats;
+pub use stdio::serve_stdio;
+
+/// The request that `notifications/cancelled` takes back.
+fn cancelled(notification: &mcp_protocol::Notification) -> Option<mcp_protocol::RequestId> {
+    notification.params.as_ref()?.get("requestId")?.to().ok()
+}

@@ -1,26 +1,33 @@
 //! Streamable HTTP: both eras on one URL (wire reference §5.3).
 
+mod handshake;
 mod head;
 mod mirror;
 mod reply;
+mod sessions;
 mod stateless;
+mod streams;
+mod two;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, Method as HttpMethod, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use mcp_protocol::header::PROTOCOL_VERSION;
 
 use crate::flight::Shared;
 use crate::limits::FrontLimits;
+use crate::peer::Peer;
 use crate::service::{Principal, Service};
 use crate::stats::FrontStats;
 use head::{EVENTS, JSON, accepts, is_handshake_version, json_body};
 use mirror::single;
 use reply::{not_allowed, refuse, refuse_transport};
+use sessions::Sessions;
 
 /// What a URL leads to.
 #[derive(Clone)]
@@ -41,6 +48,7 @@ impl fmt::Debug for Endpoint {
 #[derive(Clone)]
 pub struct HttpFront {
     shared: Arc<Shared>,
+    sessions: Arc<Sessions>,
 }
 
 impl fmt::Debug for HttpFront {
@@ -56,11 +64,18 @@ struct Call<'a> {
     principal: Principal,
 }
 
+impl Call<'_> {
+    /// The session of a header.
+    fn find(&self, id: &HeaderValue) -> Option<Arc<Peer>> {
+        self.front.sessions.find(id.to_str().ok()?, &self.principal, Some(self.endpoint))
+    }
+}
+
 impl HttpFront {
     /// A front end without sessions yet.
     #[must_use]
     pub fn new(limits: FrontLimits) -> Self {
-        Self { shared: Shared::new(limits) }
+        Self { shared: Shared::new(limits), sessions: Sessions::new() }
     }
 
     /// Answers one request to an endpoint. Who the client is, whether it may come in, and whether `Host` and
@@ -79,7 +94,9 @@ impl HttpFront {
                     Err(refusal) => refusal,
                 }
             }
-            _ => not_allowed("POST"),
+            HttpMethod::GET => streams::get(&call, &parts.headers),
+            HttpMethod::DELETE => streams::delete(&call, &parts.headers),
+            _ => not_allowed("POST, GET, DELETE"),
         }
     }
 
@@ -88,7 +105,7 @@ impl HttpFront {
     pub fn stats(&self) -> FrontStats {
         let counters = &self.shared.counters;
         FrontStats {
-            sessions: 0,
+            sessions: self.sessions.count(),
             in_flight: self.shared.in_flight(),
             sessions_opened: counters.sessions_opened.get(),
             sessions_expired: counters.sessions_expired.get(),
@@ -98,6 +115,20 @@ impl HttpFront {
             resumed: counters.resumed.get(),
             dropped: counters.dropped.get(),
         }
+    }
+
+    /// The server goes away: streams that wait for news end and nobody gets a new one, nor a new session. Calls go
+    /// on to their end.
+    pub fn shutdown(&self) {
+        self.sessions.close();
+    }
+
+    fn is_closing(&self) -> bool {
+        self.sessions.closing.load(Ordering::Relaxed)
+    }
+
+    fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
     }
 
     fn limits(&self) -> &FrontLimits {
@@ -115,7 +146,7 @@ async fn post(call: &Call<'_>, headers: &HeaderMap, body: &Bytes) -> Response {
         Ok(Some(version)) if !is_handshake_version(version) => {
             stateless::post(call, headers, version, body).await
         }
-        Ok(_) => refuse_transport(StatusCode::BAD_REQUEST, "sessions are not served yet"),
+        Ok(_) => handshake::post(call, headers, body).await,
         Err(error) => refuse(StatusCode::BAD_REQUEST, None, error),
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::stream::{Stream, StreamExt};
 use mcp_protocol::{ErrorCode, Failure, Message, RequestId, RpcError};
 
-use crate::flight::Busy;
+use crate::flight::Refused;
 
 const REQUEST_ID: &str = "x-request-id";
 
@@ -25,7 +25,7 @@ pub(crate) fn refuse_transport(status: StatusCode, text: &str) -> Response {
 }
 
 /// There is no room.
-pub(crate) fn refuse_busy(id: Option<RequestId>, busy: Busy) -> Response {
+pub(crate) fn refuse_full(id: Option<RequestId>, busy: Refused) -> Response {
     let status =
         if busy.is_clients_fault() { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = refuse(status, id, busy.to_error());

@@ -17,8 +17,8 @@ use mcp_protocol::{
 };
 use tokio::time::timeout;
 
-use super::reply::{accepted, events, json, refuse, refuse_busy, refuse_transport, traced};
-use super::{Call, HttpFront, mirror};
+use super::reply::{accepted, events, json, refuse, refuse_full, refuse_transport, traced};
+use super::{Call, mirror};
 use crate::flight::{Flight, Shared};
 use crate::ladder;
 use crate::service::{AskError, Channel, Outcome, StatelessCall, TransportShape};
@@ -44,7 +44,7 @@ pub(super) async fn post(call: &Call<'_>, headers: &HeaderMap, version: &str, bo
     };
     match call.front.shared().take_off(&call.principal) {
         Ok(flight) => answer(call, request, meta, flight).await,
-        Err(busy) => refuse_busy(Some(request.id), busy),
+        Err(busy) => refuse_full(Some(request.id), busy),
     }
 }
 
@@ -130,9 +130,7 @@ fn into_stream(work: Work, first: Step, shared: &Shared) -> Response {
         };
         match step {
             Step::Say(text) => Some((text, Some((work, None)))),
-            Step::Answer(answer) => {
-                Some((Form::Event.write(&answer_message(work.id.clone(), answer)), None))
-            }
+            Step::Answer(answer) => Some((Form::Event.write(&answer_message(work.id.clone(), answer)), None)),
         }
     });
     events(stream)

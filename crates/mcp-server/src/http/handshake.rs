@@ -1,0 +1,272 @@
+//! A POST of the handshake era (wire reference §4.2).
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::stream::{self, FuturesUnordered, Stream};
+use mcp_protocol::header::SESSION_ID;
+use mcp_protocol::{ErrorCode, Failure, Limits, Message, Method, RawJson, Request, RpcError};
+use tokio::time::timeout;
+
+use super::Call;
+use super::reply::{accepted, events, json, refuse, refuse_full, traced, unknown_session};
+use crate::call::Work;
+use crate::flight::Refused;
+use crate::frame::Frame;
+use crate::peer::{Peer, Reader};
+use crate::service::{Conversation, TransportShape};
+use crate::text::{COMMENT, answer_message};
+use crate::{cancelled, ladder, opening};
+
+/// Answers a POST whose media types are fine and whose version header names no other era.
+pub(super) async fn post(call: &Call<'_>, headers: &HeaderMap, body: &Bytes) -> Response {
+    let named = headers.get(SESSION_ID);
+    let session = named.and_then(|id| call.find(id));
+    let talk = session.and_then(|peer| peer.conversation().map(|talk| (peer, talk)));
+    let batches = talk.as_ref().is_some_and(|(_, (version, _))| version.has_batches());
+    let limits = Limits::default().with_max_bytes(call.front.limits().max_body);
+    let frame = Frame::parse(body, &limits, batches);
+    if let Ok(Frame::Single(Message::Request(request))) = &frame {
+        if ladder::has_envelope(request) {
+            let error = RpcError::new(
+                ErrorCode::HEADER_MISMATCH,
+                "the body is a stateless request, but header mcp-protocol-version does not say so",
+            );
+            return refuse(StatusCode::BAD_REQUEST, Some(request.id.clone()), error);
+        }
+        if request.method == Method::Initialize {
+            return initialize(call, request.clone()).await; // whatever session it names
+        }
+    }
+    match (frame, talk) {
+        (_, None) if named.is_some() => unknown_session(),
+        (Err(error), _) => refuse(StatusCode::BAD_REQUEST, error.id.clone(), error.to_failure().error),
+        (Ok(frame), None) => without_session(frame),
+        (Ok(Frame::Single(message)), Some((peer, (_, conversation)))) => {
+            single(call, &peer, &*conversation, message).await
+        }
+        (Ok(Frame::Batch(entries)), Some((peer, (_, conversation)))) => {
+            batch(call, &peer, &*conversation, entries).await
+        }
+    }
+}
+
+/// The error for a message that would need a session.
+fn without_session(frame: Frame) -> Response {
+    let request = match frame {
+        Frame::Single(Message::Request(request)) => Some(request),
+        _ => None,
+    };
+    let (code, text) = match &request {
+        Some(request) if request.method == Method::ServerDiscover => {
+            (ErrorCode::INVALID_PARAMS, "params._meta of a stateless request is missing")
+        }
+        _ => (ErrorCode::INVALID_REQUEST, "send initialize first: the session id is missing"),
+    };
+    refuse(StatusCode::BAD_REQUEST, request.map(|request| request.id), RpcError::new(code, text))
+}
+
+async fn initialize(call: &Call<'_>, request: Request) -> Response {
+    let place = match call.front.sessions().place(call.front.shared()) {
+        Ok(place) => place,
+        Err(refused) => return refuse_full(Some(request.id), refused),
+    };
+    let service = Arc::clone(&call.endpoint.service);
+    let peer = Peer::new(call.front.shared(), call.principal.clone(), service, TransportShape::Http);
+    let (answer, opened) = opening::open(&peer, request).await;
+    let mut response = json(StatusCode::OK, answer.encode());
+    if opened.is_ok() {
+        let id = place.take(call.endpoint, peer);
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert(SESSION_ID, id);
+        }
+    }
+    response
+}
+
+async fn single(
+    call: &Call<'_>,
+    peer: &Arc<Peer>,
+    conversation: &dyn Conversation,
+    message: Message,
+) -> Response {
+    let request = match message {
+        Message::Request(request) => request,
+        other => {
+            note(peer, conversation, other);
+            return accepted();
+        }
+    };
+    if request.method == Method::Ping {
+        let pong = answer_message(request.id, Ok(RawJson::empty_object()));
+        return json(StatusCode::OK, pong.encode());
+    }
+    let id = request.id.clone();
+    let stream = peer.reserve_stream();
+    match peer.start(request, stream, |request, outlet| conversation.call(request, outlet)) {
+        Ok(running) => {
+            let called = Arc::clone(&running.call);
+            let lane = Lane { peer: Arc::clone(peer), stream, work: Some(Work::One(Some(running))) };
+            traced(lane.into_response(call, Vec::new(), false).await, called.trace_id())
+        }
+        Err(Refused::Ended) => unknown_session(),
+        Err(refused) => refuse_full(Some(id), refused),
+    }
+}
+
+async fn batch(
+    call: &Call<'_>,
+    peer: &Arc<Peer>,
+    conversation: &dyn Conversation,
+    entries: Vec<Result<Message, Failure>>,
+) -> Response {
+    let stream = peer.reserve_stream();
+    let work = FuturesUnordered::new();
+    let mut answers = Vec::new();
+    for entry in entries {
+        match entry {
+            Err(failure) => answers.push(Message::Failure(failure)),
+            Ok(Message::Request(request)) if request.method == Method::Ping => {
+                answers.push(answer_message(request.id, Ok(RawJson::empty_object())));
+            }
+            Ok(Message::Request(request)) => {
+                let id = request.id.clone();
+                match peer.start(request, stream, |request, outlet| conversation.call(request, outlet)) {
+                    Ok(running) => work.push(running),
+                    Err(refused) => answers.push(answer_message(id, Err(refused.to_error()))),
+                }
+            }
+            Ok(other) => note(peer, conversation, other),
+        }
+    }
+    if work.is_empty() && answers.is_empty() {
+        return accepted();
+    }
+    let lane = Lane { peer: Arc::clone(peer), stream, work: Some(Work::Many(work)) };
+    lane.into_response(call, answers, true).await
+}
+
+/// Takes a message that wants no answer.
+fn note(peer: &Peer, conversation: &dyn Conversation, message: Message) {
+    match message {
+        Message::Notification(notification) if notification.method == Method::Cancelled => {
+            if let Some(id) = cancelled(&notification) {
+                peer.cancel(&id);
+            }
+        }
+        Message::Notification(notification) => conversation.notified(notification),
+        Message::Response(response) => peer.replied(Some(&response.id), Ok(response.result)),
+        Message::Failure(failure) => peer.replied(failure.id.as_ref(), Err(failure.error)),
+        Message::Request(_) => {}
+    }
+}
+
+/// The requests of one POST. A client that leaves does not cancel them: dropped, they go on by themselves.
+struct Lane {
+    peer: Arc<Peer>,
+    stream: u64,
+    work: Option<Work>,
+}
+
+impl Lane {
+    /// One JSON body, or a stream as soon as there is more to say than answers.
+    async fn into_response(mut self, call: &Call<'_>, mut answers: Vec<Message>, is_batch: bool) -> Response {
+        let keep_alive = call.front.limits().keep_alive;
+        let mut is_done = self.advance(&mut answers).await;
+        if is_done.is_pending() {
+            // A timer only for what is not answered at once.
+            let rest = poll_fn(|cx| self.poll(cx, &mut answers));
+            is_done = timeout(keep_alive, rest).await.map_or(Poll::Pending, Poll::Ready);
+        }
+        let speaks = self.peer.lock().store.has(self.stream);
+        if is_done.is_ready() && !speaks && !answers.is_empty() {
+            return json(StatusCode::OK, encode(&answers, is_batch));
+        }
+        self.into_stream(&answers, keep_alive)
+    }
+
+    /// Polls once.
+    async fn advance(&mut self, answers: &mut Vec<Message>) -> Poll<()> {
+        poll_fn(|cx| Poll::Ready(self.poll(cx, answers))).await
+    }
+
+    /// Ready when all is answered, or there is a message that is no answer.
+    fn poll(&mut self, cx: &mut std::task::Context<'_>, answers: &mut Vec<Message>) -> Poll<()> {
+        while let Some(work) = &mut self.work {
+            match work.poll_next(cx) {
+                Poll::Ready(Some(answer)) => answers.extend(answer),
+                Poll::Ready(None) => self.work = None,
+                Poll::Pending if self.peer.lock().store.has(self.stream) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn into_stream(mut self, answers: &[Message], keep_alive: std::time::Duration) -> Response {
+        let (peer, stream) = (Arc::clone(&self.peer), self.stream);
+        peer.lock().store.open(stream);
+        answers.iter().for_each(|answer| peer.answer(stream, answer));
+        let reader = peer.attach(stream, None);
+        match self.work.take() {
+            Some(work) => drop(tokio::spawn(finish(peer, stream, work))),
+            None => peer.end_stream(stream),
+        }
+        match reader {
+            Ok(reader) => events(read(reader, keep_alive)),
+            Err(_) => unknown_session(), // nobody else knows the stream, so this does not happen
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let Some(work) = self.work.take() else { return };
+        self.peer.abandon(self.stream);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(finish(Arc::clone(&self.peer), self.stream, work));
+        }
+    }
+}
+
+/// Brings requests to their end. Their answers go on the stream, if there is one.
+async fn finish(peer: Arc<Peer>, stream: u64, mut work: Work) {
+    while let Some(answer) = poll_fn(|cx| work.poll_next(cx)).await {
+        if let Some(answer) = answer {
+            peer.answer(stream, &answer);
+        }
+    }
+    peer.end_stream(stream);
+}
+
+fn encode(answers: &[Message], is_batch: bool) -> Bytes {
+    if let ([answer], false) = (answers, is_batch) {
+        return answer.encode();
+    }
+    let mut body = BytesMut::new();
+    for answer in answers {
+        body.put_u8(if body.is_empty() { b'[' } else { b',' });
+        answer.encode_into(&mut body);
+    }
+    body.put_u8(b']');
+    body.freeze()
+}
+
+/// A stream of a session as the body of a response.
+pub(super) fn read(reader: Reader, keep_alive: std::time::Duration) -> impl Stream<Item = Bytes> + Send {
+    stream::unfold((reader, None), move |(mut reader, rest)| async move {
+        if let Some(rest) = rest {
+            return Some((rest, (reader, None)));
+        }
+        match timeout(keep_alive, reader.next()).await {
+            Ok(None) => None,
+            Ok(Some((Some(id), text))) => Some((id, (reader, Some(text)))),
+            Ok(Some((None, text))) => Some((text, (reader, None))),
+            Err(_) => Some((COMMENT, (reader, None))),
+        }
+    })
+}

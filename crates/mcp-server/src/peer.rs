@@ -1,0 +1,489 @@
+//! One client that is more than one request: a session over HTTP, or a pipe.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use futures::future::BoxFuture;
+use mcp_protocol::cancel::CancelledParams;
+use mcp_protocol::{Message, Method, Notification, ProtocolVersion, RawJson, Request, RequestId, RpcError};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::call::{Call, Running};
+use crate::flight::{Refused, Shared};
+use crate::service::{AskError, Channel, Conversation, Outcome, Outlet, Principal, Service, TransportShape};
+use crate::store::{COMMON, Full, Kind, Next, Store, Unreadable};
+use crate::text::Form;
+
+/// One client that is more than one request.
+pub(crate) struct Peer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) principal: Principal,
+    pub(crate) service: Arc<dyn Service>,
+    pub(crate) shape: TransportShape,
+    state: Mutex<State>,
+    /// Something was read from the common stream.
+    read: Notify,
+}
+
+pub(crate) struct State {
+    pub(crate) store: Store,
+    pub(crate) talk: Talk,
+    calls: Vec<Arc<Call>>,
+    questions: HashMap<i64, Question>,
+    next_question: i64,
+    next_stream: u64,
+    ended: bool,
+    /// Its stream ends as soon as no call is in flight.
+    closing: bool,
+    /// It came back after it had introduced itself.
+    came_back: bool,
+    used: Instant,
+    pub(crate) opening: Option<AbortHandle>,
+}
+
+/// How far the handshake is.
+pub(crate) enum Talk {
+    None,
+    /// `initialize` is being answered; these came meanwhile.
+    Opening(Vec<Message>),
+    Open(ProtocolVersion, Arc<dyn Conversation>),
+}
+
+struct Question {
+    reply: oneshot::Sender<Result<RawJson, RpcError>>,
+    stream: u64,
+    text: bytes::Bytes,
+}
+
+impl Peer {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        principal: Principal,
+        service: Arc<dyn Service>,
+        shape: TransportShape,
+    ) -> Arc<Self> {
+        let state = State {
+            store: Store::new(shape == TransportShape::Http),
+            talk: Talk::None,
+            calls: Vec::new(),
+            questions: HashMap::new(),
+            next_question: 1,
+            next_stream: COMMON + 1,
+            ended: false,
+            closing: false,
+            came_back: false,
+            used: Instant::now(),
+            opening: None,
+        };
+        Arc::new(Self {
+            shared: Arc::clone(shared),
+            principal,
+            service,
+            shape,
+            state: Mutex::new(state),
+            read: Notify::new(),
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn form(&self) -> Form {
+        if self.shape == TransportShape::Stdio { Form::Line } else { Form::Event }
+    }
+
+    /// The way to the client outside of any request.
+    pub(crate) fn outlet(self: &Arc<Self>) -> Outlet {
+        Arc::new(Outside(Arc::downgrade(self)))
+    }
+
+    /// The handshake has succeeded. The conversation is ended at once if the client has gone meanwhile.
+    pub(crate) fn opened(
+        &self,
+        version: ProtocolVersion,
+        conversation: Arc<dyn Conversation>,
+    ) -> Vec<Message> {
+        let mut state = self.lock();
+        if state.ended {
+            drop(state);
+            conversation.end();
+            return Vec::new();
+        }
+        state.store.primes = version >= ProtocolVersion::V2025_11_25 && self.shape == TransportShape::Http;
+        match std::mem::replace(&mut state.talk, Talk::Open(version, conversation)) {
+            Talk::Opening(held) => held,
+            Talk::None | Talk::Open(..) => Vec::new(),
+        }
+    }
+
+    /// The handshake has failed; gives what came meanwhile.
+    pub(crate) fn not_opened(&self) -> Vec<Message> {
+        match std::mem::replace(&mut self.lock().talk, Talk::None) {
+            Talk::Opening(held) => held,
+            Talk::None | Talk::Open(..) => Vec::new(),
+        }
+    }
+
+    /// With whom the client talks, if it has introduced itself.
+    pub(crate) fn conversation(&self) -> Option<(ProtocolVersion, Arc<dyn Conversation>)> {
+        match &self.lock().talk {
+            Talk::Open(version, conversation) => Some((*version, Arc::clone(conversation))),
+            Talk::None | Talk::Opening(_) => None,
+        }
+    }
+
+    /// A number for the stream of a POST.
+    pub(crate) fn reserve_stream(&self) -> u64 {
+        if self.shape != TransportShape::Http {
+            return COMMON;
+        }
+        let mut state = self.lock();
+        state.next_stream += 1;
+        state.next_stream - 1
+    }
+
+    /// Takes on a request, which `work` answers.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        request: Request,
+        stream: u64,
+        work: impl FnOnce(Request, Outlet) -> BoxFuture<'static, Outcome>,
+    ) -> Result<Running, Refused> {
+        let flight = self.shared.take_off(&self.principal)?;
+        let call = Call::new(Arc::clone(self), request.id.clone(), stream);
+        {
+            let mut state = self.lock();
+            if state.ended {
+                return Err(Refused::Ended);
+            }
+            if state.calls.len() >= self.shared.limits.in_flight_per_session {
+                self.shared.counters.refused.add();
+                return Err(Refused::Session);
+            }
+            state.calls.push(Arc::clone(&call));
+        }
+        let outlet: Outlet = Arc::<Call>::clone(&call);
+        Ok(Running { work: work(request, outlet), call, _flight: flight })
+    }
+
+    /// A request has come to its end.
+    pub(crate) fn forget(&self, call: &Arc<Call>) {
+        let mut state = self.lock();
+        state.calls.retain(|other| !Arc::ptr_eq(other, call));
+        state.used = Instant::now();
+        if state.closing && state.calls.is_empty() {
+            state.store.end(COMMON, Instant::now());
+        }
+    }
+
+    /// Cancels every request of this id.
+    pub(crate) fn cancel(&self, id: &RequestId) {
+        let calls: Vec<_> = self.lock().calls.iter().filter(|call| call.id == *id).cloned().collect();
+        calls.iter().for_each(|call| call.cancel());
+    }
+
+    /// The client of a POST left before its stream had begun.
+    pub(crate) fn abandon(&self, stream: u64) {
+        self.shared.counters.abandoned.add();
+        let state = self.lock();
+        state.calls.iter().filter(|call| call.stream == stream).for_each(|call| call.abandon());
+    }
+
+    /// Says what came of a request. Without its stream there is nobody to say it to.
+    pub(crate) fn answer(&self, stream: u64, answer: &Message) {
+        let text = self.form().write(answer);
+        let mut lost = Vec::new();
+        let mut state = self.lock();
+        if !state.store.has(stream) {
+            tracing::debug!("an answer is dropped, its client left before a stream had begun");
+            return;
+        }
+        // On a stream that has ended the session has, too.
+        let _ = state.store.say(stream, Kind::Answer, text, &self.shared.limits, &mut lost);
+        state.lose(&lost);
+    }
+
+    pub(crate) fn end_stream(&self, stream: u64) {
+        self.lock().store.end(stream, Instant::now());
+    }
+
+    /// Sends a notification, within a call or outside of any; whether there was room.
+    pub(crate) fn notify(&self, call: Option<&Call>, notification: Notification) -> bool {
+        let text = self.form().write(&Message::Notification(notification));
+        let stream = call.map_or(COMMON, |call| call.stream);
+        let mut lost = Vec::new();
+        let mut state = self.lock();
+        let said = !call.is_some_and(Call::is_abandoned)
+            && state.store.say(stream, Kind::Notice, text, &self.shared.limits, &mut lost).is_ok();
+        state.lose(&lost);
+        drop(state);
+        if !said {
+            self.shared.counters.dropped.add();
+        }
+        said
+    }
+
+    /// Asks the client.
+    pub(crate) fn ask(
+        self: &Arc<Self>,
+        call: Option<&Call>,
+        method: Method,
+        params: Option<RawJson>,
+    ) -> BoxFuture<'static, Result<RawJson, AskError>> {
+        // It is taken back also by a caller that never waits.
+        let asked = self
+            .pose(call, method, params)
+            .map(|(id, reply)| (Asking { peer: Arc::clone(self), id, open: true }, reply));
+        Box::pin(async move {
+            let (mut asking, reply) = asked?;
+            let reply = reply.await;
+            asking.open = false;
+            match reply {
+                Ok(reply) => reply.map_err(AskError::Refused),
+                Err(_) => Err(AskError::Unreachable("it is gone")),
+            }
+        })
+    }
+
+    fn pose(
+        &self,
+        call: Option<&Call>,
+        method: Method,
+        params: Option<RawJson>,
+    ) -> Result<(i64, oneshot::Receiver<Result<RawJson, RpcError>>), AskError> {
+        let limits = &self.shared.limits;
+        let mut state = self.lock();
+        if !matches!(state.talk, Talk::Open(..) | Talk::Opening(_)) && self.shape != TransportShape::Http {
+            return Err(AskError::Unreachable("clients of the stateless era answer no questions"));
+        }
+        if state.ended {
+            return Err(AskError::Unreachable("it is gone"));
+        }
+        if state.questions.len() >= limits.in_flight_per_session {
+            return Err(AskError::Unreachable("too many questions wait for it"));
+        }
+        let own = call.map_or(COMMON, |call| call.stream);
+        // A client that left the stream of its request may come back to it, unless it never had it.
+        let lost_own =
+            call.is_some_and(Call::is_abandoned) || state.store.is_left(own) && state.store.is_read(COMMON);
+        let stream = if lost_own { COMMON } else { own };
+        let id = state.next_question;
+        state.next_question += 1;
+        let request = Request { id: RequestId::Integer(id), method, params };
+        let text = self.form().write(&Message::Request(request));
+        let mut lost = Vec::new();
+        let said = state.store.say(stream, Kind::Question(id), text.clone(), limits, &mut lost);
+        state.lose(&lost);
+        said.map_err(|Full| AskError::Unreachable("it does not read what waits for it"))?;
+        let (reply, replied) = oneshot::channel();
+        state.questions.insert(id, Question { reply, stream, text });
+        Ok((id, replied))
+    }
+
+    /// The client has answered a question.
+    pub(crate) fn replied(&self, id: Option<&RequestId>, reply: Result<RawJson, RpcError>) {
+        let Some(RequestId::Integer(id)) = id else { return };
+        if let Some(question) = self.lock().questions.remove(id) {
+            let _ = question.reply.send(reply); // whoever asked may have gone
+        }
+    }
+
+    /// Nobody waits for the answer of a question any more.
+    fn take_back(&self, id: i64) {
+        let mut state = self.lock();
+        let Some(question) = state.questions.remove(&id) else { return };
+        if state.store.take_back(question.stream, id) {
+            return; // it never went out
+        }
+        let stream = if state.store.has(question.stream) { question.stream } else { COMMON };
+        drop(state);
+        self.say_cancelled(stream, RequestId::Integer(id));
+    }
+
+    /// Says that a request, ours or the client's, is over.
+    pub(crate) fn say_cancelled(&self, stream: u64, id: RequestId) {
+        let params = RawJson::encode(&CancelledParams::of(id)).ok();
+        let cancelled = Message::Notification(Notification { method: Method::Cancelled, params });
+        let text = self.form().write(&cancelled);
+        let mut lost = Vec::new();
+        let mut state = self.lock();
+        // Without room the client goes on in vain, which does no harm.
+        let _ = state.store.say(stream, Kind::Notice, text, &self.shared.limits, &mut lost);
+        state.lose(&lost);
+    }
+
+    /// Begins to read a stream, see [`Store::attach`].
+    pub(crate) fn attach(self: &Arc<Self>, stream: u64, after: Option<u64>) -> Result<Reader, Unreadable> {
+        let mut state = self.lock();
+        if stream == COMMON && self.shape == TransportShape::Http {
+            state.gather_questions(&self.shared);
+        }
+        let (reader, news) = state.store.attach(stream, after)?;
+        Ok(Reader { peer: Arc::clone(self), stream, reader, news })
+    }
+
+    /// The session was used.
+    pub(crate) fn touch(&self) {
+        let mut state = self.lock();
+        state.used = Instant::now();
+        state.came_back = true;
+    }
+
+    /// Whether nobody used it for too long. Also forgets what is not kept any longer.
+    pub(crate) fn is_expired(&self, now: Instant) -> bool {
+        let limits = &self.shared.limits;
+        let mut state = self.lock();
+        if let Some(since) = now.checked_sub(limits.kept_for) {
+            state.store.forget_ended(since);
+        }
+        let patience = if state.came_back { limits.session_idle } else { limits.uninitialised };
+        state.calls.is_empty() && !state.store.is_in_use() && now.duration_since(state.used) >= patience
+    }
+
+    /// Whether no more may wait on the common stream.
+    pub(crate) fn is_full(&self) -> bool {
+        self.lock().store.is_full(COMMON, &self.shared.limits)
+    }
+
+    /// Waits until more may wait on the common stream, or nothing will be read from it any more.
+    pub(crate) async fn has_room(&self) {
+        while self.is_full() {
+            self.read.notified().await;
+        }
+    }
+
+    /// The server goes away: streams that wait for news end, those with calls later.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closing = true;
+        if self.shape == TransportShape::Http || state.calls.is_empty() {
+            state.store.end(COMMON, Instant::now());
+        }
+    }
+
+    /// Ends everything: calls, questions, streams, the conversation.
+    pub(crate) fn end(&self) {
+        let (calls, talk) = {
+            let mut state = self.lock();
+            state.ended = true;
+            state.questions.clear();
+            state.store.end_all(Instant::now());
+            if let Some(opening) = state.opening.take() {
+                opening.abort();
+            }
+            (state.calls.clone(), std::mem::replace(&mut state.talk, Talk::None))
+        };
+        calls.iter().for_each(|call| call.cancel());
+        if let Talk::Open(_, conversation) = talk {
+            conversation.end();
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl State {
+    /// Questions that nobody will read.
+    fn lose(&mut self, questions: &[i64]) {
+        for question in questions {
+            self.questions.remove(question);
+        }
+    }
+
+    /// Moves questions that wait where nobody reads to the common stream, which is about to be read.
+    fn gather_questions(&mut self, shared: &Shared) {
+        let mut lost = Vec::new();
+        let mut moving: Vec<_> = self.questions.iter_mut().collect();
+        moving.sort_unstable_by_key(|(id, _)| **id);
+        for (&id, question) in moving {
+            if question.stream == COMMON
+                || !self.store.is_left(question.stream)
+                || !self.store.take_back(question.stream, id)
+            {
+                continue;
+            }
+            question.stream = COMMON;
+            let said =
+                self.store.say(COMMON, Kind::Question(id), question.text.clone(), &shared.limits, &mut lost);
+            if said.is_err() {
+                lost.push(id);
+            }
+        }
+        self.lose(&lost);
+    }
+}
+
+/// Reads one stream. Dropping it leaves the rest to the next reader.
+pub(crate) struct Reader {
+    peer: Arc<Peer>,
+    stream: u64,
+    reader: u64,
+    news: Arc<Notify>,
+}
+
+impl Reader {
+    /// The next event: its id, if it has one, and the rest. `None` if the stream has ended. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<(Option<bytes::Bytes>, bytes::Bytes)> {
+        loop {
+            let next = self.peer.lock().store.next(self.stream, self.reader);
+            match next {
+                Next::Event(id, text) => {
+                    self.peer.read.notify_one();
+                    return Some((id, text));
+                }
+                Next::End => return None,
+                Next::Wait => self.news.notified().await,
+            }
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.peer.lock();
+        state.used = Instant::now();
+        state.store.detach(self.stream, self.reader);
+    }
+}
+
+/// The way to a client outside of any request. It does not keep the client's session.
+struct Outside(Weak<Peer>);
+
+impl Channel for Outside {
+    fn notify(&self, notification: Notification) {
+        if let Some(peer) = self.0.upgrade() {
+            peer.notify(None, notification);
+        }
+    }
+
+    fn ask(&self, method: Method, params: Option<RawJson>) -> BoxFuture<'static, Result<RawJson, AskError>> {
+        match self.0.upgrade() {
+            Some(peer) => peer.ask(None, method, params),
+            None => Box::pin(std::future::ready(Err(AskError::Unreachable("it is gone")))),
+        }
+    }
+
+    fn trace(&self, _request_id: Arc<str>) {}
+}
+
+/// A question without an answer yet. Dropping it takes the question back.
+struct Asking {
+    peer: Arc<Peer>,
+    id: i64,
+    open: bool,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if self.open {
+            self.peer.take_back(self.id);
+        }
+    }
+}

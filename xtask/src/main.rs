@@ -32,9 +32,10 @@ commands:
   test       everything that must pass; says at the end what was skipped and what to install
   ci         the same, and a missing tool is a failure
   conformance
-             run the official suite against our client and against the gateway as one, and write the result into
-             docs/conformance.md; or one of them: `conformance client`, `conformance gateway-client`, and after it
-             one scenario
+             run the official suite against our client, against the gateway as one, and against a server behind
+             the gateway, and write the result into docs/conformance.md; or one of them: `conformance client` or
+             `conformance gateway-client`, and after it one scenario; `conformance gateway`, and after it a path
+             and a scenario
   faults     write the table of faults into docs/faults.md; `faults --check` says whether it is current
   interop    run our client against every server of the interop tests, and write the result into docs/interop.md
   sim        run the simulators: --seeds N (default 1000), --seed S to replay one, --jobs J, --only NAME

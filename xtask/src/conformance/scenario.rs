@@ -4,6 +4,25 @@ use std::fmt;
 
 use serde_json::Value;
 
+/// Who is tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leg {
+    /// Clients, by servers of the suite.
+    Client,
+    /// Servers, by clients of the suite.
+    Server,
+}
+
+impl Leg {
+    /// What the suite calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+}
+
 /// Scenarios that are run in the same way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Set {
@@ -44,7 +63,12 @@ impl Set {
     }
 
     /// The scenarios of the set, from the suite's list and the file of requirements.
-    pub(super) fn scenarios(self, list: &str, requirements: Option<&str>) -> Result<Vec<Scenario>, String> {
+    pub(super) fn scenarios(
+        self,
+        leg: Leg,
+        list: &str,
+        requirements: Option<&str>,
+    ) -> Result<Vec<Scenario>, String> {
         let listed = list.lines().filter_map(|line| line.strip_prefix("  - ")?.split_once(" ["));
         let mut scenarios: Vec<_> = listed
             .filter(|(_, revisions)| (*revisions == "extension]") == (self == Self::Extensions))
@@ -55,12 +79,18 @@ impl Set {
             })
             .collect();
         if let Some(requirements) = requirements {
-            let required: Vec<_> = required(requirements).collect();
+            let required: Vec<_> = required(leg, requirements).collect();
             if let Some(unknown) = required.iter().find(|name| !scenarios.iter().any(|s| s.name == **name)) {
                 return Err(format!("{} requires {unknown}, which the suite does not list", self.name()));
             }
             for scenario in &mut scenarios {
                 scenario.required = required.contains(&scenario.name.as_str());
+            }
+            // Extensions, too, which the suite runs with the revision if servers are tested.
+            for name in not_scored(leg, requirements).filter(|_| leg == Leg::Server) {
+                if !scenarios.iter().any(|scenario| scenario.name == name) {
+                    scenarios.push(Scenario { set: self, name: name.to_owned(), required: false });
+                }
             }
         }
         if scenarios.is_empty() {
@@ -70,10 +100,19 @@ impl Set {
     }
 }
 
-/// The entries of the list `client:`.
-fn required(requirements: &str) -> impl Iterator<Item = &str> {
-    let list = requirements.lines().skip_while(|line| *line != "client:").skip(1);
+/// The entries of the list `client:` or `server:`.
+fn required(leg: Leg, requirements: &str) -> impl Iterator<Item = &str> {
+    let start = format!("{}:", leg.name());
+    let list = requirements.lines().skip_while(move |line| *line != start).skip(1);
     list.map_while(|line| line.strip_prefix("  - "))
+}
+
+/// The entries of the list `not_scored:` that are of this leg.
+fn not_scored(leg: Leg, requirements: &str) -> impl Iterator<Item = &str> {
+    let ending = format!("    leg: {}", leg.name());
+    let lines = requirements.lines();
+    let pairs = lines.clone().zip(lines.skip(1));
+    pairs.filter_map(move |(line, next)| line.strip_prefix("  - scenario: ").filter(|_| next == ending))
 }
 
 /// One scenario under one revision.
@@ -97,6 +136,13 @@ impl fmt::Display for Scenario {
         write!(f, "{} {}", self.set.name(), self.name)
     }
 }
+
+/// What scenarios that any text satisfies must have got from the reference server, or an error of whoever
+/// stands before it would do.
+const TEXTS: [(&str, &str); 2] = [
+    ("tools-call-simple-text", "This is a simple text response for testing."),
+    ("tools-call-error", "This tool intentionally returns an error for testing"),
+];
 
 /// How a scenario ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +186,20 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// The same of a scenario for servers, whose checks must show the text of the reference server.
+    pub(super) fn read_of_server(scenario: &str, checks: Option<&str>) -> Self {
+        let outcome = Self::read(true, checks);
+        let text = TEXTS.iter().find(|(name, _)| *name == scenario).map(|(_, text)| *text);
+        match text {
+            Some(text) if outcome.passed() && !checks.is_some_and(|checks| checks.contains(text)) => {
+                Self::Failed(format!("passed without the text {text:?}"))
+            }
+            _ => outcome,
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -164,16 +224,33 @@ mod tests {
 
     #[test]
     fn what_is_listed_but_not_required_is_optional() {
-        let scenarios = Set::V2025_11_25.scenarios(LIST, Some(REQUIREMENTS)).unwrap();
+        let scenarios = Set::V2025_11_25.scenarios(Leg::Client, LIST, Some(REQUIREMENTS)).unwrap();
         assert_eq!(names(&scenarios), [("initialize", true), ("extra", false)]);
-        assert_eq!(names(&Set::Extensions.scenarios(LIST, None).unwrap()), [("skills", false)]);
-        assert_eq!(names(&Set::V2025_06_18.scenarios(LIST, None).unwrap()).len(), 2);
+        assert_eq!(names(&Set::Extensions.scenarios(Leg::Client, LIST, None).unwrap()), [("skills", false)]);
+        assert_eq!(names(&Set::V2025_06_18.scenarios(Leg::Client, LIST, None).unwrap()).len(), 2);
+    }
+
+    #[test]
+    fn extensions_that_the_suite_runs_with_a_revision_belong_to_it_if_servers_are_tested() {
+        let requirements = "server:\n  - initialize\nnot_scored:\n  - scenario: tasks\n    leg: server\n    \
+                            reason: extension\n  - scenario: auth/dpop\n    leg: client\n";
+        let scenarios = |leg| Set::V2025_11_25.scenarios(leg, LIST, Some(requirements)).unwrap();
+        let of_server = scenarios(Leg::Server);
+        assert_eq!(names(&of_server), [("initialize", true), ("extra", false), ("tasks", false)]);
+        let requirements = requirements.replace("server:\n", "client:\n");
+        let of_client = Set::V2025_11_25.scenarios(Leg::Client, LIST, Some(&requirements)).unwrap();
+        assert_eq!(names(&of_client), [("initialize", true), ("extra", false)]);
     }
 
     #[test]
     fn a_required_scenario_must_be_listed_and_a_list_must_not_be_empty() {
-        assert!(Set::V2025_11_25.scenarios(LIST, Some("client:\n  - gone\n")).unwrap_err().contains("gone"));
-        Set::V2025_03_26.scenarios("", None).unwrap_err();
+        assert!(
+            Set::V2025_11_25
+                .scenarios(Leg::Client, LIST, Some("client:\n  - gone\n"))
+                .unwrap_err()
+                .contains("gone")
+        );
+        Set::V2025_03_26.scenarios(Leg::Client, "", None).unwrap_err();
     }
 
     #[test]
@@ -191,5 +268,15 @@ mod tests {
         assert_eq!(read(true, &[good.clone(), bad.clone(), odd]), Outcome::Failed("b, c".into()));
         assert!(!read(false, &[good]).passed(), "the client ended with an error");
         assert!(!Outcome::read(true, None).passed(), "the suite did not get to its end");
+    }
+
+    #[test]
+    fn an_error_of_somebody_else_is_no_pass() {
+        let read = |text: &str| {
+            let checks = format!(r#"[{{"id":"tools-call-error","status":"SUCCESS","details":"{text}"}}]"#);
+            Outcome::read_of_server("tools-call-error", Some(&checks))
+        };
+        assert!(read(TEXTS[1].1).passed());
+        assert!(!read("Unknown tool").passed());
     }
 }

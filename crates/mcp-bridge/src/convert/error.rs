@@ -4,6 +4,7 @@ use ProtocolVersion::V2025_11_25;
 use mcp_protocol::capability::ClientCapabilities;
 use mcp_protocol::result::{InputRequest, may_require_input};
 use mcp_protocol::{Era, ErrorCode, JsonKind, Members, Method, ProtocolVersion, RawJson, RpcError};
+use serde_json::value::RawValue;
 
 use super::{capabilities, elicitation, items, named, text_block};
 
@@ -68,9 +69,6 @@ pub fn translate(error: &RpcError, asked: &Asked<'_>) -> Reply {
         ErrorCode::INVALID_PARAMS if from_stateless && !to_stateless && is_not_found(error, asked) => {
             pass_as(ErrorCode::RESOURCE_NOT_FOUND, error, resource_data(error, asked, false), asked)
         }
-        ErrorCode::RESOURCE_NOT_FOUND | ErrorCode::INVALID_PARAMS => {
-            pass_as(code, error, resource_data(error, asked, false), asked)
-        }
         ErrorCode::URL_ELICITATION_REQUIRED if !from_stateless => pages(error, asked),
         // The client of ours has done what can be done about these.
         ErrorCode::HEADER_MISMATCH | ErrorCode::UNSUPPORTED_PROTOCOL_VERSION if from_stateless => {
@@ -79,6 +77,9 @@ pub fn translate(error: &RpcError, asked: &Asked<'_>) -> Reply {
         ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY if from_stateless => lacking(error, asked),
         // Codes of the specification that it does not define, and those nobody may attach a meaning to.
         ErrorCode(-32099..=-32000) if to_stateless => unexpected(error, asked),
+        ErrorCode::RESOURCE_NOT_FOUND | ErrorCode::INVALID_PARAMS => {
+            pass_as(code, error, resource_data(error, asked, false), asked)
+        }
         _ => pass_as(code, error, error.data(), asked),
     }
 }
@@ -147,7 +148,7 @@ fn resource_data(error: &RpcError, asked: &Asked<'_>, add: bool) -> Option<RawJs
 /// The pages of `-32042`, which only 2025-11-25 has. Source: bridging §6.3.3, §9.
 fn pages(error: &RpcError, asked: &Asked<'_>) -> Reply {
     if asked.client == V2025_11_25 {
-        return pass_as(ErrorCode::URL_ELICITATION_REQUIRED, error, error.data(), asked);
+        return pass_as(ErrorCode::URL_ELICITATION_REQUIRED, error, with_asker(error, asked), asked);
     }
     if asked.client.era() == Era::Handshake {
         let text = purposes(error).unwrap_or_else(|| error.to_string());
@@ -164,24 +165,40 @@ fn pages(error: &RpcError, asked: &Asked<'_>) -> Reply {
     Reply::Error(RpcError::missing_capability(&needed))
 }
 
-/// One question for each listed page.
-fn questions(error: &RpcError, asked: &Asked<'_>) -> Vec<InputRequest> {
+/// The data of `-32042`, where several servers could be meant with the asking one named in every message.
+fn with_asker(error: &RpcError, asked: &Asked<'_>) -> Option<RawJson> {
+    let data = error.data()?;
+    let pages = pages_for(error, asked);
+    match data.members() {
+        Ok(mut members) if asked.server_name.is_some() && !pages.is_empty() => {
+            members.set_json("elicitations", super::array(pages.iter().map(RawJson::as_str)));
+            Some(members.encode())
+        }
+        _ => Some(data),
+    }
+}
+
+/// The listed pages as the client is asked for them.
+fn pages_for(error: &RpcError, asked: &Asked<'_>) -> Vec<RawJson> {
     let listed = error.data().and_then(|data| data.get("elicitations"));
     let listed = listed.as_ref().and_then(items).unwrap_or_default();
     let route =
         elicitation::Route { server: asked.server, client: asked.client, server_name: asked.server_name };
-    let params = listed.iter().filter_map(|page| {
+    let page = |page: &RawValue| {
         let question = elicitation::to_client(&super::json(page.get()), &route, Box::default).ok()?;
         Some(question.params)
-    });
-    params
-        .zip(1..)
-        .map(|(params, number)| InputRequest {
-            key: format!("u{number}").into(),
-            method: Method::ElicitationCreate,
-            params: Some(params),
-        })
-        .collect()
+    };
+    listed.into_iter().filter_map(page).collect()
+}
+
+/// One question for each listed page.
+fn questions(error: &RpcError, asked: &Asked<'_>) -> Vec<InputRequest> {
+    let question = |(params, number): (RawJson, u32)| InputRequest {
+        key: format!("u{number}").into(),
+        method: Method::ElicitationCreate,
+        params: Some(params),
+    };
+    pages_for(error, asked).into_iter().zip(1..).map(question).collect()
 }
 
 /// Where to go and why, for people. The host alone: the rest of the address may hold secrets.

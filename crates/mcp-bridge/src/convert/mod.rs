@@ -10,6 +10,7 @@ pub mod elicitation;
 pub mod envelope;
 pub mod error;
 pub mod result;
+pub mod sampling;
 
 use mcp_protocol::{Members, RawJson};
 

@@ -1,1 +1,195 @@
+use ProtocolVersion::{V2024_11_05, V2025_03_26, V2026_07_28};
+use mcp_protocol::Limits;
 
+use super::*;
+
+const UI: &str = "io.modelcontextprotocol/ui";
+
+fn client(text: &str) -> ClientCapabilities {
+    ClientCapabilities::from_raw(RawJson::parse(text.to_owned(), &Limits::default()).unwrap()).unwrap()
+}
+
+fn server(text: &str) -> ServerCapabilities {
+    ServerCapabilities::from_raw(RawJson::parse(text.to_owned(), &Limits::default()).unwrap()).unwrap()
+}
+
+/// Bridging §4.3, row by row: what the client says, its revision, and what servers of each revision are told.
+#[test]
+fn servers_are_told_what_the_table_says() {
+    for (said, version, told) in [
+        ("{}", V2025_11_25, ["{}"; 5]),
+        (r#"{"experimental":{"a":{}},"vendor":1,"tasks":{"list":{}}}"#, V2025_11_25, ["{}"; 5]),
+        (
+            r#"{"roots":{"listChanged":true}}"#,
+            V2024_11_05,
+            [
+                r#"{"roots":{"listChanged":true}}"#,
+                r#"{"roots":{"listChanged":true}}"#,
+                r#"{"roots":{"listChanged":true}}"#,
+                r#"{"roots":{"listChanged":true}}"#,
+                r#"{"roots":{}}"#,
+            ],
+        ),
+        (r#"{"roots":{"listChanged":false}}"#, V2025_11_25, [r#"{"roots":{}}"#; 5]),
+        (r#"{"roots":{"listChanged":true}}"#, V2026_07_28, [r#"{"roots":{}}"#; 5]),
+        (r#"{"sampling":{}}"#, V2025_06_18, [r#"{"sampling":{}}"#; 5]),
+        (r#"{"sampling":{"tools":{}}}"#, V2025_06_18, [r#"{"sampling":{}}"#; 5]),
+        (
+            r#"{"sampling":{"tools":{},"context":{}}}"#,
+            V2026_07_28,
+            [
+                r#"{"sampling":{}}"#,
+                r#"{"sampling":{}}"#,
+                r#"{"sampling":{}}"#,
+                r#"{"sampling":{"context":{},"tools":{}}}"#,
+                r#"{"sampling":{"context":{},"tools":{}}}"#,
+            ],
+        ),
+        (
+            r#"{"elicitation":{}}"#,
+            V2025_06_18,
+            [
+                "{}",
+                "{}",
+                r#"{"elicitation":{}}"#,
+                r#"{"elicitation":{"form":{}}}"#,
+                r#"{"elicitation":{"form":{}}}"#,
+            ],
+        ),
+        (
+            r#"{"elicitation":{"url":{}}}"#,
+            V2025_11_25,
+            ["{}", "{}", "{}", r#"{"elicitation":{"url":{}}}"#, r#"{"elicitation":{"url":{}}}"#],
+        ),
+        (
+            r#"{"elicitation":{"url":{},"form":{}}}"#,
+            V2026_07_28,
+            [
+                "{}",
+                "{}",
+                r#"{"elicitation":{}}"#,
+                r#"{"elicitation":{"form":{},"url":{}}}"#,
+                r#"{"elicitation":{"form":{},"url":{}}}"#,
+            ],
+        ),
+        // Its revision has none of this.
+        (r#"{"elicitation":{"form":{}}}"#, V2025_03_26, ["{}"; 5]),
+        (
+            r#"{"extensions":{"other/x":{},"io.modelcontextprotocol/ui":{"n": 1.0}}}"#,
+            V2025_11_25,
+            [
+                "{}",
+                "{}",
+                "{}",
+                r#"{"extensions":{"io.modelcontextprotocol/ui":{"n": 1.0}}}"#,
+                r#"{"extensions":{"io.modelcontextprotocol/ui":{"n": 1.0}}}"#,
+            ],
+        ),
+    ] {
+        let profile = Profile::of(&client(said), version, &[UI]);
+        for (server, told) in ProtocolVersion::ALL.into_iter().zip(told) {
+            assert_eq!(profile.declare(server).as_raw().as_str(), told, "{said} of {version} to {server}");
+            assert_eq!(profile.clip(server).declare(server), profile.declare(server));
+        }
+    }
+}
+
+/// Bridging §3: profiles are keys. Those that tell a server the same are the same.
+#[test]
+fn profiles_that_tell_the_same_are_equal() {
+    let forms = Profile::of(&client(r#"{"elicitation":{}}"#), V2025_06_18, &[]);
+    let both = Profile::of(&client(r#"{"elicitation":{"url":{},"form":{"x":1}}}"#), V2026_07_28, &[]);
+    assert_ne!(forms, both);
+    assert_eq!(forms.clip(V2025_06_18), both.clip(V2025_06_18));
+    assert!(both.clip(V2024_11_05).is_empty() && !both.is_empty());
+    for (said, asked) in [
+        ("{}", false),
+        (r#"{"extensions":{"io.modelcontextprotocol/ui":{}}}"#, false),
+        (r#"{"roots":{}}"#, true),
+        (r#"{"sampling":{}}"#, true),
+        (r#"{"elicitation":{"url":{}}}"#, true),
+    ] {
+        let profile = Profile::of(&client(said), V2026_07_28, &[UI]);
+        assert_eq!(profile.can_be_asked(), asked, "{said}");
+        assert_eq!(profile.is_empty(), said == "{}", "{said}");
+    }
+    let full = Profile::of(
+        &client(r#"{"roots":{},"sampling":{"tools":{}},"elicitation":{"form":{}}}"#),
+        V2026_07_28,
+        &[],
+    );
+    assert!(full.has_roots() && full.samples() && full.samples_with_tools() && full.elicits_forms());
+    assert!(!full.elicits_urls());
+}
+
+/// Bridging §9, `-32021`.
+#[test]
+fn what_is_missing_is_what_was_not_declared() {
+    for (required, declared, expected) in [
+        (r#"{"roots":{}}"#, r#"{"roots":{"listChanged":true}}"#, None),
+        (r#"{"roots":{}}"#, "{}", Some(r#"{"roots":{}}"#)),
+        (r#"{"elicitation":{"form":{}}}"#, r#"{"elicitation":{}}"#, None),
+        (r#"{"elicitation":{}}"#, r#"{"elicitation":{"url":{}}}"#, Some(r#"{"elicitation":{"form":{}}}"#)),
+        (
+            r#"{"elicitation":{"url":{}},"sampling":{"tools":{}}}"#,
+            r#"{"elicitation":{},"sampling":{}}"#,
+            Some(r#"{"elicitation":{"url":{}},"sampling":{"tools":{}}}"#),
+        ),
+        (
+            r#"{"extensions":{"a/b":{}}}"#,
+            r#"{"extensions":{"a/c":{}}}"#,
+            Some(r#"{"extensions":{"a/b":{}}}"#),
+        ),
+        ("{}", "{}", None),
+    ] {
+        let missing = missing(&client(required), &client(declared));
+        assert_eq!(missing.as_ref().map(|missing| missing.as_raw().as_str()), expected, "{required}");
+    }
+}
+
+/// Bridging §4.1, §4.2.
+#[test]
+fn clients_are_offered_what_any_server_has() {
+    let servers = [
+        server(r#"{"tools":{},"completions":{},"tasks":{"list":{}},"extensions":{"a/b":{"n":1},"c/d":{}}}"#),
+        server(r#"{"resources":{"subscribe":true},"logging":{},"extensions":{"a/b":{"n":2}},"vendor":1}"#),
+        server(r#"{"prompts":{"listChanged":true},"resources":{"subscribe":false}}"#),
+    ];
+    for (version, growing, offered) in [
+        (
+            V2024_11_05,
+            false,
+            r#"{"tools":{},"resources":{"subscribe":true},"logging":{},"prompts":{"listChanged":true}}"#,
+        ),
+        (
+            V2026_07_28,
+            true,
+            r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"completions":{},"extensions":{"a/b":{"n":1}},"logging":{}}"#,
+        ),
+    ] {
+        let found = offered_together(&servers, growing, version, &["a/b"]);
+        assert_eq!(found.as_raw().as_str(), offered, "{version}");
+    }
+    assert_eq!(
+        offered_together([], true, V2025_11_25, &[]).as_raw().as_str(),
+        r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true}}"#
+    );
+}
+
+#[test]
+fn one_server_is_offered_as_it_is() {
+    let one = server(
+        r#"{"vendor":[ 1 ],"tools":{"listChanged":false},"prompts":{"listChanged":true,"x":1.0},"completions":{},"tasks":{},"extensions":{"a/b":{},"c/d":{}}}"#,
+    );
+    let tools = r#""tools":{"listChanged":true},"prompts":{"listChanged":true,"x":1.0}"#;
+    for (version, rest) in [
+        (V2024_11_05, ""),
+        (V2025_06_18, r#","completions":{}"#),
+        (V2025_11_25, r#","completions":{},"extensions":{"a/b":{}}"#),
+        (V2026_07_28, r#","completions":{},"extensions":{"a/b":{}}"#),
+    ] {
+        let offered = offered_alone(&one, version, &["a/b"]);
+        assert_eq!(offered.as_raw().as_str(), format!(r#"{{"vendor":[ 1 ],{tools}{rest}}}"#), "{version}");
+    }
+    assert_eq!(offered_alone(&server(r#"{"extensions":7}"#), V2026_07_28, &[]).as_raw().as_str(), "{}");
+}

@@ -9,8 +9,9 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::task::AtomicWaker;
-use mcp_protocol::{Message, Method, Notification, RawJson, RequestId};
+use mcp_protocol::{Era, Message, Method, Notification, RawJson, RequestId};
 
+use crate::contain;
 use crate::flight::Flight;
 use crate::peer::Peer;
 use crate::service::{AskError, Channel, Outcome};
@@ -24,6 +25,7 @@ const CANCELLED: u8 = 2;
 pub(crate) struct Call {
     pub(crate) peer: Arc<Peer>,
     pub(crate) id: RequestId,
+    pub(crate) era: Era,
     /// Where it is answered.
     pub(crate) stream: u64,
     phase: AtomicU8,
@@ -34,10 +36,11 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(peer: Arc<Peer>, id: RequestId, stream: u64) -> Arc<Self> {
+    pub(crate) fn new(peer: Arc<Peer>, era: Era, id: RequestId, stream: u64) -> Arc<Self> {
         Arc::new(Self {
             peer,
             id,
+            era,
             stream,
             phase: AtomicU8::new(OPEN),
             abandoned: AtomicBool::new(false),
@@ -113,7 +116,7 @@ impl Future for Running {
         if self.call.is(CANCELLED) {
             return Poll::Ready(None);
         }
-        let Poll::Ready(outcome) = self.work.as_mut().poll(cx) else { return Poll::Pending };
+        let Poll::Ready(outcome) = contain::poll(&mut self.work, cx) else { return Poll::Pending };
         let answered = self.call.leave_open(ANSWERED);
         Poll::Ready(answered.then(|| answer_message(self.call.id.clone(), outcome)))
     }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod call;
+mod contain;
 mod flight;
 mod frame;
 mod http;
@@ -8,6 +9,8 @@ mod ladder;
 mod limits;
 mod opening;
 mod peer;
+mod questions;
+mod reader;
 mod serial;
 mod service;
 mod stats;

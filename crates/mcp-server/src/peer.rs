@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::future::BoxFuture;
 use mcp_protocol::cancel::CancelledParams;
-use mcp_protocol::{Message, Method, Notification, ProtocolVersion, RawJson, Request, RequestId, RpcError};
-use tokio::sync::{Notify, oneshot};
+use mcp_protocol::{Era, Message, Method, Notification, ProtocolVersion, RawJson, Request, RequestId};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::call::{Call, Running};
 use crate::flight::{Refused, Shared};
+use crate::questions::Question;
+use crate::reader::Reader;
 use crate::service::{AskError, Channel, Conversation, Outcome, Outlet, Principal, Service, TransportShape};
-use crate::store::{COMMON, Full, Kind, Next, Store, Unreadable};
+use crate::store::{COMMON, Kind, Store, Unreadable};
 use crate::text::Form;
 
 /// One client that is more than one request.
@@ -24,22 +26,22 @@ pub(crate) struct Peer {
     pub(crate) shape: TransportShape,
     state: Mutex<State>,
     /// Something was read from the common stream.
-    read: Notify,
+    pub(crate) read: Notify,
 }
 
 pub(crate) struct State {
     pub(crate) store: Store,
     pub(crate) talk: Talk,
     calls: Vec<Arc<Call>>,
-    questions: HashMap<i64, Question>,
-    next_question: i64,
+    pub(crate) questions: HashMap<i64, Question>,
+    pub(crate) next_question: i64,
     next_stream: u64,
-    ended: bool,
+    pub(crate) ended: bool,
     /// Its stream ends as soon as no call is in flight.
     closing: bool,
     /// It came back after it had introduced itself.
     came_back: bool,
-    used: Instant,
+    pub(crate) used: Instant,
     pub(crate) opening: Option<AbortHandle>,
 }
 
@@ -49,12 +51,6 @@ pub(crate) enum Talk {
     /// `initialize` is being answered; these came meanwhile.
     Opening(Vec<Message>),
     Open(ProtocolVersion, Arc<dyn Conversation>),
-}
-
-struct Question {
-    reply: oneshot::Sender<Result<RawJson, RpcError>>,
-    stream: u64,
-    text: bytes::Bytes,
 }
 
 impl Peer {
@@ -91,7 +87,7 @@ impl Peer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn form(&self) -> Form {
+    pub(crate) fn form(&self) -> Form {
         if self.shape == TransportShape::Stdio { Form::Line } else { Form::Event }
     }
 
@@ -148,12 +144,13 @@ impl Peer {
     /// Takes on a request, which `work` answers.
     pub(crate) fn start(
         self: &Arc<Self>,
+        era: Era,
         request: Request,
         stream: u64,
         work: impl FnOnce(Request, Outlet) -> BoxFuture<'static, Outcome>,
     ) -> Result<Running, Refused> {
         let flight = self.shared.take_off(&self.principal)?;
-        let call = Call::new(Arc::clone(self), request.id.clone(), stream);
+        let call = Call::new(Arc::clone(self), era, request.id.clone(), stream);
         {
             let mut state = self.lock();
             if state.ended {
@@ -179,9 +176,9 @@ impl Peer {
         }
     }
 
-    /// Cancels every request of this id.
-    pub(crate) fn cancel(&self, id: &RequestId) {
-        let calls: Vec<_> = self.lock().calls.iter().filter(|call| call.id == *id).cloned().collect();
+    /// Cancels the requests that `which` picks.
+    pub(crate) fn cancel(&self, which: impl Fn(&Call) -> bool) {
+        let calls: Vec<_> = self.lock().calls.iter().filter(|call| which(call)).cloned().collect();
         calls.iter().for_each(|call| call.cancel());
     }
 
@@ -224,83 +221,6 @@ impl Peer {
             self.shared.counters.dropped.add();
         }
         said
-    }
-
-    /// Asks the client.
-    pub(crate) fn ask(
-        self: &Arc<Self>,
-        call: Option<&Call>,
-        method: Method,
-        params: Option<RawJson>,
-    ) -> BoxFuture<'static, Result<RawJson, AskError>> {
-        // It is taken back also by a caller that never waits.
-        let asked = self
-            .pose(call, method, params)
-            .map(|(id, reply)| (Asking { peer: Arc::clone(self), id, open: true }, reply));
-        Box::pin(async move {
-            let (mut asking, reply) = asked?;
-            let reply = reply.await;
-            asking.open = false;
-            match reply {
-                Ok(reply) => reply.map_err(AskError::Refused),
-                Err(_) => Err(AskError::Unreachable("it is gone")),
-            }
-        })
-    }
-
-    fn pose(
-        &self,
-        call: Option<&Call>,
-        method: Method,
-        params: Option<RawJson>,
-    ) -> Result<(i64, oneshot::Receiver<Result<RawJson, RpcError>>), AskError> {
-        let limits = &self.shared.limits;
-        let mut state = self.lock();
-        if !matches!(state.talk, Talk::Open(..) | Talk::Opening(_)) && self.shape != TransportShape::Http {
-            return Err(AskError::Unreachable("clients of the stateless era answer no questions"));
-        }
-        if state.ended {
-            return Err(AskError::Unreachable("it is gone"));
-        }
-        if state.questions.len() >= limits.in_flight_per_session {
-            return Err(AskError::Unreachable("too many questions wait for it"));
-        }
-        let own = call.map_or(COMMON, |call| call.stream);
-        // A client that left the stream of its request may come back to it, unless it never had it.
-        let lost_own =
-            call.is_some_and(Call::is_abandoned) || state.store.is_left(own) && state.store.is_read(COMMON);
-        let stream = if lost_own { COMMON } else { own };
-        let id = state.next_question;
-        state.next_question += 1;
-        let request = Request { id: RequestId::Integer(id), method, params };
-        let text = self.form().write(&Message::Request(request));
-        let mut lost = Vec::new();
-        let said = state.store.say(stream, Kind::Question(id), text.clone(), limits, &mut lost);
-        state.lose(&lost);
-        said.map_err(|Full| AskError::Unreachable("it does not read what waits for it"))?;
-        let (reply, replied) = oneshot::channel();
-        state.questions.insert(id, Question { reply, stream, text });
-        Ok((id, replied))
-    }
-
-    /// The client has answered a question.
-    pub(crate) fn replied(&self, id: Option<&RequestId>, reply: Result<RawJson, RpcError>) {
-        let Some(RequestId::Integer(id)) = id else { return };
-        if let Some(question) = self.lock().questions.remove(id) {
-            let _ = question.reply.send(reply); // whoever asked may have gone
-        }
-    }
-
-    /// Nobody waits for the answer of a question any more.
-    fn take_back(&self, id: i64) {
-        let mut state = self.lock();
-        let Some(question) = state.questions.remove(&id) else { return };
-        if state.store.take_back(question.stream, id) {
-            return; // it never went out
-        }
-        let stream = if state.store.has(question.stream) { question.stream } else { COMMON };
-        drop(state);
-        self.say_cancelled(stream, RequestId::Integer(id));
     }
 
     /// Says that a request, ours or the client's, is over.
@@ -391,65 +311,10 @@ impl Drop for Peer {
 
 impl State {
     /// Questions that nobody will read.
-    fn lose(&mut self, questions: &[i64]) {
+    pub(crate) fn lose(&mut self, questions: &[i64]) {
         for question in questions {
             self.questions.remove(question);
         }
-    }
-
-    /// Moves questions that wait where nobody reads to the common stream, which is about to be read.
-    fn gather_questions(&mut self, shared: &Shared) {
-        let mut lost = Vec::new();
-        let mut moving: Vec<_> = self.questions.iter_mut().collect();
-        moving.sort_unstable_by_key(|(id, _)| **id);
-        for (&id, question) in moving {
-            if question.stream == COMMON
-                || !self.store.is_left(question.stream)
-                || !self.store.take_back(question.stream, id)
-            {
-                continue;
-            }
-            question.stream = COMMON;
-            let said =
-                self.store.say(COMMON, Kind::Question(id), question.text.clone(), &shared.limits, &mut lost);
-            if said.is_err() {
-                lost.push(id);
-            }
-        }
-        self.lose(&lost);
-    }
-}
-
-/// Reads one stream. Dropping it leaves the rest to the next reader.
-pub(crate) struct Reader {
-    peer: Arc<Peer>,
-    stream: u64,
-    reader: u64,
-    news: Arc<Notify>,
-}
-
-impl Reader {
-    /// The next event: its id, if it has one, and the rest. `None` if the stream has ended. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Option<(Option<bytes::Bytes>, bytes::Bytes)> {
-        loop {
-            let next = self.peer.lock().store.next(self.stream, self.reader);
-            match next {
-                Next::Event(id, text) => {
-                    self.peer.read.notify_one();
-                    return Some((id, text));
-                }
-                Next::End => return None,
-                Next::Wait => self.news.notified().await,
-            }
-        }
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        let mut state = self.peer.lock();
-        state.used = Instant::now();
-        state.store.detach(self.stream, self.reader);
     }
 }
 
@@ -471,19 +336,4 @@ impl Channel for Outside {
     }
 
     fn trace(&self, _request_id: Arc<str>) {}
-}
-
-/// A question without an answer yet. Dropping it takes the question back.
-struct Asking {
-    peer: Arc<Peer>,
-    id: i64,
-    open: bool,
-}
-
-impl Drop for Asking {
-    fn drop(&mut self) {
-        if self.open {
-            self.peer.take_back(self.id);
-        }
-    }
 }

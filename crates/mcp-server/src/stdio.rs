@@ -10,7 +10,8 @@ use tokio::time::timeout;
 
 use crate::flight::Shared;
 use crate::limits::FrontLimits;
-use crate::peer::{Peer, Reader};
+use crate::peer::Peer;
+use crate::reader::Reader;
 use crate::serial;
 use crate::service::{Principal, Service, TransportShape};
 use crate::store::COMMON;

@@ -17,7 +17,8 @@ use super::reply::{accepted, events, json, refuse, refuse_full, traced, unknown_
 use crate::call::Work;
 use crate::flight::Refused;
 use crate::frame::Frame;
-use crate::peer::{Peer, Reader};
+use crate::peer::Peer;
+use crate::reader::Reader;
 use crate::service::{Conversation, TransportShape};
 use crate::text::{COMMENT, answer_message};
 use crate::{cancelled, ladder, opening};

@@ -20,9 +20,9 @@ use tokio::time::timeout;
 use super::reply::{accepted, events, json, refuse, refuse_full, refuse_transport, traced};
 use super::{Call, mirror};
 use crate::flight::{Flight, Shared};
-use crate::ladder;
 use crate::service::{AskError, Channel, Outcome, StatelessCall, TransportShape};
 use crate::text::{COMMENT, Form, answer_message};
+use crate::{contain, ladder};
 
 /// Answers a POST whose media types are fine. `version` is what its header says.
 pub(super) async fn post(call: &Call<'_>, headers: &HeaderMap, version: &str, body: &Bytes) -> Response {
@@ -156,7 +156,7 @@ impl Work {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         self.outlet.waker.register(cx.waker());
         if self.answered.is_none()
-            && let Poll::Ready(answer) = self.answer.as_mut().poll(cx)
+            && let Poll::Ready(answer) = contain::poll(&mut self.answer, cx)
         {
             self.outlet.lock().ended = true;
             self.answered = Some(answer);
@@ -170,7 +170,9 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.outlet.lock().ended = true;
+        if !std::mem::replace(&mut self.outlet.lock().ended, true) {
+            self.outlet.shared.counters.cancelled.add();
+        }
     }
 }
 

@@ -1,0 +1,18 @@
+//! A service that panics fails one request.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use mcp_protocol::{ErrorCode, RpcError};
+
+use crate::service::Outcome;
+
+/// Polls the answer to a request. It must not be polled again after it was ready.
+pub(crate) fn poll(work: &mut BoxFuture<'static, Outcome>, cx: &mut Context<'_>) -> Poll<Outcome> {
+    // What it leaves half done is dropped with it.
+    catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))).unwrap_or_else(|_| {
+        tracing::error!("answering a request panicked");
+        Poll::Ready(Err(RpcError::new(ErrorCode::INTERNAL_ERROR, "internal error")))
+    })
+}

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use mcp_protocol::{ErrorCode, Failure, Limits, Message, Method, Notification, RawJson, Request, RpcError};
+use mcp_protocol::{
+    Era, ErrorCode, Failure, Limits, Message, Method, Notification, RawJson, Request, RpcError,
+};
 
 use crate::call::Running;
 use crate::flight::Refused;
@@ -76,7 +78,7 @@ fn is_modern(peer: &Peer, request: &Request) -> bool {
 fn note(peer: &Peer, notification: Notification) {
     if notification.method == Method::Cancelled {
         if let Some(id) = cancelled(&notification) {
-            peer.cancel(&id);
+            peer.cancel(|call| call.id == id);
         }
     } else if let Some((_, conversation)) = peer.conversation() {
         conversation.notified(notification);
@@ -105,7 +107,7 @@ fn answer(peer: &Arc<Peer>, request: Request) -> Result<(), RpcError> {
                 });
             };
             let running = peer
-                .start(request, COMMON, |request, outlet| conversation.call(request, outlet))
+                .start(Era::Handshake, request, COMMON, |request, outlet| conversation.call(request, outlet))
                 .map_err(Refused::to_error)?;
             tokio::spawn(say_answer(running));
             Ok(())
@@ -121,7 +123,7 @@ fn answer_stateless(peer: &Arc<Peer>, request: Request) -> Result<(), RpcError> 
         let (principal, transport) = (peer.principal.clone(), peer.shape);
         peer.service.call(StatelessCall { principal, transport, request, meta, outlet })
     };
-    let running = peer.start(request, COMMON, begin).map_err(Refused::to_error)?;
+    let running = peer.start(Era::Stateless, request, COMMON, begin).map_err(Refused::to_error)?;
     tokio::spawn(async move {
         let call = Arc::clone(&running.call);
         let succeeded = say_answer(running).await;
@@ -162,6 +164,7 @@ fn initialize(peer: &Arc<Peer>, request: Request) -> Result<(), RpcError> {
     state.opening = Some(opening.abort_handle());
     drop(state);
     if let Talk::Open(_, conversation) = before {
+        peer.cancel(|call| call.era == Era::Handshake);
         conversation.end();
     }
     Ok(())

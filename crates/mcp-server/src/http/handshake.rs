@@ -9,7 +9,7 @@ use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream::{self, FuturesUnordered, Stream};
 use mcp_protocol::header::SESSION_ID;
-use mcp_protocol::{ErrorCode, Failure, Limits, Message, Method, RawJson, Request, RpcError};
+use mcp_protocol::{Era, ErrorCode, Failure, Limits, Message, Method, RawJson, Request, RpcError};
 use tokio::time::timeout;
 
 use super::Call;
@@ -108,7 +108,7 @@ async fn single(
     }
     let id = request.id.clone();
     let stream = peer.reserve_stream();
-    match peer.start(request, stream, |request, outlet| conversation.call(request, outlet)) {
+    match peer.start(Era::Handshake, request, stream, |request, outlet| conversation.call(request, outlet)) {
         Ok(running) => {
             let called = Arc::clone(&running.call);
             let lane = Lane { peer: Arc::clone(peer), stream, work: Some(Work::One(Some(running))) };
@@ -136,7 +136,9 @@ async fn batch(
             }
             Ok(Message::Request(request)) => {
                 let id = request.id.clone();
-                match peer.start(request, stream, |request, outlet| conversation.call(request, outlet)) {
+                match peer.start(Era::Handshake, request, stream, |request, outlet| {
+                    conversation.call(request, outlet)
+                }) {
                     Ok(running) => work.push(running),
                     Err(refused) => answers.push(answer_message(id, Err(refused.to_error()))),
                 }
@@ -156,7 +158,7 @@ fn note(peer: &Peer, conversation: &dyn Conversation, message: Message) {
     match message {
         Message::Notification(notification) if notification.method == Method::Cancelled => {
             if let Some(id) = cancelled(&notification) {
-                peer.cancel(&id);
+                peer.cancel(|call| call.id == id);
             }
         }
         Message::Notification(notification) => conversation.notified(notification),

@@ -144,6 +144,9 @@ const TEXTS: [(&str, &str); 2] = [
     ("tools-call-error", "This tool intentionally returns an error for testing"),
 ];
 
+/// Characters that are kept of what the suite says about a check. It quotes whole messages.
+const LONGEST_MESSAGE: usize = 300;
+
 /// How a scenario ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -166,16 +169,19 @@ impl Outcome {
             Err(error) => return Self::Failed(format!("unreadable checks: {error}")),
         };
         let member = |check: &Value, name: &str| check.get(name).and_then(Value::as_str).map(str::to_owned);
-        let with = |wanted: &str| {
+        let with = |wanted: &'static str| {
             let found = checks.iter().filter(move |check| member(check, "status").as_deref() == Some(wanted));
-            found.filter_map(|check| member(check, "id")).collect::<Vec<_>>()
+            found.filter_map(move |check| Some((member(check, "id")?, member(check, "errorMessage"))))
         };
-        let mut wrong = with("FAILURE");
-        wrong.extend(with("WARNING"));
-        let successes = with("SUCCESS").iter().filter(|id| *id != "wire-schema-valid").count();
+        let successes = with("SUCCESS").filter(|(id, _)| *id != "wire-schema-valid").count();
+        let wrong = with("FAILURE").chain(with("WARNING")).map(|(id, message)| match message {
+            Some(message) => format!("{id}: {}", message.chars().take(LONGEST_MESSAGE).collect::<String>()),
+            None => id,
+        });
+        let mut wrong: Vec<_> = wrong.collect();
         if !wrong.is_empty() {
             wrong.dedup();
-            Self::Failed(wrong.join(", "))
+            Self::Failed(wrong.join("; "))
         } else if !success {
             Self::Failed("the client ended with an error".to_owned())
         } else if successes == 0 {
@@ -265,7 +271,9 @@ mod tests {
             read(true, &[check("a", "SKIPPED"), schema]),
             Outcome::Failed("nothing was checked".into())
         );
-        assert_eq!(read(true, &[good.clone(), bad.clone(), odd]), Outcome::Failed("b, c".into()));
+        assert_eq!(read(true, &[good.clone(), bad.clone(), odd]), Outcome::Failed("b; c".into()));
+        let message = r#"{"id":"d","status":"FAILURE","errorMessage":"it broke"}"#.to_owned();
+        assert_eq!(read(true, &[message]), Outcome::Failed("d: it broke".into()));
         assert!(!read(false, &[good]).passed(), "the client ended with an error");
         assert!(!Outcome::read(true, None).passed(), "the suite did not get to its end");
     }

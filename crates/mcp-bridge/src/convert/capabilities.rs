@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use ProtocolVersion::{V2025_06_18, V2025_11_25};
 use mcp_protocol::capability::{ClientCapabilities, ServerCapabilities};
-use mcp_protocol::{Era, JsonKind, Members, ProtocolVersion, RawJson};
+use mcp_protocol::elicitation::ElicitMode;
+use mcp_protocol::{Era, JsonKind, Members, Method, ProtocolVersion, RawJson};
 
-use super::json;
+use super::{items, json};
 
 /// What a client lets servers do, as far as we can pass it on: the part of its capabilities that is declared to
 /// upstream servers.
@@ -185,6 +186,26 @@ pub fn missing(required: &ClientCapabilities, declared: &ClientCapabilities) -> 
         }
     }
     (missing != ClientCapabilities::default()).then_some(missing)
+}
+
+/// What a client has to declare to be asked a question. With [`missing`]: whether a server may ask it, and what to
+/// tell a client that cannot be asked any more. Source: bridging §6.2, §6.3.1 rule 4; wire reference §3.5.
+#[must_use]
+pub fn needed_for(question: &Method, params: Option<&RawJson>) -> ClientCapabilities {
+    let member = |name: &str| params.and_then(|params| params.get(name));
+    let path: &[&str] = match question {
+        Method::ElicitationCreate => match member("mode").and_then(|mode| mode.to().ok()) {
+            Some(ElicitMode::Url) => &["elicitation", "url"],
+            _ => &["elicitation", "form"],
+        },
+        Method::SamplingCreateMessage => match member("tools").as_ref().and_then(items) {
+            Some(tools) if !tools.is_empty() => &["sampling", "tools"],
+            _ => &["sampling"],
+        },
+        Method::RootsList => &["roots"],
+        _ => return ClientCapabilities::default(),
+    };
+    ClientCapabilities::default().with(path, RawJson::empty_object())
 }
 
 /// The capabilities of many servers together, toward a client of a revision: what any of them has. Of the extensions

@@ -147,6 +147,29 @@ fn what_is_missing_is_what_was_not_declared() {
     }
 }
 
+/// Bridging §6.2, "something we did not declare"; §6.3.1, rule 4.
+#[test]
+fn questions_need_what_they_ask_for() {
+    let raw = |text: &str| RawJson::parse(text.to_owned(), &Limits::default()).unwrap();
+    for (question, params, needed) in [
+        (Method::RootsList, None, r#"{"roots":{}}"#),
+        (Method::ElicitationCreate, Some(r#"{"message":"m"}"#), r#"{"elicitation":{"form":{}}}"#),
+        (Method::ElicitationCreate, Some(r#"{"mode":"form"}"#), r#"{"elicitation":{"form":{}}}"#),
+        (Method::ElicitationCreate, Some(r#"{"mode":"url"}"#), r#"{"elicitation":{"url":{}}}"#),
+        (Method::SamplingCreateMessage, Some(r#"{"tools":[]}"#), r#"{"sampling":{}}"#),
+        (Method::SamplingCreateMessage, Some(r#"{"tools":[{}]}"#), r#"{"sampling":{"tools":{}}}"#),
+        (Method::Ping, None, "{}"),
+    ] {
+        let params = params.map(raw);
+        let found = needed_for(&question, params.as_ref());
+        assert_eq!(found.as_raw().as_str(), needed, "{question}");
+        assert_eq!(missing(&found, &found), None);
+        assert_eq!(missing(&found, &client("{}")).is_none(), needed == "{}");
+    }
+    let forms = Profile::of(&client(r#"{"elicitation":{}}"#), V2025_06_18, &[]).declare(V2025_06_18);
+    assert_eq!(missing(&needed_for(&Method::ElicitationCreate, None), &forms), None);
+}
+
 /// Bridging §4.1, §4.2.
 #[test]
 fn clients_are_offered_what_any_server_has() {

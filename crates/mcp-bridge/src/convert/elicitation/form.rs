@@ -83,7 +83,10 @@ fn string(field: &RawJson) -> Result<RawJson, Unaskable> {
         return Ok(keep(field, if field.get("enum").is_some() { CHOICE } else { TEXT })?);
     };
     let choices = titled(&listed)?;
-    let described = keep(field, &["type", "title", "description"])?;
+    // People know the default by its title.
+    let default = field.get("default").map(|default| default.to::<Box<str>>().unwrap_or_default());
+    let chosen = choices.iter().find(|choice| choice.value.to::<Box<str>>().ok() == default);
+    let described = keep_telling(field, &["type", "title", "description"], chosen.map(Choice::shown))?;
     let mut members = described.members()?;
     members.set_json("enum", array(choices.iter().map(|choice| choice.value.as_str())));
     let names: Vec<_> = choices.iter().map(Choice::shown).collect();
@@ -93,13 +96,21 @@ fn string(field: &RawJson) -> Result<RawJson, Unaskable> {
 
 /// The field with the keywords that are known alone. A default that is lost is told in words.
 fn keep(field: &RawJson, keywords: &[&str]) -> Result<RawJson, InvalidJson> {
-    let mut members = field.members()?;
     let default = field.get("default").filter(|_| !keywords.contains(&"default"));
+    let text = default.map(|default| default.to().unwrap_or_else(|_| default.as_str().into()));
+    keep_telling(field, keywords, text)
+}
+
+fn keep_telling(
+    field: &RawJson,
+    keywords: &[&str],
+    default: Option<Box<str>>,
+) -> Result<RawJson, InvalidJson> {
+    let mut members = field.members()?;
     let before = members.len();
     members.retain(|name| keywords.contains(&name));
     if let Some(default) = default {
-        let text = default.to::<String>().unwrap_or_else(|_| default.as_str().to_owned());
-        members.set_json("description", described(field, &format!("default: {text}")));
+        members.set_json("description", described(field, &format!("default: {default}")));
     } else if members.len() == before {
         return Ok(field.clone());
     }

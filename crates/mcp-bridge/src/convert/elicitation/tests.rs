@@ -84,7 +84,7 @@ fn fields_are_put_in_the_words_of_2025_06_18() {
     for (field, converted) in [
         (
             r#"{"type":"string","oneOf":[{"const":"r","title":"Red"},{"const":"g","title":"Green"}],"default":"r"}"#,
-            r#"{"type":"string","description":"(default: r)","enum":["r","g"],"enumNames":["Red","Green"]}"#,
+            r#"{"type":"string","description":"(default: Red)","enum":["r","g"],"enumNames":["Red","Green"]}"#,
         ),
         (
             r#"{"type":"string","title":"C","enum":["r"],"enumNames":["Red"]}"#,
@@ -97,6 +97,10 @@ fn fields_are_put_in_the_words_of_2025_06_18() {
         (
             r#"{"type":"integer","minimum":1,"default":12345678901234567890}"#,
             r#"{"type":"integer","minimum":1,"description":"(default: 12345678901234567890)"}"#,
+        ),
+        (
+            r#"{"type":"string","oneOf":[{"const":"r"}],"default":"x"}"#,
+            r#"{"type":"string","enum":["r"],"enumNames":["r"]}"#,
         ),
         (r#"{"type":"boolean","default":true,"x":1}"#, r#"{"type":"boolean","default":true}"#),
         (r#"{"type":"number", "maximum": 1.0}"#, r#"{"type":"number", "maximum": 1.0}"#),

@@ -143,8 +143,8 @@ impl Floor {
 }
 
 /// A message of the upstream with the client's id, if it is the answer.
-fn answer(frame: &Bytes, ids: &(RequestId, i64)) -> Result<Bytes, Failure> {
-    Ok(with_id(Message::parse(frame, &Limits::default())?, ids).encode())
+fn answer(frame: &Bytes, ids: &(RequestId, i64)) -> Result<Message, Failure> {
+    Ok(with_id(Message::parse(frame, &Limits::default())?, ids))
 }
 
 fn with_id(mut message: Message, (client, ours): &(RequestId, i64)) -> Message {
@@ -198,7 +198,7 @@ mod tests {
                 r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#,
             ),
         ] {
-            assert_eq!(answer(&Bytes::from_static(came.as_bytes()), &ids).unwrap(), goes);
+            assert_eq!(answer(&Bytes::from_static(came.as_bytes()), &ids).unwrap().encode(), goes);
         }
     }
 

@@ -257,3 +257,44 @@ fn message(answer: &Answer) -> Result<Value, Failure> {
     check(message.get("result").is_some(), body)?;
     Ok(message)
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::HeaderMap;
+
+    use super::*;
+
+    fn answer(body: &'static str) -> Answer {
+        Answer {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(body.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn a_message_is_found_in_a_body_and_at_the_end_of_a_stream() {
+        let expected = json!({"id": 1, "result": {"tools": []}});
+        for body in [
+            r#"{"id":1,"result":{"tools":[]}}"#,
+            "data: \n\nevent: message\ndata: {\"id\":1,\"result\":{\"tools\":[]}}\n\n",
+        ] {
+            assert_eq!(message(&answer(body)).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn an_error_is_no_answer() {
+        assert!(message(&answer(r#"{"id":1,"error":{"code":-32603,"message":"no"}}"#)).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_list_counts_every_name() {
+        for era in [Era::Handshake, Era::Stateless] {
+            let upstream = Upstream::start(era, TOOLS - 1).await.unwrap();
+            let door =
+                Door { address: upstream.address(), path: "/mcp".to_owned(), tool: String::new(), era };
+            assert_eq!(whole_list(&door).await.unwrap(), (TOOLS, 1));
+        }
+    }
+}

@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::Failure;
 use crate::connection::Connection;
@@ -88,6 +88,8 @@ impl Running {
         mut is_ready: impl AsyncFnMut(SocketAddr) -> Result<bool, Failure>,
     ) -> Result<Duration, Failure> {
         let mut asking = tokio::time::interval(ASK);
+        // Asking must not become what the program is busy with.
+        asking.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = String::from("no answer");
         loop {
             asking.tick().await;

@@ -94,7 +94,10 @@ impl Pending {
 /// Writes an event; its data are a message.
 fn rewrite(event: &Bytes, ids: &(RequestId, i64), out: &mut BytesMut) -> Result<(), Failure> {
     let mut data: Option<Bytes> = None;
-    for line in event.split(|byte| *byte == b'\n') {
+    let mut rest = &event[..];
+    while let Some(end) = memchr::memchr(b'\n', rest) {
+        let (line, after) = rest.split_at(end);
+        rest = &after[1..];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match line.strip_prefix(b"data:") {
             Some(value) => {
@@ -115,7 +118,8 @@ fn rewrite(event: &Bytes, ids: &(RequestId, i64), out: &mut BytesMut) -> Result<
         out.put_slice(b"data: ");
         // An event without a message primes the stream.
         if !data.is_empty() {
-            out.put_slice(&answer(&data, ids)?);
+            out.reserve(data.len() + 64);
+            answer(&data, ids)?.encode_into(out);
         }
         out.put_slice(b"\n");
     }

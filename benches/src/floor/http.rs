@@ -66,7 +66,7 @@ impl Http {
             ids => {
                 let body = body.collect().await?.to_bytes();
                 Either::Left(Full::new(match &ids {
-                    Some(ids) if !body.is_empty() => answer(&body, ids)?,
+                    Some(ids) if !body.is_empty() => answer(&body, ids)?.encode(),
                     _ => body,
                 }))
             }

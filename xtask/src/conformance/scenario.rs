@@ -175,7 +175,10 @@ impl Outcome {
         };
         let successes = with("SUCCESS").filter(|(id, _)| *id != "wire-schema-valid").count();
         let wrong = with("FAILURE").chain(with("WARNING")).map(|(id, message)| match message {
-            Some(message) => format!("{id}: {}", message.chars().take(LONGEST_MESSAGE).collect::<String>()),
+            Some(message) => {
+                let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+                format!("{id}: {}", message.chars().take(LONGEST_MESSAGE).collect::<String>())
+            }
             None => id,
         });
         let mut wrong: Vec<_> = wrong.collect();

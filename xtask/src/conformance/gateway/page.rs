@@ -17,7 +17,7 @@ pub(super) fn explained(one: &Retained) -> Result<(), String> {
     }
 }
 
-/// A row for each path, and one for each scenario that does not pass on one of them.
+/// A row for each path, one for each scenario that does not pass on one of them, and what was tested less.
 pub(super) fn render(retained: &[Retained]) -> String {
     let mut text = String::from(
         "| path | required: 2025-11-25 | 2026-07-28 | both | optional: 2025-11-25 | 2026-07-28 | 2025-06-18 | \
@@ -46,22 +46,45 @@ pub(super) fn render(retained: &[Retained]) -> String {
             count(&[Set::Extensions], false),
         );
     }
-    let failed: Vec<_> = retained
-        .iter()
-        .flat_map(|one| one.results.iter().map(move |(scenario, outcome)| (one, scenario, outcome)))
-        .filter(|(_, _, outcome)| !outcome.passed())
-        .collect();
-    if failed.is_empty() {
-        text.push_str("\nNothing is lost on any path.\n");
-        return text;
-    }
-    text.push_str(
-        "\nWhat does not pass:\n\n| path | scenario | required | why |\n| --- | --- | --- | --- |\n",
-    );
-    for (one, scenario, _) in failed {
-        let required = if scenario.required { "yes" } else { "no" };
-        let why = one.expected.why(scenario).unwrap_or("not expected");
-        let _ = writeln!(text, "| {} | `{scenario}` | {required} | {why} |", one.path.name);
-    }
+    text.push_str(&failures(retained));
+    text.push_str(&fewer_checks(retained));
     text
+}
+
+fn failures(retained: &[Retained]) -> String {
+    let mut rows = String::new();
+    for one in retained {
+        for (scenario, _) in one.results.iter().filter(|(_, outcome)| !outcome.passed()) {
+            let required = if scenario.required { "yes" } else { "no" };
+            let why = one.expected.why(scenario).unwrap_or("not expected");
+            let _ = writeln!(rows, "| {} | `{scenario}` | {required} | {why} |", one.path.name);
+        }
+    }
+    if rows.is_empty() {
+        return "\nNothing is lost on any path.\n".to_owned();
+    }
+    format!(
+        "\nWhat does not pass:\n\n| path | scenario | required | why |\n| --- | --- | --- | --- |\n{rows}"
+    )
+}
+
+/// Scenarios in which the suite saw less than it does without the gateway, such as a capability that is not there.
+fn fewer_checks(retained: &[Retained]) -> String {
+    let [direct, others @ ..] = retained else { return String::new() };
+    let mut fewer = Vec::new();
+    for one in others {
+        for (scenario, outcome) in &one.results {
+            let directly =
+                direct.results.iter().find(|(other, _)| other == scenario).map(|(_, outcome)| outcome);
+            if let (Outcome::Passed(checks), Some(Outcome::Passed(all))) = (outcome, directly)
+                && checks < all
+            {
+                fewer.push(format!("{}: `{scenario}` ({checks} of {all})", one.path.name));
+            }
+        }
+    }
+    if fewer.is_empty() {
+        return String::new();
+    }
+    format!("\nPassed with fewer successful checks than directly: {}.\n", fewer.join(", "))
 }

@@ -88,3 +88,37 @@ fn fewer_checks(retained: &[Retained]) -> String {
     }
     format!("\nPassed with fewer successful checks than directly: {}.\n", fewer.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::expected::Expected;
+    use super::super::path::PATHS;
+    use super::*;
+
+    fn retained(path: usize, outcomes: [Outcome; 3]) -> Retained {
+        let scenario = |name: &str, required| Scenario { set: Set::V2026_07_28, name: name.into(), required };
+        let scenarios = [scenario("a", true), scenario("b", true), scenario("c", false)];
+        let path = &PATHS[path];
+        let list = format!("{} 2026-07-28 b # not to be had\n{0} 2026-07-28 c\n", path.subject());
+        let expected = Expected::parse(&list, &path.subject()).unwrap();
+        Retained { path, expected, results: scenarios.into_iter().zip(outcomes).collect() }
+    }
+
+    #[test]
+    fn a_path_is_counted_and_what_is_lost_on_it_is_named() {
+        let failed = || Outcome::Failed("x".into());
+        let direct = retained(0, [Outcome::Passed(2), Outcome::Passed(2), Outcome::Passed(1)]);
+        let text = render(&[direct, retained(1, [Outcome::Passed(1), failed(), Outcome::Passed(1)])]);
+        assert!(text.contains("| – | 2 of 2 | 2 of 2 | – | 1 of 1 | – | – | – |"), "{text}");
+        assert!(text.contains("| – | 1 of 2 | 1 of 2 | – | 1 of 1 | – | – | – |"), "{text}");
+        assert!(text.contains("| server-http | `2026-07-28 b` | yes | not to be had |"), "{text}");
+        assert!(text.contains("than directly: server-http: `2026-07-28 a` (1 of 2).\n"), "{text}");
+    }
+
+    #[test]
+    fn a_failure_needs_a_reason() {
+        let failed = || Outcome::Failed("x".into());
+        let error = explained(&retained(1, [Outcome::Passed(1), failed(), failed()])).unwrap_err();
+        assert!(error.ends_with("why gateway/server-http fails 2026-07-28 c"), "{error}");
+    }
+}

@@ -43,6 +43,13 @@ fn text_block(text: &str, annotations: Option<RawJson>) -> RawJson {
     members.encode()
 }
 
+/// The text of a text block; `None` if it is of another kind.
+fn text_of(block: &RawValue) -> Option<String> {
+    let members = Members::parse(block.get()).ok()?;
+    let is_text = members.get_text("type") == Some(r#""text""#);
+    serde_json::from_str(members.get_text("text").filter(|_| is_text)?).ok()
+}
+
 /// A text with the name of the server it comes from in front, where several could be meant.
 fn named(server: Option<&str>, text: &str) -> String {
     server.map_or_else(|| text.to_owned(), |server| format!("{server}: {text}"))

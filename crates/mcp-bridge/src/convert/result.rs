@@ -6,7 +6,7 @@ use mcp_protocol::{InvalidJson, JsonKind, Members, Method, ProtocolVersion, RawJ
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{array, items, json, text_block};
+use super::{array, items, json, text_block, text_of};
 
 /// What a client gets of a tool's results as data. The one answer decides both whether the tool is listed with its
 /// `outputSchema` and what of `structuredContent` stays: the handshake era demands the content where there is a
@@ -91,7 +91,7 @@ fn tool_result(
     if lost.is_none() && older.iter().all(Option::is_none) {
         return Ok(result.clone());
     }
-    let untold = lost.as_ref().filter(|value| !blocks.iter().any(|block| says(block, value)));
+    let untold = lost.as_ref().filter(|value| !is_told(&blocks, value));
     let as_text = untold.map(|value| text_block(value.as_str(), None));
     let texts =
         blocks.iter().zip(&older).map(|(block, older)| older.as_ref().map_or(block.get(), RawJson::as_str));
@@ -158,19 +158,14 @@ fn sound(sound: &AudioContent) -> String {
     format!("[audio, {}, left out: this client's protocol revision has no audio]", sound.mime_type)
 }
 
-/// Whether a block is text that holds the value as JSON.
-fn says(block: &RawValue, value: &RawJson) -> bool {
-    let Ok(members) = Members::parse(block.get()) else { return false };
-    let is_text = members.get_text("type").is_some_and(|kind| kind == r#""text""#);
-    let text = members.get_text("text").filter(|_| is_text);
-    let Some(text) = text.and_then(|text| serde_json::from_str::<String>(text).ok()) else { return false };
-    if text.trim() == value.as_str() {
-        return true;
-    }
-    match (serde_json::from_str::<Value>(&text), value.to::<Value>()) {
-        (Ok(said), Ok(value)) => said == value,
-        _ => false,
-    }
+/// Whether one of the blocks is text that holds the value as JSON.
+fn is_told(blocks: &[&RawValue], value: &RawJson) -> bool {
+    // Read once, however many blocks there are.
+    let read: Option<Value> = value.to().ok();
+    let says = |text: String| {
+        text.trim() == value.as_str() || read.is_some() && serde_json::from_str(&text).ok() == read
+    };
+    blocks.iter().filter_map(|block| text_of(block)).any(says)
 }
 
 #[cfg(test)]

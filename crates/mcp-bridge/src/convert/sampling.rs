@@ -3,10 +3,9 @@
 
 use ProtocolVersion::{V2025_03_26, V2025_11_25};
 use mcp_protocol::{InvalidJson, JsonKind, Members, ProtocolVersion, RawJson};
-use serde_json::value::RawValue;
 
 use super::capabilities::Profile;
-use super::{array, items, json, text_block};
+use super::{array, items, json, text_block, text_of};
 
 /// Between whom a request is passed on.
 #[derive(Debug, Clone, Copy)]
@@ -168,12 +167,6 @@ pub fn to_server(result: &RawJson, server: ProtocolVersion) -> Result<RawJson, I
     };
     members.set_json("content", one);
     Ok(members.encode())
-}
-
-fn text_of(block: &RawValue) -> Option<String> {
-    let members = Members::parse(block.get()).ok()?;
-    let is_text = members.get_text("type") == Some(r#""text""#);
-    serde_json::from_str(members.get_text("text").filter(|_| is_text)?).ok()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::flight::{Refused, Shared};
 use crate::questions::Question;
 use crate::reader::Reader;
 use crate::service::{AskError, Channel, Conversation, Outcome, Outlet, Principal, Service, TransportShape};
+use crate::stats::OpenStream;
 use crate::store::{COMMON, Kind, Store, Unreadable};
 use crate::text::Form;
 
@@ -242,7 +243,8 @@ impl Peer {
             state.gather_questions(&self.shared);
         }
         let (reader, news) = state.store.attach(stream, after)?;
-        Ok(Reader { peer: Arc::clone(self), stream, reader, news })
+        let _open = OpenStream::new(&self.shared);
+        Ok(Reader { peer: Arc::clone(self), stream, reader, news, _open })
     }
 
     /// The session was used.

@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::peer::Peer;
+use crate::stats::OpenStream;
 use crate::store::Next;
 
 /// Reads one stream. Dropping it leaves the rest to the next reader.
@@ -15,6 +16,7 @@ pub(crate) struct Reader {
     pub(crate) stream: u64,
     pub(crate) reader: u64,
     pub(crate) news: Arc<Notify>,
+    pub(crate) _open: OpenStream,
 }
 
 impl Reader {

@@ -136,11 +136,11 @@ fn answer_stateless(peer: &Arc<Peer>, request: Request) -> Result<(), RpcError> 
 }
 
 /// Says the answer once it is there; whether it is a result.
-async fn say_answer(running: Running) -> bool {
-    let peer = Arc::clone(&running.call.peer);
-    match running.await {
+async fn say_answer(mut running: Running) -> bool {
+    // It has its place until the answer waits for the client.
+    match (&mut running).await {
         Some(answer) => {
-            peer.answer(COMMON, &answer);
+            running.call.peer.answer(COMMON, &answer);
             matches!(answer, Message::Response(_))
         }
         None => false,

@@ -1,6 +1,9 @@
 //! Figures about a front end.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::flight::Shared;
 
 /// What a front end has seen. Counts run since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -8,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct FrontStats {
     /// Sessions now.
     pub sessions: usize,
+    /// Streams open now; the pipes of stdio do not count.
+    pub streams: usize,
     /// Calls in flight now.
     pub in_flight: usize,
     /// Sessions opened.
@@ -43,6 +48,7 @@ impl Counter {
 /// The counts behind [`FrontStats`].
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    pub(crate) streams: AtomicUsize,
     pub(crate) sessions_opened: Counter,
     pub(crate) sessions_expired: Counter,
     pub(crate) refused: Counter,
@@ -50,4 +56,21 @@ pub(crate) struct Counters {
     pub(crate) abandoned: Counter,
     pub(crate) resumed: Counter,
     pub(crate) dropped: Counter,
+}
+
+/// Counted among the open streams until it is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenStream(Arc<Shared>);
+
+impl OpenStream {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        shared.counters.streams.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.counters.streams.fetch_sub(1, Ordering::Relaxed);
+    }
 }

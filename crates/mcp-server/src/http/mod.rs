@@ -106,6 +106,7 @@ impl HttpFront {
         let counters = &self.shared.counters;
         FrontStats {
             sessions: self.sessions.count(),
+            streams: counters.streams.load(Ordering::Relaxed),
             in_flight: self.shared.in_flight(),
             sessions_opened: counters.sessions_opened.get(),
             sessions_expired: counters.sessions_expired.get(),

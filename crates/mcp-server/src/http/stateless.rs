@@ -21,6 +21,7 @@ use super::reply::{accepted, events, json, refuse, refuse_full, refuse_transport
 use super::{Call, mirror};
 use crate::flight::{Flight, Shared};
 use crate::service::{AskError, Channel, Outcome, StatelessCall, TransportShape};
+use crate::stats::OpenStream;
 use crate::text::{COMMENT, Form, answer_message};
 use crate::{contain, ladder};
 
@@ -117,10 +118,11 @@ async fn answer(call: &Call<'_>, request: Request, meta: RequestMeta, flight: Fl
 }
 
 /// The rest of the exchange as a stream, which begins with `first`.
-fn into_stream(work: Work, first: Step, shared: &Shared) -> Response {
+fn into_stream(work: Work, first: Step, shared: &Arc<Shared>) -> Response {
     let keep_alive = shared.limits.keep_alive;
-    let stream = stream::unfold(Some((work, Some(first))), move |state| async move {
-        let (mut work, first) = state?;
+    let open = OpenStream::new(shared);
+    let stream = stream::unfold(Some((work, open, Some(first))), move |state| async move {
+        let (mut work, open, first) = state?;
         let step = match first {
             Some(step) => step,
             None => {
@@ -129,7 +131,7 @@ fn into_stream(work: Work, first: Step, shared: &Shared) -> Response {
             }
         };
         match step {
-            Step::Say(text) => Some((text, Some((work, None)))),
+            Step::Say(text) => Some((text, Some((work, open, None)))),
             Step::Answer(answer) => Some((Form::Event.write(&answer_message(work.id.clone(), answer)), None)),
         }
     });

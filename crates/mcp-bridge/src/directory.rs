@@ -10,6 +10,7 @@ use mcp_protocol::capability::ServerCapabilities;
 use mcp_protocol::result::Caching;
 use mcp_protocol::{ProtocolVersion, RawJson};
 use mcp_registry::{ServerKey, ServerName, ServerRecord, Status};
+use mcp_transport::TransportKind;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -36,7 +37,7 @@ pub(crate) struct Entry {
     pub(crate) item: RawJson,
     /// The revision the server speaks, and whether over stdio: what has to be adapted depends on them.
     pub(crate) version: ProtocolVersion,
-    pub(crate) transport: mcp_transport::TransportKind,
+    pub(crate) transport: TransportKind,
 }
 
 /// One list, with its pages ready to be sent.
@@ -121,7 +122,17 @@ fn shown(kind: ListKind, entry: &Entry, version: ProtocolVersion) -> Option<RawJ
         _ => entry.item.clone(),
     };
     match kind {
-        ListKind::Tools => convert::definition::tool(&item, entry.version, entry.transport, version),
+        ListKind::Tools => {
+            let route = convert::definition::Route {
+                server: entry.version,
+                client: version,
+                over_http: entry.transport != TransportKind::Stdio,
+                tasks: false,
+            };
+            convert::definition::tool(&item, &route)
+                .inspect_err(|why| tracing::warn!(tool = %entry.exposed, %why, "a tool is left out"))
+                .ok()
+        }
         _ => Some(item),
     }
 }
@@ -303,9 +314,10 @@ pub(crate) struct Shelf {
     directory: ArcSwap<Directory>,
     upstreams: Mutex<BTreeMap<ServerKey, Arc<Upstream>>>,
     readers: Mutex<Vec<Weak<dyn Reader>>>,
-    changed: Notify,
+    changed: Arc<Notify>,
     used: Mutex<Instant>,
     task: OnceLock<AbortHandle>,
+    me: Weak<Self>,
 }
 
 impl Shelf {
@@ -368,7 +380,7 @@ impl Shelf {
                 let key = record.key();
                 let upstream = upstreams.get(&key).cloned().unwrap_or_else(|| {
                     let upstream = library.upstream(&key, &self.kind);
-                    upstream.listen(self.as_listener());
+                    upstream.listen(self.me.clone());
                     upstream
                 });
                 members.push((record, upstream.catalog()));
@@ -390,14 +402,6 @@ impl Shelf {
             for reader in self.readers() {
                 reader.changed(changed);
             }
-        }
-    }
-
-    fn as_listener(&self) -> Weak<dyn Listener> {
-        let Some(library) = self.library.upgrade() else { return Weak::<Self>::new() };
-        match library.find(&self.scope, &self.kind) {
-            Some(shelf) => Arc::downgrade(&shelf) as Weak<dyn Listener>,
-            None => Weak::<Self>::new(),
         }
     }
 }
@@ -436,11 +440,6 @@ impl Library {
         Arc::new(Self { manager, settings, shelves: Mutex::default(), upstreams: Mutex::default() })
     }
 
-    fn find(&self, scope: &Scope, kind: &Kind) -> Option<Arc<Shelf>> {
-        let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
-        shelves.get(&(scope.clone(), kind.clone())).cloned()
-    }
-
     /// The directory of an endpoint for a kind of client. The second value says whether it is new.
     pub(crate) fn shelf(self: &Arc<Self>, scope: &Scope, kind: &Kind) -> (Arc<Shelf>, bool) {
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
@@ -448,7 +447,7 @@ impl Library {
             shelf.touch();
             return (shelf.clone(), false);
         }
-        let shelf = Arc::new(Shelf {
+        let shelf = Arc::new_cyclic(|me| Shelf {
             scope: scope.clone(),
             kind: kind.clone(),
             manager: self.manager.clone(),
@@ -457,14 +456,15 @@ impl Library {
             directory: ArcSwap::default(),
             upstreams: Mutex::default(),
             readers: Mutex::default(),
-            changed: Notify::new(),
+            changed: Arc::new(Notify::new()),
             used: Mutex::new(Instant::now()),
             task: OnceLock::new(),
+            me: me.clone(),
         });
         shelves.insert((scope.clone(), kind.clone()), shelf.clone());
         drop(shelves);
         shelf.rebuild();
-        let task = tokio::spawn(keep(Arc::downgrade(&shelf), self.manager.clone()));
+        let task = tokio::spawn(keep(Arc::downgrade(&shelf), shelf.changed.clone(), self.manager.clone()));
         // It is the only one: the shelf was just made.
         let _ = shelf.task.set(task.abort_handle());
         (shelf, true)
@@ -506,17 +506,12 @@ impl Library {
 }
 
 /// Makes the directory anew whenever something has changed.
-async fn keep(shelf: Weak<Shelf>, manager: Manager) {
+async fn keep(shelf: Weak<Shelf>, changed: Arc<Notify>, manager: Manager) {
     let mut table = manager.watch_table();
     loop {
-        {
-            let Some(this) = shelf.upgrade() else { return };
-            let changed = this.changed.notified();
-            tokio::pin!(changed);
-            tokio::select! {
-                () = &mut changed => {}
-                told = table.changed() => if told.is_err() { return },
-            }
+        tokio::select! {
+            () = changed.notified() => {}
+            told = table.changed() => if told.is_err() { return },
         }
         tokio::time::sleep(BURST).await;
         table.mark_unchanged();

@@ -1,0 +1,233 @@
+//! Passing one request on, and what the client gets of the answer.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mcp_client::{Answer, Asker, NotificationSink};
+use mcp_manager::{Refusal, Relay, Relayed};
+use mcp_protocol::result::{Caching, Envelope, InputRequest, ResultType};
+use mcp_protocol::{Era, ErrorCode, Method, RawJson, RpcError};
+use mcp_registry::{FailureCode, InvocationError, ServerName};
+use mcp_server::{Outcome, Outlet};
+use mcp_transport::Delivery;
+
+use crate::bridge::Inner;
+use crate::client::{Ear, Turn, with_text};
+use crate::convert::envelope;
+use crate::convert::error::{self, Asked, InternalError, Reply, Resource, reason};
+use crate::convert::result;
+use crate::route::Target;
+use crate::settings::Scope;
+
+/// What came of a request that was passed on.
+pub(crate) enum Passed {
+    /// The answer for the client.
+    Done(Outcome),
+    /// The server has to know more first: its result, of the stateless era.
+    Asks { server: ServerName, result: RawJson },
+    /// The server has to know more first and has given up until then. The client is asked and the request repeated.
+    AsksFirst(Vec<InputRequest>),
+}
+
+/// Where notifications about a request go: it changes when a held call is taken up again.
+#[derive(Clone)]
+pub(crate) struct Mouth(Arc<Mutex<(Outlet, Ear)>>);
+
+impl Mouth {
+    pub(crate) fn new(outlet: Outlet, ear: Ear) -> Self {
+        Self(Arc::new(Mutex::new((outlet, ear))))
+    }
+
+    pub(crate) fn turn_to(&self, outlet: Outlet, ear: Ear) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (outlet, ear);
+    }
+
+    pub(crate) fn sink(&self) -> NotificationSink {
+        let this = self.clone();
+        Arc::new(move |notification| {
+            let told = this.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(notification) = told.1.hear(notification) {
+                told.0.notify(notification);
+            }
+        })
+    }
+}
+
+/// How a request is passed on, beside what it says.
+#[derive(Default)]
+pub(crate) struct Manner {
+    pub(crate) asker: Option<Asker>,
+    pub(crate) sink: Option<NotificationSink>,
+}
+
+impl Inner {
+    /// What goes to the manager for a request.
+    pub(crate) fn relay(&self, turn: &Turn, target: &Target, params: Option<RawJson>, manner: Manner) -> Relay {
+        let mut relay = Relay::new(
+            turn.method.clone(),
+            params,
+            target.selection.clone(),
+            turn.request_id.clone(),
+        );
+        relay.party = Some(turn.client.party.clone());
+        relay.asker = manner.asker;
+        relay.sink = manner.sink;
+        relay.progress = turn.ear.token.is_some();
+        relay.log_level = turn.ear.level;
+        relay.total = self.settings().call_limit;
+        relay
+    }
+
+    /// The parameters as the server is to get them.
+    pub(crate) fn params(&self, turn: &Turn, target: &Target) -> Result<Option<RawJson>, RpcError> {
+        let invalid = |error: mcp_protocol::InvalidJson| {
+            RpcError::new(ErrorCode::INVALID_PARAMS, &format!("params: {error}"))
+        };
+        let server = self.version_of(target);
+        let params = envelope::upstream_params(turn.params.as_ref(), &turn.method, server).map_err(invalid)?;
+        let Some(name) = &target.name else { return Ok(params) };
+        Ok(params.map(|params| with_text(&params, "name", name).unwrap_or(params)))
+    }
+
+    /// The revision of the server that will most likely be asked.
+    fn version_of(&self, target: &Target) -> mcp_protocol::ProtocolVersion {
+        let table = self.manager.table();
+        let mut servers = table.servers().iter().filter(|record| match &target.selection.group {
+            Some(group) => record.definition.group.as_ref().is_some_and(|own| own.as_str() == group),
+            None => target.selection.preferred.iter().any(|name| name == record.name().as_str()),
+        });
+        let known = servers.find_map(|record| record.protocol_version.as_deref()?.parse().ok());
+        known.unwrap_or(mcp_protocol::ProtocolVersion::LATEST_STATELESS)
+    }
+
+    /// What the client gets of what the manager says.
+    pub(crate) fn conclude(
+        &self,
+        scope: &Scope,
+        turn: &Turn,
+        target: &Target,
+        relayed: Result<Relayed, InvocationError>,
+    ) -> Passed {
+        let relayed = match relayed {
+            Ok(relayed) => relayed,
+            Err(error) => return Passed::Done(Err(no_answer(&error))),
+        };
+        match &relayed.outcome {
+            Ok(answer) => self.answered(scope, turn, target, &relayed, answer),
+            Err(Refusal::Unanswered { method, error }) => {
+                let mut failed = InternalError::new(
+                    reason::CLIENT_REFUSED,
+                    &format!("the server asked for {method}, which the client refused: {error}"),
+                );
+                failed.request_id = Some(&turn.request_id);
+                failed.upstream = Some(error);
+                self.reply(turn, &relayed, failed.to_reply(&turn.method))
+            }
+            Err(Refusal::Rpc(error)) => {
+                let uri = turn.text("uri");
+                let asked = Asked {
+                    server: relayed.version,
+                    client: turn.client.version,
+                    capabilities: &turn.client.capabilities,
+                    method: &turn.method,
+                    resource: uri.as_deref().map(|uri| Resource { asked: uri, sent: uri }),
+                    server_name: (!matches!(scope, Scope::One(_))).then_some(target.owner.as_str()),
+                };
+                self.reply(turn, &relayed, error::translate(error, &asked))
+            }
+        }
+    }
+
+    fn reply(&self, turn: &Turn, relayed: &Relayed, reply: Reply) -> Passed {
+        match reply {
+            Reply::Error(error) => Passed::Done(Err(error)),
+            Reply::Result(result) => Passed::Done(self.sealed(turn, relayed, &result, None)),
+            Reply::Ask(questions) => Passed::AsksFirst(questions),
+        }
+    }
+
+    fn answered(
+        &self,
+        scope: &Scope,
+        turn: &Turn,
+        target: &Target,
+        relayed: &Relayed,
+        answer: &Answer,
+    ) -> Passed {
+        let result = &answer.result;
+        let mut caching = None;
+        if relayed.version.era() == Era::Stateless {
+            match Envelope::read(result) {
+                Ok(envelope) if envelope.result_type == ResultType::InputRequired => {
+                    return Passed::Asks { server: relayed.server.clone(), result: result.clone() };
+                }
+                Ok(envelope) => caching = envelope.caching,
+                Err(error) => return Passed::Done(Err(unreadable(turn, &error.to_string()))),
+            }
+        }
+        let schema = target.output_schema.as_ref();
+        let adapted =
+            result::to_client(result, &turn.method, schema, relayed.version, turn.client.version);
+        let adapted = match adapted {
+            Ok(adapted) => adapted,
+            Err(error) => return Passed::Done(Err(unreadable(turn, &error.to_string()))),
+        };
+        let keeps_name = matches!(scope, Scope::One(_)) && relayed.version.era() == Era::Stateless;
+        let caching = envelope::caching(caching, std::time::Duration::ZERO, false);
+        let name = (!keeps_name).then_some(caching);
+        Passed::Done(self.sealed_as(turn, relayed, &adapted, caching, name.is_some()))
+    }
+
+    fn sealed(&self, turn: &Turn, relayed: &Relayed, result: &RawJson, caching: Option<Caching>) -> Outcome {
+        self.sealed_as(turn, relayed, result, caching.unwrap_or_default(), true)
+    }
+
+    fn sealed_as(
+        &self,
+        turn: &Turn,
+        relayed: &Relayed,
+        result: &RawJson,
+        caching: Caching,
+        names_us: bool,
+    ) -> Outcome {
+        let name = names_us.then_some(&self.server_info);
+        let sealed = envelope::seal(
+            result,
+            &turn.method,
+            caching,
+            name,
+            relayed.version,
+            turn.client.version,
+        );
+        sealed.map(|result| turn.signed(result)).map_err(|error| unreadable(turn, &error.to_string()))
+    }
+}
+
+/// An answer that breaks the protocol.
+pub(crate) fn unreadable(turn: &Turn, why: &str) -> RpcError {
+    let mut failed = InternalError::new(
+        reason::INVALID_RESPONSE,
+        &format!("the server's answer breaks the protocol: {why}"),
+    );
+    failed.request_id = Some(&turn.request_id);
+    failed.delivery = Some(Delivery::Unknown);
+    failed.to_error()
+}
+
+/// The error of a request that no server answered. Source: bridging §9, product §5.
+pub(crate) fn no_answer(error: &InvocationError) -> RpcError {
+    let last = error.attempts.iter().rev().find(|attempt| attempt.failure.is_some());
+    let delivery = last.and_then(|attempt| attempt.delivery).unwrap_or(Delivery::NotSent);
+    let failure = last.and_then(|attempt| attempt.failure.as_ref());
+    let category = failure.map(|failure| failure.category);
+    let reason = match (error.code, category, delivery) {
+        (FailureCode::DeadlineExceeded, ..) => reason::TIMEOUT,
+        (_, Some(mcp_registry::ErrorCategory::NetworkTimeout), Delivery::Unknown) => reason::TIMEOUT,
+        (_, _, Delivery::Unknown) => reason::OUTCOME_UNKNOWN,
+        (_, Some(mcp_registry::ErrorCategory::AuthenticationError), _) => reason::UPSTREAM_AUTHORIZATION,
+        _ => reason::UPSTREAM_UNAVAILABLE,
+    };
+    let mut failed = InternalError::new(reason, &error.message);
+    failed.delivery = Some(delivery);
+    failed.request_id = Some(&error.request_id);
+    failed.to_error()
+}

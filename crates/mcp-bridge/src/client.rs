@@ -1,0 +1,134 @@
+//! One request of a downstream client, and who sends it.
+
+use std::sync::Arc;
+
+use mcp_manager::Party;
+use mcp_protocol::capability::ClientCapabilities;
+use mcp_protocol::logging::{LogLevel, LogMessageParams};
+use mcp_protocol::progress::ProgressToken;
+use mcp_protocol::{Members, Method, Notification, ProtocolVersion, RawJson, meta};
+use mcp_registry::CorrelationId;
+use mcp_server::{Outlet, Principal, TransportShape};
+use serde_json::value::RawValue;
+
+use crate::party::Kind;
+
+/// The key in `_meta` of results that says under which id the request is found in traces and events; with `true` in a
+/// request it asks for that.
+pub const REQUEST_ID: &str = "mcp-gateway/requestId";
+
+/// A client as far as its requests are concerned.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) principal: Principal,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) capabilities: ClientCapabilities,
+    pub(crate) kind: Kind,
+    pub(crate) party: Arc<dyn Party>,
+    /// Tells clients apart as owners of calls.
+    pub(crate) owner: u64,
+    pub(crate) transport: TransportShape,
+}
+
+/// One request.
+pub(crate) struct Turn {
+    pub(crate) client: Client,
+    pub(crate) method: Method,
+    pub(crate) params: Option<RawJson>,
+    pub(crate) outlet: Outlet,
+    pub(crate) request_id: CorrelationId,
+    /// What the client wants to hear of its request.
+    pub(crate) ear: Ear,
+    /// Whether the result says under which id the request is found.
+    pub(crate) says_id: bool,
+}
+
+/// What a client wants to hear of its request while it is under way.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ear {
+    /// The client's token for progress.
+    pub(crate) token: Option<ProgressToken>,
+    /// The least level of log messages.
+    pub(crate) level: Option<LogLevel>,
+}
+
+impl Ear {
+    /// What of a notification of a server goes to the client.
+    pub(crate) fn hear(&self, notification: Notification) -> Option<Notification> {
+        match notification.method {
+            Method::Progress => {
+                let token = RawJson::encode(self.token.as_ref()?).ok()?;
+                let params = notification.params?;
+                let mut members = params.members().ok()?;
+                members.set_json("progressToken", token);
+                Some(Notification { method: Method::Progress, params: Some(members.encode()) })
+            }
+            Method::LogMessage => is_wanted(self.level, &notification).then_some(notification),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a log message has the level that is wanted.
+pub(crate) fn is_wanted(level: Option<LogLevel>, notification: &Notification) -> bool {
+    let Some(level) = level else { return false };
+    let said = notification.params.as_ref().and_then(|params| params.to::<LogMessageParams>().ok());
+    said.is_some_and(|said| said.level >= level)
+}
+
+impl Turn {
+    /// A request, and what its `_meta` says beside the envelope.
+    pub(crate) fn new(
+        client: Client,
+        method: Method,
+        params: Option<RawJson>,
+        level: Option<LogLevel>,
+        outlet: Outlet,
+        request_id: CorrelationId,
+    ) -> Self {
+        outlet.trace(request_id.clone());
+        // Cheap for the many requests without.
+        let has_meta = params.as_ref().is_some_and(|params| params.as_str().contains("\"_meta\""));
+        let meta = has_meta.then(|| params.as_ref()?.get(meta::MEMBER)).flatten();
+        let of_meta = |key| meta.as_ref().and_then(|meta| meta.get(key));
+        let token = of_meta(meta::PROGRESS_TOKEN).and_then(|token| token.to().ok());
+        let asks = || of_meta(REQUEST_ID).is_some_and(|wish| wish.as_str() == "true");
+        let says_id = client.transport != TransportShape::Http || asks();
+        Self { client, method, params, outlet, request_id, ear: Ear { token, level }, says_id }
+    }
+
+    /// A member of the parameters that is a text.
+    pub(crate) fn text(&self, member: &str) -> Option<Box<str>> {
+        self.params.as_ref()?.get(member)?.to().ok()
+    }
+
+    /// A result with the id of the request in it, if it is to be there.
+    pub(crate) fn signed(&self, result: RawJson) -> RawJson {
+        if !self.says_id {
+            return result;
+        }
+        meta::set(&result, REQUEST_ID, RawJson::string(&self.request_id)).unwrap_or(result)
+    }
+}
+
+/// The parameters with another text as one of their members.
+pub(crate) fn with_text(params: &RawJson, member: &'static str, text: &str) -> Option<RawJson> {
+    let mut members = params.members().ok()?;
+    members.set_json(member, RawJson::string(text));
+    Some(members.encode())
+}
+
+/// A value that is JSON already.
+pub(crate) fn raw(value: &RawValue) -> RawJson {
+    // What was read as JSON once can be read again.
+    serde_json::from_str(value.get()).unwrap_or_else(|_| RawJson::empty_object())
+}
+
+/// An object of a few members.
+pub(crate) fn object<const N: usize>(members: [(&'static str, RawJson); N]) -> RawJson {
+    let mut all = Members::default();
+    for (name, value) in members {
+        all.set_json(name, value);
+    }
+    all.encode()
+}

@@ -1,0 +1,303 @@
+//! One endpoint: the service that front ends put clients through to.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use mcp_client::Asker;
+use mcp_protocol::capability::{ClientCapabilities, ServerCapabilities};
+use mcp_protocol::header::ParamHeaders;
+use mcp_protocol::result::{Caching, Envelope, may_require_input};
+use mcp_protocol::{ErrorCode, Members, Method, ProtocolVersion, RawJson, RpcError};
+use mcp_server::{Opened, Opening, Outcome, Principal, Service, StatelessCall};
+
+use crate::bridge::Inner;
+use crate::call::{Manner, Mouth, Passed};
+use crate::client::{Client, Turn};
+use crate::convert::capabilities::{offered_alone, offered_together};
+use crate::directory::{Directory, Shelf};
+use crate::held::{Parking, Passing, Questions, Step};
+use crate::party::{EXTENSIONS, Kind};
+use crate::route::{Router, Target};
+use crate::session::Session;
+use crate::settings::Scope;
+use crate::upstream::ListKind;
+
+/// One endpoint of a bridge.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) bridge: Arc<Inner>,
+    pub(crate) scope: Arc<Scope>,
+}
+
+impl Endpoint {
+    pub(crate) fn new(bridge: Arc<Inner>, scope: Scope) -> Self {
+        Self { bridge, scope: Arc::new(scope) }
+    }
+
+    /// What this kind of client is shown. Whoever is the first of its kind waits a moment for the servers.
+    pub(crate) async fn shelf(&self, kind: &Kind) -> Arc<Shelf> {
+        let (shelf, new) = self.bridge.library.shelf(&self.scope, kind);
+        if new || shelf.directory().shown.is_empty() && !shelf.directory().missing.is_empty() {
+            shelf.settle(self.bridge.settings().list_wait).await;
+        }
+        shelf
+    }
+
+    pub(crate) fn is_one(&self) -> bool {
+        matches!(*self.scope, Scope::One(_))
+    }
+
+    /// What is offered to a client of a revision.
+    pub(crate) fn capabilities(&self, directory: &Directory, version: ProtocolVersion) -> ServerCapabilities {
+        let all = directory.capabilities();
+        match (self.is_one(), &all[..]) {
+            (true, [one]) => offered_alone(one, version, EXTENSIONS),
+            _ => offered_together(&all, true, version, EXTENSIONS),
+        }
+    }
+
+    /// Instructions of all servers, each under its name.
+    pub(crate) fn instructions(&self, directory: &Directory) -> Option<String> {
+        let texts = directory.shown.iter().filter_map(|shown| {
+            let text = shown.catalog.profile.as_ref()?.instructions.clone()?;
+            Some(if self.is_one() { text } else { format!("## {}\n\n{text}", shown.owner) })
+        });
+        let texts: Vec<_> = texts.collect();
+        (!texts.is_empty()).then(|| texts.join("\n\n"))
+    }
+
+    /// What the endpoint calls itself: one server is shown under its own name.
+    pub(crate) fn server_info(&self, directory: &Directory) -> RawJson {
+        let own = || directory.shown.first()?.catalog.profile.as_ref()?.server_info.clone();
+        self.is_one().then(own).flatten().unwrap_or_else(|| self.bridge.server_info.clone())
+    }
+
+    /// Where a request goes.
+    pub(crate) async fn targets(&self, turn: &Turn) -> Result<Vec<Target>, RpcError> {
+        let shelf = self.shelf(&turn.client.kind).await;
+        let (settings, table) = (self.bridge.settings(), self.bridge.manager.table());
+        let router = Router { scope: &self.scope, settings: &settings, table: table.servers(), shelf: &shelf };
+        if turn.method == Method::CompletionComplete {
+            return router.completion(turn);
+        }
+        router.find(turn)
+    }
+
+    /// Passes a request on to whichever of its targets has what it asks for.
+    pub(crate) async fn pass(&self, turn: &Turn, asker: Option<Asker>) -> Result<(Target, Passed), RpcError> {
+        let targets = self.targets(turn).await?;
+        let last = targets.len().saturating_sub(1);
+        for (at, target) in targets.into_iter().enumerate() {
+            let params = self.bridge.params(turn, &target)?;
+            let sink = (turn.ear.token.is_some() || turn.ear.level.is_some())
+                .then(|| Mouth::new(turn.outlet.clone(), turn.ear.clone()).sink());
+            let manner = Manner { asker: asker.clone(), sink };
+            let relay = self.bridge.relay(turn, &target, params, manner);
+            let relayed = self.bridge.manager.relay(relay).await;
+            let passed = self.bridge.conclude(&self.scope, turn, &target, relayed);
+            if at < last && is_not_found(&passed) {
+                continue;
+            }
+            return Ok((target, passed));
+        }
+        Err(RpcError::new(ErrorCode::INTERNAL_ERROR, "no server was found for the request"))
+    }
+
+    /// The result of a list method.
+    pub(crate) async fn list(&self, turn: &Turn, kind: ListKind) -> Outcome {
+        if self.is_one() {
+            return self.list_of_one(turn, kind).await;
+        }
+        let shelf = self.shelf(&turn.client.kind).await;
+        let directory = shelf.directory();
+        let size = self.bridge.settings().page_size;
+        let entries = directory.list(kind);
+        let pages = entries.pages(kind, turn.client.version, size);
+        let at = self.page_at(turn, pages.len())?;
+        let Some(items) = pages.get(at) else { return Err(bad_cursor()) };
+        let mut members = Members::default();
+        members.set_json(kind.member(), items.clone());
+        if at + 1 < pages.len() {
+            members.set_json("nextCursor", RawJson::string(&self.cursor(turn, at + 1)?));
+        }
+        let result = members.encode();
+        self.own(turn, result, Some(entries.caching))
+    }
+
+    /// A page of the list of one server, as it is: passed on, and its items adapted.
+    async fn list_of_one(&self, turn: &Turn, kind: ListKind) -> Outcome {
+        let targets = self.targets(turn).await?;
+        let Some(target) = targets.into_iter().next() else { return Err(bad_cursor()) };
+        let params = self.bridge.params(turn, &target)?;
+        let relay = self.bridge.relay(turn, &target, params, Manner::default());
+        let mut relayed = self.bridge.manager.relay(relay).await;
+        if let Ok(relayed) = &mut relayed
+            && let Ok(answer) = &mut relayed.outcome
+            && let Some(page) = self.shown_page(turn, kind, relayed.version, relayed.transport, &answer.result)
+        {
+            answer.result = page;
+        }
+        match self.bridge.conclude(&self.scope, turn, &target, relayed) {
+            Passed::Done(outcome) => outcome,
+            Passed::Asks { .. } | Passed::AsksFirst(_) => {
+                Err(crate::call::unreadable(turn, "a list cannot ask anything"))
+            }
+        }
+    }
+
+    /// A result of our own.
+    pub(crate) fn own(&self, turn: &Turn, result: RawJson, caching: Option<Caching>) -> Outcome {
+        let result = match turn.client.version.era() {
+            mcp_protocol::Era::Handshake => result,
+            mcp_protocol::Era::Stateless => Envelope::complete(caching)
+                .stamp(&result, Some(&self.bridge.server_info))
+                .map_err(|error| RpcError::new(ErrorCode::INTERNAL_ERROR, &error.to_string()))?,
+        };
+        Ok(turn.signed(result))
+    }
+
+    /// Answers one request of the stateless era.
+    async fn answer(self, call: StatelessCall) -> Outcome {
+        let StatelessCall { principal, transport, request, meta, outlet } = call;
+        let version = ProtocolVersion::LATEST_STATELESS;
+        let capabilities = meta.client_capabilities.clone();
+        let kind = Kind::of(&principal, &capabilities, version);
+        let client = Client {
+            principal,
+            version,
+            capabilities,
+            party: Arc::new(kind.clone()),
+            kind,
+            owner: self.bridge.new_owner(),
+            transport,
+        };
+        let id = self.bridge.manager.new_request_id();
+        let listen = request.id.clone();
+        let turn = Turn::new(client, request.method, request.params, meta.log_level, outlet, id);
+        if let Some(kind) = ListKind::of(&turn.method) {
+            return self.list(&turn, kind).await;
+        }
+        match &turn.method {
+            Method::ServerDiscover => self.discover(&turn).await,
+            Method::SubscriptionsListen => self.listen(&turn, listen).await,
+            method if may_require_input(method) => self.hold(turn).await,
+            Method::CompletionComplete => match self.pass(&turn, None).await?.1 {
+                Passed::Done(outcome) => outcome,
+                Passed::Asks { .. } | Passed::AsksFirst(_) => {
+                    Err(crate::call::unreadable(&turn, "completion cannot ask anything"))
+                }
+            },
+            method => Err(RpcError::new(ErrorCode::METHOD_NOT_FOUND, &format!("unknown method {method}"))),
+        }
+    }
+
+    async fn discover(&self, turn: &Turn) -> Outcome {
+        let shelf = self.shelf(&turn.client.kind).await;
+        let directory = shelf.directory();
+        let mut result = Members::default();
+        let versions: Vec<_> = ProtocolVersion::ALL.iter().rev().collect();
+        let encode = |value| RawJson::encode(&value).unwrap_or_else(|_| RawJson::empty_object());
+        result.set_json("supportedVersions", encode(versions));
+        let capabilities = self.capabilities(&directory, turn.client.version);
+        result.set_json("capabilities", capabilities.as_raw().clone());
+        if let Some(instructions) = self.instructions(&directory) {
+            result.set_json("instructions", RawJson::string(&instructions));
+        }
+        let result = Envelope::complete(Some(Caching::default()))
+            .stamp(&result.encode(), Some(&self.server_info(&directory)))
+            .map_err(|error| RpcError::new(ErrorCode::INTERNAL_ERROR, &error.to_string()))?;
+        Ok(turn.signed(result))
+    }
+
+    /// Passes on a request during which the server may have to know more. Source: bridging §6.3, §6.4.
+    async fn hold(self, turn: Turn) -> Outcome {
+        let state = turn.params.as_ref().filter(|params| params.as_str().contains("\"requestState\""));
+        if let Some(state) = state.and_then(|params| params.get("requestState")) {
+            return self.resume(turn, state).await;
+        }
+        if !turn.client.kind.profile.can_be_asked() {
+            return match self.pass(&turn, None).await?.1 {
+                Passed::Done(outcome) => outcome,
+                Passed::Asks { server, result } => self.asks(&turn, &server, result),
+                Passed::AsksFirst(requests) => self.asks_first(&turn, requests),
+            };
+        }
+        let targets = self.targets(&turn).await?;
+        let last = targets.len().saturating_sub(1);
+        for (at, target) in targets.into_iter().enumerate() {
+            let params = self.bridge.params(&turn, &target)?;
+            let (mut passing, questions, mouth) = self.begin(&turn, &target, params);
+            let relayed = match Parking::first(&mut passing, &questions).await {
+                Step::Ended(relayed) => relayed,
+                Step::Asks(requests) => {
+                    return self.park(&turn, target, passing, questions, mouth, requests);
+                }
+            };
+            let passed = self.bridge.conclude(&self.scope, &turn, &target, relayed);
+            if at < last && is_not_found(&passed) {
+                continue;
+            }
+            return match passed {
+                Passed::Done(outcome) => outcome,
+                Passed::Asks { server, result } => self.asks(&turn, &server, result),
+                Passed::AsksFirst(requests) => self.asks_first(&turn, requests),
+            };
+        }
+        Err(RpcError::new(ErrorCode::INTERNAL_ERROR, "no server was found for the request"))
+    }
+
+    /// Begins to pass on a request that may be held.
+    pub(crate) fn begin(
+        &self,
+        turn: &Turn,
+        target: &Target,
+        params: Option<RawJson>,
+    ) -> (Passing, Arc<Questions>, Mouth) {
+        let server_name = (!self.is_one()).then(|| target.owner.as_str().into());
+        let questions =
+            Questions::new(turn.client.version, turn.client.kind.profile.clone(), server_name);
+        let mouth = Mouth::new(turn.outlet.clone(), turn.ear.clone());
+        let asker = Asker { owner: turn.client.owner, handler: questions.clone(), resolves: false };
+        let manner = Manner { asker: Some(asker), sink: Some(mouth.sink()) };
+        let relay = self.bridge.relay(turn, target, params, manner);
+        let manager = self.bridge.manager.clone();
+        (async move { manager.relay(relay).await }.boxed(), questions, mouth)
+    }
+}
+
+/// Whether a server says that it does not have what was asked for.
+pub(crate) fn is_not_found(passed: &Passed) -> bool {
+    let Passed::Done(Err(error)) = passed else { return false };
+    matches!(error.code(), Some(ErrorCode::INVALID_PARAMS | ErrorCode::RESOURCE_NOT_FOUND))
+}
+
+pub(crate) fn bad_cursor() -> RpcError {
+    RpcError::new(ErrorCode::INVALID_PARAMS, "params.cursor is not one of ours, or the list has changed: begin anew")
+}
+
+impl Service for Endpoint {
+    fn open(&self, opening: Opening) -> BoxFuture<'static, Result<Opened, RpcError>> {
+        let this = self.clone();
+        async move { Session::open(this, opening).await }.boxed()
+    }
+
+    fn call(&self, call: StatelessCall) -> BoxFuture<'static, Outcome> {
+        self.clone().answer(call).boxed()
+    }
+
+    fn mirrored(&self, principal: &Principal, tool: &str) -> Option<Arc<ParamHeaders>> {
+        let _ = principal;
+        let (shelf, _) = self.bridge.library.shelf(&self.scope, &Kind::plain());
+        let directory = shelf.directory();
+        let entry = directory.list(ListKind::Tools).get(tool)?;
+        let shown = directory.shown.iter().find(|shown| shown.owner == entry.owner)?;
+        shown.catalog.mirrored.get(&entry.name).cloned()
+    }
+}
+
+/// What a client of the handshake era says it is able to do.
+pub(crate) fn declared(params: &RawJson) -> ClientCapabilities {
+    let declared = params.get("capabilities");
+    declared.and_then(|raw| ClientCapabilities::from_raw(raw).ok()).unwrap_or_default()
+}

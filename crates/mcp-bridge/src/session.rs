@@ -1,0 +1,391 @@
+//! A client of the handshake era.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use mcp_client::Asker;
+use mcp_manager::Party;
+use mcp_protocol::capability::ClientCapabilities;
+use mcp_protocol::logging::{LogLevel, SetLevelParams};
+use mcp_protocol::result::may_require_input;
+use mcp_protocol::{Era, ErrorCode, Members, Method, Notification, ProtocolVersion, RawJson, Request, RpcError};
+use mcp_registry::{ServerName, ServerRecord};
+use mcp_server::{Conversation, Opened, Opening, Outcome, Outlet, Principal, TransportShape};
+
+use crate::ask::AskClient;
+use crate::call::{Passed, unreadable};
+use crate::client::{Client, Turn, is_wanted};
+use crate::directory::{Reader, Shelf};
+use crate::endpoint::{Endpoint, declared};
+use crate::party::{Guest, Kind};
+use crate::route::Router;
+use crate::settings::Scope;
+use crate::upstream::{ListKind, Listener, News, Upstream};
+
+/// Time for a server to agree to tell of a resource.
+const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(30);
+/// Most resources that one session may subscribe to.
+const MAX_SUBSCRIPTIONS: usize = 1000;
+
+/// One session of the handshake era.
+pub(crate) struct Session {
+    endpoint: Endpoint,
+    principal: Principal,
+    version: ProtocolVersion,
+    transport: TransportShape,
+    capabilities: ClientCapabilities,
+    kind: Kind,
+    guest: Arc<Guest>,
+    owner: u64,
+    outlet: Outlet,
+    shelf: Arc<Shelf>,
+    state: Mutex<State>,
+    me: Weak<Self>,
+}
+
+#[derive(Default)]
+struct State {
+    level: Option<LogLevel>,
+    /// Resources the client wants to hear of, and where they are.
+    subscriptions: BTreeMap<Box<str>, Arc<Upstream>>,
+    /// Servers at which it has a session of its own, listened to.
+    own: BTreeMap<ServerName, Arc<Upstream>>,
+    ended: bool,
+}
+
+impl Session {
+    pub(crate) async fn open(endpoint: Endpoint, opening: Opening) -> Result<Opened, RpcError> {
+        let Opening { principal, transport, version, params, outlet } = opening;
+        let capabilities = declared(&params);
+        let kind = Kind::of(&principal, &capabilities, version);
+        let shelf = endpoint.shelf(&kind).await;
+        let directory = shelf.directory();
+        let owner = endpoint.bridge.new_owner();
+        let handler = Arc::new(AskClient {
+            outlet: outlet.clone(),
+            version,
+            profile: kind.profile.clone(),
+            server_name: None,
+            page_id: page_ids(&endpoint),
+        });
+        let guest = Arc::new(Guest { kind: kind.clone(), own: format!("session {owner}").into(), handler });
+        let session = Arc::new_cyclic(|me| Self {
+            endpoint,
+            principal,
+            version,
+            transport,
+            capabilities,
+            kind,
+            guest,
+            owner,
+            outlet,
+            shelf: shelf.clone(),
+            state: Mutex::default(),
+            me: me.clone(),
+        });
+        shelf.read(session.me.clone() as Weak<dyn Reader>);
+        let result = session.introduction(&directory);
+        Ok(Opened { result, conversation: session })
+    }
+
+    /// The result of `initialize`.
+    fn introduction(&self, directory: &crate::directory::Directory) -> RawJson {
+        let mut result = Members::default();
+        result.set_json("protocolVersion", RawJson::string(self.version.as_str()));
+        let capabilities = self.endpoint.capabilities(directory, self.version);
+        result.set_json("capabilities", capabilities.as_raw().clone());
+        result.set_json("serverInfo", self.endpoint.server_info(directory));
+        if let Some(instructions) = self.endpoint.instructions(directory) {
+            result.set_json("instructions", RawJson::string(&instructions));
+        }
+        result.encode()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client(&self) -> Client {
+        Client {
+            principal: self.principal.clone(),
+            version: self.version,
+            capabilities: self.capabilities.clone(),
+            kind: self.kind.clone(),
+            party: self.guest.clone(),
+            owner: self.owner,
+            transport: self.transport,
+        }
+    }
+
+    async fn answer(self: Arc<Self>, request: Request, outlet: Outlet) -> Outcome {
+        let Request { method, params, .. } = request;
+        if !method.exists_in(self.version) {
+            // Source: bridging §14, I14.
+            return Err(method_not_found(&method));
+        }
+        let id = self.endpoint.bridge.manager.new_request_id();
+        let level = self.state().level;
+        let turn = Turn::new(self.client(), method, params, level, outlet, id);
+        self.shelf.touch();
+        if let Some(kind) = ListKind::of(&turn.method) {
+            return self.endpoint.list(&turn, kind).await;
+        }
+        match &turn.method {
+            Method::LoggingSetLevel => self.set_level(&turn).await,
+            Method::ResourcesSubscribe => self.subscribe(&turn).await,
+            Method::ResourcesUnsubscribe => self.unsubscribe(&turn),
+            method if may_require_input(method) || *method == Method::CompletionComplete => {
+                self.pass(&turn).await
+            }
+            method => Err(method_not_found(method)),
+        }
+    }
+
+    async fn pass(&self, turn: &Turn) -> Outcome {
+        let asker = (self.kind.profile.can_be_asked() && may_require_input(&turn.method)).then(|| Asker {
+            owner: self.owner,
+            handler: Arc::new(AskClient {
+                outlet: turn.outlet.clone(),
+                version: self.version,
+                profile: self.kind.profile.clone(),
+                server_name: self.asker_name(turn),
+                page_id: page_ids(&self.endpoint),
+            }),
+            resolves: true,
+        });
+        let passed = self.endpoint.pass(turn, asker).await;
+        self.listen_to_own();
+        match passed?.1 {
+            Passed::Done(outcome) => outcome,
+            Passed::Asks { .. } | Passed::AsksFirst(_) => {
+                Err(unreadable(turn, "it asks for something that the client has not declared"))
+            }
+        }
+    }
+
+    /// What the client knows the server as that may ask in the course of a request; nothing where there is only one.
+    fn asker_name(&self, turn: &Turn) -> Option<Box<str>> {
+        if self.endpoint.is_one() {
+            return None;
+        }
+        let name = turn.text("name").or_else(|| turn.text("uri"))?;
+        let directory = self.shelf.directory();
+        let kind = match turn.method {
+            Method::ToolsCall => ListKind::Tools,
+            Method::PromptsGet => ListKind::Prompts,
+            _ => ListKind::Resources,
+        };
+        directory.list(kind).get(&name).map(|entry| entry.owner.as_str().into())
+    }
+
+    /// Sees to it that the client hears what servers say in sessions of its own.
+    fn listen_to_own(&self) {
+        for shown in &self.shelf.directory().shown {
+            let Ok(record) = self.endpoint.bridge.manager.server(shown.server.as_str()) else { continue };
+            if self.guest.sits_alone(&record) && record.era == Some(Era::Handshake) {
+                self.own_upstream(&record);
+            }
+        }
+    }
+
+    /// Where this client's own session with a server is listened to.
+    fn own_upstream(&self, record: &ServerRecord) -> Option<Arc<Upstream>> {
+        let mut state = self.state();
+        if state.ended {
+            return None;
+        }
+        if let Some(known) = state.own.get(record.name())
+            && known.server.generation == record.generation
+        {
+            return Some(known.clone());
+        }
+        let party: Arc<dyn Party> = self.guest.clone();
+        let upstream = Upstream::start(&self.endpoint.bridge.manager, record.key(), party, false);
+        upstream.listen(self.me.clone() as Weak<dyn Listener>);
+        state.own.insert(record.name().clone(), upstream.clone());
+        Some(upstream)
+    }
+
+    /// The connection on which this client's wishes toward a server are kept.
+    fn upstream(&self, server: &ServerName) -> Option<Arc<Upstream>> {
+        let record = self.endpoint.bridge.manager.server(server.as_str()).ok()?;
+        if self.guest.sits_alone(&record) && record.era == Some(Era::Handshake) {
+            return self.own_upstream(&record);
+        }
+        self.shelf.upstream(server)
+    }
+
+    async fn set_level(&self, turn: &Turn) -> Outcome {
+        let level = turn.params.as_ref().and_then(|params| params.to::<SetLevelParams>().ok());
+        let Some(level) = level.map(|params| params.level) else {
+            let text = "params.level must be one of debug, info, notice, warning, error, critical, alert, emergency";
+            return Err(RpcError::new(ErrorCode::INVALID_PARAMS, text));
+        };
+        self.state().level = Some(level);
+        let directory = self.shelf.directory();
+        let servers = directory.shown.iter().filter(|shown| {
+            let profile = shown.catalog.profile.as_ref();
+            profile.is_some_and(|profile| {
+                profile.era == Era::Handshake
+                    && profile.capabilities.as_ref().is_some_and(|all| all.get("logging").is_some())
+            })
+        });
+        let told = servers.map(|shown| async {
+            let Some(upstream) = self.upstream(&shown.server) else { return };
+            if let Err(error) = upstream.want_level(self.owner, level).await {
+                tracing::debug!(server = %shown.server, %error, "the server does not take the log level");
+            }
+        });
+        futures::future::join_all(told).await;
+        Ok(turn.signed(RawJson::empty_object()))
+    }
+
+    async fn subscribe(&self, turn: &Turn) -> Outcome {
+        let uri = crate::route::required(turn, "uri")?;
+        {
+            let state = self.state();
+            if state.subscriptions.contains_key(&uri) {
+                return Ok(turn.signed(RawJson::empty_object()));
+            }
+            if state.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+                let text = format!("a session may subscribe to {MAX_SUBSCRIPTIONS} resources");
+                return Err(RpcError::new(ErrorCode::INVALID_REQUEST, &text));
+            }
+        }
+        let targets = self.endpoint.targets(turn).await?;
+        let directory = self.shelf.directory();
+        let mut refused = None;
+        for target in targets {
+            let Some(shown) = directory.shown.iter().find(|shown| shown.owner == target.owner) else { continue };
+            let Some(upstream) = self.upstream(&shown.server) else { continue };
+            match upstream.subscribe(&uri, SUBSCRIBE_LIMIT).await {
+                Ok(()) => {
+                    if let Some(before) = self.state().subscriptions.insert(uri.clone(), upstream) {
+                        before.unsubscribe(&uri);
+                    }
+                    return Ok(turn.signed(RawJson::empty_object()));
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        Err(match refused {
+            Some(mcp_client::CallError::Rpc { error, .. }) => error,
+            Some(error) => RpcError::new(ErrorCode::INTERNAL_ERROR, &error.to_string()),
+            None => crate::route::unknown(&Method::ResourcesRead, &uri),
+        })
+    }
+
+    fn unsubscribe(&self, turn: &Turn) -> Outcome {
+        let uri = crate::route::required(turn, "uri")?;
+        if let Some(upstream) = self.state().subscriptions.remove(&uri) {
+            upstream.unsubscribe(&uri);
+        }
+        Ok(turn.signed(RawJson::empty_object()))
+    }
+
+    fn hear_from(&self, from: &Upstream, news: &News) {
+        match news {
+            News::Lists(changed) => self.tell_changes(*changed),
+            News::Updated { uri, notification } => {
+                let wanted = {
+                    let state = self.state();
+                    // What is updated may be a part of what was subscribed to.
+                    state.subscriptions.iter().any(|(known, upstream)| {
+                        upstream.server == from.server && (*known == *uri || uri.starts_with(&**known))
+                    })
+                };
+                if wanted {
+                    self.outlet.notify(notification.clone());
+                }
+            }
+            News::Said(notification) => match notification.method {
+                Method::LogMessage => {
+                    if is_wanted(self.state().level, notification) {
+                        self.outlet.notify(notification.clone());
+                    }
+                }
+                Method::ElicitationComplete if self.version == ProtocolVersion::V2025_11_25 => {
+                    self.outlet.notify(notification.clone());
+                }
+                _ => {}
+            },
+        }
+    }
+
+    fn tell_changes(&self, changed: [bool; 4]) {
+        let methods: BTreeSet<_> = ListKind::ALL
+            .into_iter()
+            .filter(|kind| changed[kind.index()])
+            .map(|kind| kind.changed().as_str().to_owned())
+            .collect();
+        for method in methods {
+            self.outlet.notify(Notification { method: Method::from(&*method), params: None });
+        }
+    }
+}
+
+impl Conversation for Session {
+    fn call(&self, request: Request, outlet: Outlet) -> BoxFuture<'static, Outcome> {
+        let me = self.me.upgrade();
+        async move {
+            match me {
+                Some(session) => session.answer(request, outlet).await,
+                None => Err(RpcError::new(ErrorCode::INVALID_REQUEST, "the session is over")),
+            }
+        }
+        .boxed()
+    }
+
+    fn notified(&self, notification: Notification) {
+        if notification.method == Method::RootsListChanged && self.kind.profile.has_roots() {
+            let own: Vec<_> = self.state().own.values().cloned().collect();
+            for upstream in own {
+                upstream.pass_on(notification.clone());
+            }
+        }
+    }
+
+    fn end(&self) {
+        let mut state = self.state();
+        state.ended = true;
+        let subscriptions = std::mem::take(&mut state.subscriptions);
+        let own = std::mem::take(&mut state.own);
+        drop(state);
+        for (uri, upstream) in subscriptions {
+            upstream.unsubscribe(&uri);
+        }
+        drop(own);
+        for upstream in self.shelf.upstreams() {
+            upstream.forget_level(self.owner);
+        }
+        self.endpoint.bridge.manager.leave(&self.guest.own);
+    }
+}
+
+impl Reader for Session {
+    fn changed(&self, lists: [bool; 4]) {
+        self.tell_changes(lists);
+    }
+
+    fn heard(&self, from: &Upstream, news: &News) {
+        self.hear_from(from, news);
+    }
+}
+
+impl Listener for Session {
+    fn hear(&self, from: &Upstream, news: &News) {
+        self.hear_from(from, news);
+    }
+}
+
+fn method_not_found(method: &Method) -> RpcError {
+    RpcError::new(ErrorCode::METHOD_NOT_FOUND, &format!("unknown method {method}"))
+}
+
+fn page_ids(endpoint: &Endpoint) -> Arc<dyn Fn() -> Box<str> + Send + Sync> {
+    let manager = endpoint.bridge.manager.clone();
+    Arc::new(move || manager.new_request_id().as_ref().into())
+}

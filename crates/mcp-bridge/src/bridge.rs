@@ -10,8 +10,8 @@ use mcp_protocol::RawJson;
 use mcp_server::Service;
 use tokio_util::sync::CancellationToken;
 
-use crate::endpoint::Endpoint;
 use crate::directory::Library;
+use crate::endpoint::Endpoint;
 use crate::held::Parking;
 use crate::party::Kind;
 use crate::seal::{NoRandomness, Sealer};
@@ -106,6 +106,11 @@ impl std::fmt::Debug for Bridge {
 impl Inner {
     pub(crate) fn settings(&self) -> Arc<Settings> {
         self.settings.load_full()
+    }
+
+    /// A number that nobody can guess.
+    pub(crate) fn new_handle(&self) -> u128 {
+        uuid::Uuid::new_v4().as_u128()
     }
 
     /// A number that no other client has.

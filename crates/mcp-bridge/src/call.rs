@@ -61,13 +61,15 @@ pub(crate) struct Manner {
 
 impl Inner {
     /// What goes to the manager for a request.
-    pub(crate) fn relay(&self, turn: &Turn, target: &Target, params: Option<RawJson>, manner: Manner) -> Relay {
-        let mut relay = Relay::new(
-            turn.method.clone(),
-            params,
-            target.selection.clone(),
-            turn.request_id.clone(),
-        );
+    pub(crate) fn relay(
+        &self,
+        turn: &Turn,
+        target: &Target,
+        params: Option<RawJson>,
+        manner: Manner,
+    ) -> Relay {
+        let mut relay =
+            Relay::new(turn.method.clone(), params, target.selection.clone(), turn.request_id.clone());
         relay.party = Some(turn.client.party.clone());
         relay.asker = manner.asker;
         relay.sink = manner.sink;
@@ -83,8 +85,12 @@ impl Inner {
             RpcError::new(ErrorCode::INVALID_PARAMS, &format!("params: {error}"))
         };
         let server = self.version_of(target);
-        let params = envelope::upstream_params(turn.params.as_ref(), &turn.method, server).map_err(invalid)?;
+        let params =
+            envelope::upstream_params(turn.params.as_ref(), &turn.method, server).map_err(invalid)?;
         let Some(name) = &target.name else { return Ok(params) };
+        if turn.method == Method::CompletionComplete {
+            return Ok(params.map(|params| with_prompt(&params, name).unwrap_or(params)));
+        }
         Ok(params.map(|params| with_text(&params, "name", name).unwrap_or(params)))
     }
 
@@ -165,8 +171,7 @@ impl Inner {
             }
         }
         let schema = target.output_schema.as_ref();
-        let adapted =
-            result::to_client(result, &turn.method, schema, relayed.version, turn.client.version);
+        let adapted = result::to_client(result, &turn.method, schema, relayed.version, turn.client.version);
         let adapted = match adapted {
             Ok(adapted) => adapted,
             Err(error) => return Passed::Done(Err(unreadable(turn, &error.to_string()))),
@@ -190,16 +195,18 @@ impl Inner {
         names_us: bool,
     ) -> Outcome {
         let name = names_us.then_some(&self.server_info);
-        let sealed = envelope::seal(
-            result,
-            &turn.method,
-            caching,
-            name,
-            relayed.version,
-            turn.client.version,
-        );
+        let sealed =
+            envelope::seal(result, &turn.method, caching, name, relayed.version, turn.client.version);
         sealed.map(|result| turn.signed(result)).map_err(|error| unreadable(turn, &error.to_string()))
     }
+}
+
+/// The parameters of a completion for a prompt by another name.
+fn with_prompt(params: &RawJson, name: &str) -> Option<RawJson> {
+    let reference = with_text(&params.get("ref")?, "name", name)?;
+    let mut members = params.members().ok()?;
+    members.set_json("ref", reference);
+    Some(members.encode())
 }
 
 /// An answer that breaks the protocol.
@@ -223,7 +230,12 @@ pub(crate) fn no_answer(error: &InvocationError) -> RpcError {
         (FailureCode::DeadlineExceeded, ..) => reason::TIMEOUT,
         (_, Some(mcp_registry::ErrorCategory::NetworkTimeout), Delivery::Unknown) => reason::TIMEOUT,
         (_, _, Delivery::Unknown) => reason::OUTCOME_UNKNOWN,
-        (_, Some(mcp_registry::ErrorCategory::AuthenticationError), _) => reason::UPSTREAM_AUTHORIZATION,
+        _ if failure.is_some_and(|failure| {
+            ["http status 401", "http status 403"].iter().any(|status| failure.text.starts_with(status))
+        }) =>
+        {
+            reason::UPSTREAM_AUTHORIZATION
+        }
         _ => reason::UPSTREAM_UNAVAILABLE,
     };
     let mut failed = InternalError::new(reason, &error.message);

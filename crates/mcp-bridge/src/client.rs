@@ -9,7 +9,6 @@ use mcp_protocol::progress::ProgressToken;
 use mcp_protocol::{Members, Method, Notification, ProtocolVersion, RawJson, meta};
 use mcp_registry::CorrelationId;
 use mcp_server::{Outlet, Principal, TransportShape};
-use serde_json::value::RawValue;
 
 use crate::party::Kind;
 
@@ -116,12 +115,6 @@ pub(crate) fn with_text(params: &RawJson, member: &'static str, text: &str) -> O
     let mut members = params.members().ok()?;
     members.set_json(member, RawJson::string(text));
     Some(members.encode())
-}
-
-/// A value that is JSON already.
-pub(crate) fn raw(value: &RawValue) -> RawJson {
-    // What was read as JSON once can be read again.
-    serde_json::from_str(value.get()).unwrap_or_else(|_| RawJson::empty_object())
 }
 
 /// An object of a few members.

@@ -77,7 +77,8 @@ impl Endpoint {
     pub(crate) async fn targets(&self, turn: &Turn) -> Result<Vec<Target>, RpcError> {
         let shelf = self.shelf(&turn.client.kind).await;
         let (settings, table) = (self.bridge.settings(), self.bridge.manager.table());
-        let router = Router { scope: &self.scope, settings: &settings, table: table.servers(), shelf: &shelf };
+        let router =
+            Router { scope: &self.scope, settings: &settings, table: table.servers(), shelf: &shelf };
         if turn.method == Method::CompletionComplete {
             return router.completion(turn);
         }
@@ -134,7 +135,8 @@ impl Endpoint {
         let mut relayed = self.bridge.manager.relay(relay).await;
         if let Ok(relayed) = &mut relayed
             && let Ok(answer) = &mut relayed.outcome
-            && let Some(page) = self.shown_page(turn, kind, relayed.version, relayed.transport, &answer.result)
+            && let Some(page) =
+                self.shown_page(turn, kind, relayed.version, relayed.transport, &answer.result)
         {
             answer.result = page;
         }
@@ -255,8 +257,7 @@ impl Endpoint {
         params: Option<RawJson>,
     ) -> (Passing, Arc<Questions>, Mouth) {
         let server_name = (!self.is_one()).then(|| target.owner.as_str().into());
-        let questions =
-            Questions::new(turn.client.version, turn.client.kind.profile.clone(), server_name);
+        let questions = Questions::new(turn.client.version, turn.client.kind.profile.clone(), server_name);
         let mouth = Mouth::new(turn.outlet.clone(), turn.ear.clone());
         let asker = Asker { owner: turn.client.owner, handler: questions.clone(), resolves: false };
         let manner = Manner { asker: Some(asker), sink: Some(mouth.sink()) };
@@ -273,7 +274,10 @@ pub(crate) fn is_not_found(passed: &Passed) -> bool {
 }
 
 pub(crate) fn bad_cursor() -> RpcError {
-    RpcError::new(ErrorCode::INVALID_PARAMS, "params.cursor is not one of ours, or the list has changed: begin anew")
+    RpcError::new(
+        ErrorCode::INVALID_PARAMS,
+        "params.cursor is not one of ours, or the list has changed: begin anew",
+    )
 }
 
 impl Service for Endpoint {

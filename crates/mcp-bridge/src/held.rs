@@ -19,7 +19,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::call::Mouth;
-use crate::convert::capabilities::Profile;
+use crate::convert::capabilities::{Profile, missing, needed_for};
 use crate::convert::{elicitation, sampling};
 use crate::route::Target;
 
@@ -76,16 +76,11 @@ impl Questions {
 
     /// What the client would have to declare and does not.
     fn undeclared(&self, declared: &ClientCapabilities) -> Option<ClientCapabilities> {
-        let needed = self.state().pending.values().fold(ClientCapabilities::default(), |needed, pending| {
-            let empty = RawJson::empty_object();
-            match pending.request.method {
-                Method::SamplingCreateMessage => needed.with(&["sampling"], empty),
-                Method::RootsList => needed.with(&["roots"], empty),
-                _ if is_page(&pending.request) => needed.with(&["elicitation", "url"], empty),
-                _ => needed.with(&["elicitation", "form"], empty),
-            }
-        });
-        crate::convert::capabilities::missing(&needed, declared)
+        let state = self.state();
+        let requests = state.pending.values().map(|pending| &pending.request);
+        requests
+            .map(|request| needed_for(&request.method, request.params.as_ref()))
+            .find_map(|needed| missing(&needed, declared))
     }
 
     /// Gives the answers to those who asked. An error leaves everything as it is.
@@ -93,13 +88,19 @@ impl Questions {
         let mut state = self.state();
         let mut read = Vec::new();
         for (id, pending) in &state.pending {
-            let Some((key, answer)) = answers.iter().find(|(key, _)| *key == pending.request.key) else { continue };
-            let invalid = |why: String| RpcError::new(ErrorCode::INVALID_PARAMS, &format!("inputResponses.{key}: {why}"));
+            let Some((key, answer)) = answers.iter().find(|(key, _)| *key == pending.request.key) else {
+                continue;
+            };
+            let invalid = |why: String| {
+                RpcError::new(ErrorCode::INVALID_PARAMS, &format!("inputResponses.{key}: {why}"))
+            };
             if answer.kind() != JsonKind::Object {
                 return Err(invalid("must be an object".into()));
             }
             let answer = match (&pending.reading, &pending.request.method) {
-                (Some(reading), _) => reading.to_server(answer).map_err(|error| invalid(error.to_string()))?,
+                (Some(reading), _) => {
+                    reading.to_server(answer).map_err(|error| invalid(error.to_string()))?
+                }
                 (None, Method::SamplingCreateMessage) => {
                     sampling::to_server(answer, pending.server).map_err(|error| invalid(error.to_string()))?
                 }
@@ -171,11 +172,6 @@ enum Put {
     Refuse(RpcError),
 }
 
-fn is_page(request: &InputRequest) -> bool {
-    let mode = request.params.as_ref().and_then(|params| params.get("mode")?.to::<Box<str>>().ok());
-    request.method == Method::ElicitationCreate && mode.as_deref() == Some("url")
-}
-
 impl RequestHandler for Questions {
     fn handle(&self, request: ServerRequest) -> BoxFuture<'_, Result<RawJson, RpcError>> {
         async move {
@@ -188,7 +184,8 @@ impl RequestHandler for Questions {
             let id = {
                 let mut state = self.state();
                 if state.pending.len() >= MOST {
-                    let text = format!("{MOST} questions of this call wait for an answer, which is the limit");
+                    let text =
+                        format!("{MOST} questions of this call wait for an answer, which is the limit");
                     return Err(RpcError::new(ErrorCode::INTERNAL_ERROR, &text));
                 }
                 state.next += 1;

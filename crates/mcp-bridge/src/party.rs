@@ -38,7 +38,12 @@ impl Kind {
         let seat = (!profile.is_empty()).then(|| {
             let declared = profile.declare(ProtocolVersion::LATEST_STATELESS);
             let changes = profile.declare(ProtocolVersion::LATEST_HANDSHAKE);
-            let text = format!("kind {} {} {}", principal.as_str(), declared.as_raw(), changes.as_raw());
+            let text = format!(
+                "kind {} {} {}",
+                principal.as_str(),
+                declared.as_raw().as_str(),
+                changes.as_raw().as_str()
+            );
             text.into()
         });
         Self { profile, principal: principal.as_str().into(), seat }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mcp_protocol::completion::Reference;
 use mcp_protocol::{ErrorCode, Method, RpcError};
 use mcp_registry::{Selection, ServerName, ServerRecord};
 
@@ -68,8 +69,12 @@ impl Router<'_> {
 
     /// The one server or group of the endpoint.
     pub(crate) fn one(&self, name: &str, turn: &Turn) -> Result<Target, RpcError> {
-        let in_group: Vec<_> =
-            self.table.iter().filter(|record| record.definition.group.as_ref().is_some_and(|group| group.as_str() == name)).cloned().collect();
+        let in_group: Vec<_> = self
+            .table
+            .iter()
+            .filter(|record| record.definition.group.as_ref().is_some_and(|group| group.as_str() == name))
+            .cloned()
+            .collect();
         let alone = self.table.iter().find(|record| record.name().as_str() == name);
         let Some(first) = in_group.first().or(alone) else {
             return Err(RpcError::new(ErrorCode::INVALID_REQUEST, &format!("no server is named {name:?}")));
@@ -92,7 +97,8 @@ impl Router<'_> {
         }
         let schema = (turn.method == Method::ToolsCall).then(|| {
             let directory = self.shelf.directory();
-            let entry = directory.list(ListKind::Tools).iter().find(|entry| Some(&entry.name) == called.as_ref())?;
+            let entry =
+                directory.list(ListKind::Tools).iter().find(|entry| Some(&entry.name) == called.as_ref())?;
             entry.item.get("outputSchema")
         });
         let (owner, selection) = if in_group.is_empty() {
@@ -104,6 +110,34 @@ impl Router<'_> {
             (owner, selection)
         };
         Ok(Target { selection, owner, name: None, output_schema: schema.flatten() })
+    }
+
+    /// Those who may complete an argument, with the parameters rewritten for them.
+    pub(crate) fn completion(&self, turn: &Turn) -> Result<Vec<Target>, RpcError> {
+        if let Scope::One(name) = self.scope {
+            return self.one(name, turn).map(|target| vec![target]);
+        }
+        let reference = turn.params.as_ref().and_then(|params| params.get("ref")?.to::<Reference>().ok());
+        let directory = self.shelf.directory();
+        match reference {
+            Some(Reference::Prompt(prompt)) => self.named(&directory, ListKind::Prompts, &prompt.name),
+            Some(Reference::Resource(resource)) => {
+                match directory.list(ListKind::Templates).get(&resource.uri) {
+                    Some(entry) => Ok(vec![Target {
+                        selection: selection(&entry.owner, &self.owned(&entry.owner), None),
+                        owner: entry.owner.clone(),
+                        name: None,
+                        output_schema: None,
+                    }]),
+                    None => self.resource(&directory, &resource.uri),
+                }
+            }
+            _ => {
+                let text =
+                    "params.ref must be of the type ref/prompt, with a name, or ref/resource, with a uri";
+                Err(RpcError::new(ErrorCode::INVALID_PARAMS, text))
+            }
+        }
     }
 
     fn owned(&self, owner: &ServerName) -> Vec<Arc<ServerRecord>> {
@@ -139,12 +173,22 @@ impl Router<'_> {
             let servers = self.owned(owner);
             let admitted = servers.first().is_some_and(|record| {
                 let exposure = &record.definition.exposure;
-                if kind == ListKind::Tools { exposure.tools.admits(name) } else { exposure.prompts.admits(name) }
+                if kind == ListKind::Tools {
+                    exposure.tools.admits(name)
+                } else {
+                    exposure.prompts.admits(name)
+                }
             });
             let in_view = match self.scope {
-                Scope::View(view) => self.settings.views.iter().find(|known| known.name == **view).is_some_and(|view| {
-                    if kind == ListKind::Tools { view.exposure.tools.admits(exposed) } else { view.exposure.prompts.admits(exposed) }
-                }),
+                Scope::View(view) => {
+                    self.settings.views.iter().find(|known| known.name == **view).is_some_and(|view| {
+                        if kind == ListKind::Tools {
+                            view.exposure.tools.admits(exposed)
+                        } else {
+                            view.exposure.prompts.admits(exposed)
+                        }
+                    })
+                }
                 Scope::All | Scope::One(_) => true,
             };
             if admitted && in_view {
@@ -180,9 +224,17 @@ impl Router<'_> {
                 .collect(),
         };
         let admitted = |owner: &ServerName| {
-            let of_server = self.owned(owner).first().is_some_and(|record| record.definition.exposure.resources.admits(uri));
+            let of_server = self
+                .owned(owner)
+                .first()
+                .is_some_and(|record| record.definition.exposure.resources.admits(uri));
             let of_view = match self.scope {
-                Scope::View(view) => self.settings.views.iter().find(|known| known.name == **view).is_some_and(|view| view.exposure.resources.admits(uri)),
+                Scope::View(view) => self
+                    .settings
+                    .views
+                    .iter()
+                    .find(|known| known.name == **view)
+                    .is_some_and(|view| view.exposure.resources.admits(uri)),
                 Scope::All | Scope::One(_) => true,
             };
             of_server && of_view
@@ -208,7 +260,11 @@ pub(crate) fn unknown(method: &Method, name: &str) -> RpcError {
         Method::PromptsGet => "prompt",
         _ => {
             let data = crate::client::object([("uri", mcp_protocol::RawJson::string(name))]);
-            return RpcError::with_data(ErrorCode::INVALID_PARAMS, &format!("Unknown resource: {name}"), &data);
+            return RpcError::with_data(
+                ErrorCode::INVALID_PARAMS,
+                &format!("Unknown resource: {name}"),
+                &data,
+            );
         }
     };
     RpcError::new(ErrorCode::INVALID_PARAMS, &format!("Unknown {what}: {name}"))
@@ -216,9 +272,8 @@ pub(crate) fn unknown(method: &Method, name: &str) -> RpcError {
 
 /// A text that a request must have.
 pub(crate) fn required(turn: &Turn, member: &str) -> Result<Box<str>, RpcError> {
-    turn.text(member).ok_or_else(|| {
-        RpcError::new(ErrorCode::INVALID_PARAMS, &format!("params.{member} must be a string"))
-    })
+    turn.text(member)
+        .ok_or_else(|| RpcError::new(ErrorCode::INVALID_PARAMS, &format!("params.{member} must be a string")))
 }
 
 /// Whether a URI may come of an RFC 6570 template: its literal parts stand in it in order, with something, or nothing,

@@ -11,7 +11,9 @@ use mcp_manager::Party;
 use mcp_protocol::capability::ClientCapabilities;
 use mcp_protocol::logging::{LogLevel, SetLevelParams};
 use mcp_protocol::result::may_require_input;
-use mcp_protocol::{Era, ErrorCode, Members, Method, Notification, ProtocolVersion, RawJson, Request, RpcError};
+use mcp_protocol::{
+    Era, ErrorCode, Members, Method, Notification, ProtocolVersion, RawJson, Request, RpcError,
+};
 use mcp_registry::{ServerName, ServerRecord};
 use mcp_server::{Conversation, Opened, Opening, Outcome, Outlet, Principal, TransportShape};
 
@@ -21,8 +23,6 @@ use crate::client::{Client, Turn, is_wanted};
 use crate::directory::{Reader, Shelf};
 use crate::endpoint::{Endpoint, declared};
 use crate::party::{Guest, Kind};
-use crate::route::Router;
-use crate::settings::Scope;
 use crate::upstream::{ListKind, Listener, News, Upstream};
 
 /// Time for a server to agree to tell of a resource.
@@ -221,7 +221,8 @@ impl Session {
     async fn set_level(&self, turn: &Turn) -> Outcome {
         let level = turn.params.as_ref().and_then(|params| params.to::<SetLevelParams>().ok());
         let Some(level) = level.map(|params| params.level) else {
-            let text = "params.level must be one of debug, info, notice, warning, error, critical, alert, emergency";
+            let text =
+                "params.level must be one of debug, info, notice, warning, error, critical, alert, emergency";
             return Err(RpcError::new(ErrorCode::INVALID_PARAMS, text));
         };
         self.state().level = Some(level);
@@ -259,7 +260,9 @@ impl Session {
         let directory = self.shelf.directory();
         let mut refused = None;
         for target in targets {
-            let Some(shown) = directory.shown.iter().find(|shown| shown.owner == target.owner) else { continue };
+            let Some(shown) = directory.shown.iter().find(|shown| shown.owner == target.owner) else {
+                continue;
+            };
             let Some(upstream) = self.upstream(&shown.server) else { continue };
             match upstream.subscribe(&uri, SUBSCRIBE_LIMIT).await {
                 Ok(()) => {

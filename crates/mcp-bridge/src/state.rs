@@ -7,9 +7,10 @@ use mcp_protocol::{ErrorCode, Members, Method, RawJson, RpcError};
 use mcp_registry::ServerName;
 use mcp_server::Outcome;
 
+use crate::Digest;
 use crate::call::{Manner, Mouth, Passed, unreadable};
 use crate::client::Turn;
-use crate::convert::capabilities::missing;
+use crate::convert::capabilities::{missing, needed_for};
 use crate::convert::elicitation;
 use crate::convert::error::{InternalError, reason};
 use crate::endpoint::{Endpoint, bad_cursor};
@@ -89,7 +90,11 @@ impl Endpoint {
             params,
         };
         let expires = self.bridge.manager.now() + self.bridge.settings().park_timeout;
-        self.bridge.sealer.seal(&context, expires, &state.encode()).map_err(|error| internal(error.to_string())).map(Into::into)
+        self.bridge
+            .sealer
+            .seal(&context, expires, &state.encode())
+            .map_err(|error| internal(error.to_string()))
+            .map(Into::into)
     }
 
     fn open(&self, turn: &Turn, sealed: &RawJson) -> Option<State> {
@@ -114,7 +119,11 @@ impl Endpoint {
     }
 
     fn named(&self, turn: &Turn, result: RawJson) -> Outcome {
-        let named = mcp_protocol::meta::set(&result, mcp_protocol::meta::SERVER_INFO, self.bridge.server_info.clone());
+        let named = mcp_protocol::meta::set(
+            &result,
+            mcp_protocol::meta::SERVER_INFO,
+            self.bridge.server_info.clone(),
+        );
         Ok(turn.signed(named.unwrap_or(result)))
     }
 
@@ -126,7 +135,8 @@ impl Endpoint {
             return Err(unreadable(turn, &format!("its requestState is longer than {MAX_STATE} bytes")));
         }
         for request in &asked.requests {
-            if missing(&request.needs(), &turn.client.capabilities).is_some() {
+            let needed = needed_for(&request.method, request.params.as_ref());
+            if missing(&needed, &turn.client.capabilities).is_some() {
                 return Err(unreadable(
                     turn,
                     &format!("it asks for {}, which the client has not declared", request.method),
@@ -156,7 +166,9 @@ impl Endpoint {
             .filter_map(|(key, text)| Some((key.to_owned(), serde_json::from_str(text).ok()?)))
             .collect();
         for (key, request) in &texts {
-            let elicits = request.get("method").and_then(|method| method.to::<Box<str>>().ok())
+            let elicits = request
+                .get("method")
+                .and_then(|method| method.to::<Box<str>>().ok())
                 .is_some_and(|method| &*method == Method::ElicitationCreate.as_str());
             let Some(params) = request.get("params").filter(|_| elicits) else { continue };
             let latest = mcp_protocol::ProtocolVersion::LATEST_STATELESS;
@@ -187,7 +199,9 @@ impl Endpoint {
         requests: Vec<InputRequest>,
     ) -> Outcome {
         let settings = self.bridge.settings();
-        if self.bridge.parking.of(&turn.client.principal) >= settings.max_parked || self.bridge.closing.is_cancelled() {
+        if self.bridge.parking.of(&turn.client.principal) >= settings.max_parked
+            || self.bridge.closing.is_cancelled()
+        {
             let text = format!(
                 "the server asks something, and {} calls wait for answers of this client already, which is the limit",
                 settings.max_parked
@@ -255,7 +269,8 @@ impl Endpoint {
                 target.selection = only(&server);
                 let params = self.bridge.params(&turn, &target)?;
                 let params = params.map(|params| with_state(&params, state)).transpose();
-                let params = params.map_err(|error| RpcError::new(ErrorCode::INVALID_PARAMS, &error.to_string()))?;
+                let params =
+                    params.map_err(|error| RpcError::new(ErrorCode::INVALID_PARAMS, &error.to_string()))?;
                 let sink = Mouth::new(turn.outlet.clone(), turn.ear.clone()).sink();
                 let manner = Manner { asker: None, sink: Some(sink) };
                 let relay = self.bridge.relay(&turn, &target, params, manner);
@@ -303,13 +318,18 @@ impl Endpoint {
     }
 }
 
+/// What cursors are sealed for: the parameters have the cursor itself.
+fn no_params() -> Digest {
+    Digest::of([].into_iter())
+}
+
 fn cursor_context<'a>(turn: &'a Turn, endpoint: &'a str) -> Context<'a> {
     Context {
         purpose: "cursor",
         principal: &turn.client.principal,
         endpoint,
         method: &turn.method,
-        params: crate::seal::no_params(),
+        params: no_params(),
     }
 }
 

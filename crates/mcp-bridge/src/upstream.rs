@@ -8,12 +8,12 @@ use arc_swap::ArcSwap;
 use mcp_client::{CallError, Client, Interest, ServerProfile, Subscription};
 use mcp_manager::{Attached, Manager, Party};
 use mcp_protocol::header::ParamHeaders;
+use mcp_protocol::logging::LogLevel;
 use mcp_protocol::resource::ResourceUpdatedParams;
 use mcp_protocol::result::Caching;
 use mcp_protocol::{Era, ErrorCode, Method, Notification, RawJson};
 use mcp_registry::{ServerKey, ServerRecord, Status};
 use mcp_transport::TransportKind;
-use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -70,6 +70,16 @@ impl ListKind {
             Self::Tools => Method::ToolsListChanged,
             Self::Prompts => Method::PromptsListChanged,
             Self::Resources | Self::Templates => Method::ResourcesListChanged,
+        }
+    }
+
+    /// The member of the result that has it.
+    pub(crate) fn member(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+            Self::Templates => "resourceTemplates",
         }
     }
 
@@ -137,7 +147,6 @@ pub(crate) struct Upstream {
     pub(crate) settled: tokio::sync::watch::Sender<bool>,
     listeners: Mutex<Vec<Weak<dyn Listener>>>,
     wishes: Mutex<Wishes>,
-    wished: Notify,
     task: Mutex<Option<AbortHandle>>,
 }
 
@@ -147,6 +156,8 @@ struct Wishes {
     uris: HashMap<Box<str>, usize>,
     /// Those that the server has agreed to tell of, on the present connection.
     kept: HashMap<Box<str>, Subscription>,
+    /// The least level of log messages that each session wants.
+    levels: HashMap<u64, LogLevel>,
     client: Option<Client>,
 }
 
@@ -167,7 +178,6 @@ impl Upstream {
             settled: tokio::sync::watch::Sender::new(false),
             listeners: Mutex::default(),
             wishes: Mutex::default(),
-            wished: Notify::new(),
             task: Mutex::default(),
         });
         let task = tokio::spawn(follow(Arc::downgrade(&upstream), manager.clone(), upstream.server.clone()));
@@ -237,6 +247,38 @@ impl Upstream {
         }
     }
 
+    /// Has the server send log messages from a level on: the lowest that any session wants.
+    pub(crate) async fn want_level(&self, session: u64, level: LogLevel) -> Result<(), CallError> {
+        let (client, lowest) = {
+            let mut wishes = lock(&self.wishes);
+            wishes.levels.insert(session, level);
+            (wishes.client.clone(), wishes.levels.values().min().copied())
+        };
+        match (client.filter(|client| !client.is_closed()), lowest) {
+            (Some(client), Some(lowest)) if client.profile().era == Era::Handshake => {
+                client.set_log_level(lowest, LIST_LIMIT).await
+            }
+            // It is told when there is a connection.
+            _ => Ok(()),
+        }
+    }
+
+    /// A session wants no log messages any more. The server is not told: others may, and what comes is sorted out.
+    pub(crate) fn forget_level(&self, session: u64) {
+        lock(&self.wishes).levels.remove(&session);
+    }
+
+    /// Passes a notification of a client on, if there is a connection.
+    pub(crate) fn pass_on(&self, notification: Notification) {
+        let Some(client) = lock(&self.wishes).client.clone() else { return };
+        let server = self.server.name.clone();
+        tokio::spawn(async move {
+            if let Err(error) = client.notify(notification.method, notification.params).await {
+                tracing::debug!(%server, %error, "a notification of a client was lost");
+            }
+        });
+    }
+
     /// The connection of this kind of client.
     pub(crate) async fn attach(&self) -> Result<Attached, CallError> {
         let attached = self.manager.attach(self.server.name.as_str(), Some(&self.party)).await;
@@ -256,8 +298,7 @@ impl Upstream {
     /// Reads lists, those marked.
     async fn read(&self, client: &Client, wanted: [bool; 4]) {
         let profile = client.profile();
-        let capabilities =
-            (profile.era == Era::Stateless).then(|| self.party.capabilities(profile.version));
+        let capabilities = (profile.era == Era::Stateless).then(|| self.party.capabilities(profile.version));
         let reads = ListKind::ALL.map(|kind| {
             let offered =
                 profile.capabilities.as_ref().is_some_and(|all| all.get(kind.capability()).is_some());
@@ -374,12 +415,18 @@ impl Upstream {
 
     /// Asks again for what was asked for on the connection before.
     async fn renew_wishes(&self, client: &Client) {
-        let uris: Vec<_> = {
+        let (uris, level) = {
             let mut wishes = lock(&self.wishes);
             wishes.kept.clear();
             wishes.client = Some(client.clone());
-            wishes.uris.keys().cloned().collect()
+            let uris: Vec<_> = wishes.uris.keys().cloned().collect();
+            (uris, wishes.levels.values().min().copied())
         };
+        if let Some(level) = level.filter(|_| client.profile().era == Era::Handshake)
+            && let Err(error) = client.set_log_level(level, LIST_LIMIT).await
+        {
+            tracing::debug!(server = %self.server.name, %error, "the server does not take the log level");
+        }
         for uri in uris {
             let interest = Interest { uris: [String::from(&*uri)].into(), ..Interest::default() };
             match client.subscribe(interest, LIST_LIMIT).await {
@@ -417,10 +464,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A notification of a change that nobody told of.
 fn updated(uri: &str) -> News {
     let params = RawJson::encode(&ResourceUpdatedParams::new(uri)).ok();
-    News::Updated {
-        uri: uri.into(),
-        notification: Notification { method: Method::ResourcesUpdated, params },
-    }
+    News::Updated { uri: uri.into(), notification: Notification { method: Method::ResourcesUpdated, params } }
 }
 
 /// The tools whose schema asks for headers.

@@ -33,6 +33,16 @@ impl ApiKeys {
         let Some(presented) = presented.map(digest) else { return false };
         self.0.iter().fold(Choice::from(0), |found, key| found | key.ct_eq(&presented)).into()
     }
+
+    /// A name for whoever presents a key, if it is a valid one: the same for the same key, and no way back to it.
+    pub(crate) fn whose(&self, key: &str) -> Option<String> {
+        let digest = self.accept(Some(key)).then(|| digest(key))?;
+        let name = digest.iter().take(8).fold(String::from("key-"), |mut name, byte| {
+            name.push_str(&format!("{byte:02x}"));
+            name
+        });
+        Some(name)
+    }
 }
 
 impl fmt::Debug for ApiKeys {
@@ -46,7 +56,7 @@ fn digest(key: &str) -> [u8; 32] {
 }
 
 /// `Authorization: Bearer KEY`, or `X-API-Key: KEY`.
-fn presented(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
     let bearer = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
@@ -61,6 +71,11 @@ pub(crate) async fn require_key(State(state): State<ApiState>, request: Request,
     if state.settings().api_keys.accept(presented(request.headers())) {
         return next.run(request).await;
     }
+    unauthorized()
+}
+
+/// The answer to a request without a valid key.
+pub(crate) fn unauthorized() -> Response {
     let detail =
         "a valid API key is required: send it as \"Authorization: Bearer KEY\" or \"X-API-Key: KEY\"";
     let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];

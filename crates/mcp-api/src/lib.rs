@@ -9,6 +9,7 @@ mod extract;
 mod health;
 mod invoke;
 mod manage;
+mod mcp;
 mod reload;
 mod router;
 mod servers;
@@ -18,6 +19,7 @@ mod tools;
 
 pub use auth::ApiKeys;
 pub use invoke::{invocation_failure, result_body, tool_call};
+pub use mcp::mcp_router;
 pub use reload::{Reload, ReloadError};
 pub use router::router;
 pub use state::{ApiState, Settings};

@@ -64,18 +64,23 @@ impl Bridge {
         Ok(Self(inner))
     }
 
-    /// The service behind an endpoint; `None` if there is no such view, server or group.
+    /// Whether there is such a view, server or group.
     #[must_use]
-    pub fn endpoint(&self, scope: &Scope) -> Option<Arc<dyn Service>> {
-        let exists = match scope {
+    pub fn has(&self, scope: &Scope) -> bool {
+        match scope {
             Scope::All => true,
             Scope::View(name) => self.0.settings().views.iter().any(|view| view.name == **name),
             Scope::One(name) => self.0.manager.table().servers().iter().any(|record| {
                 let group = record.definition.group.as_ref();
                 record.name().as_str() == &**name || group.is_some_and(|group| group.as_str() == &**name)
             }),
-        };
-        exists.then(|| Arc::new(Endpoint::new(self.0.clone(), scope.clone())) as Arc<dyn Service>)
+        }
+    }
+
+    /// The service behind an endpoint; `None` if there is no such view, server or group.
+    #[must_use]
+    pub fn endpoint(&self, scope: &Scope) -> Option<Arc<dyn Service>> {
+        self.has(scope).then(|| Arc::new(Endpoint::new(self.0.clone(), scope.clone())) as Arc<dyn Service>)
     }
 
     /// Takes over other settings: lists are put together anew.

@@ -21,6 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   mcp-gateway serve                          start with the built-in demo servers
   mcp-gateway serve --config gateway.toml    start with your own
+  mcp-gateway stdio --config gateway.toml    the same for one client, over stdin and stdout
   mcp-gateway call echo message=hello        call a tool through the running gateway
   mcp-gateway status --watch                 every server on one screen";
 
@@ -29,6 +30,9 @@ pub(crate) enum Top {
     /// Run the gateway
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArgs),
+    /// Serve all servers as one over stdin and stdout, for clients that start their servers themselves
+    #[command(after_help = STDIO_EXAMPLES)]
+    Stdio(StdioArgs),
     /// Run a built-in MCP server that exercises every feature
     #[command(after_help = DEMO_EXAMPLES)]
     DemoServer(DemoArgs),
@@ -45,6 +49,14 @@ Examples:
   mcp-gateway serve --config ~/.config/Claude/claude_desktop_config.json
   mcp-gateway serve --listen 127.0.0.1:9000 --log-format json";
 
+const STDIO_EXAMPLES: &str = "\
+The configuration is looked for as `serve` looks for it; nothing listens on any port. Logs go to stderr.
+
+Examples:
+  mcp-gateway stdio
+  mcp-gateway stdio --config gateway.toml
+  {\"mcpServers\": {\"all\": {\"command\": \"mcp-gateway\", \"args\": [\"stdio\", \"--config\", \"/etc/gateway.toml\"]}}}";
+
 const DEMO_EXAMPLES: &str = "\
 Examples:
   mcp-gateway demo-server                                    over stdin and stdout
@@ -60,6 +72,19 @@ pub(crate) struct ServeArgs {
     /// Address to listen on, instead of the configured one
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) listen: Option<ListenAddress>,
+    /// How log lines on stderr look
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StdioArgs {
+    /// Configuration file: TOML, JSON, or the `mcpServers` document of an MCP client
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The one server, group, or view (`views/NAME`) to serve as it is, instead of all as one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Option<String>,
     /// How log lines on stderr look
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,

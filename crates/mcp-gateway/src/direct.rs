@@ -147,7 +147,7 @@ fn open(target: &DirectTarget) -> Result<Manager, DirectError> {
         _ => return Err(DirectError::Target("this build cannot reach such a server".into())),
     };
     let manager =
-        crate::serve::manager(policy, &networks).map_err(|failed| DirectError::Connect(failed.message))?;
+        crate::start::manager(policy, &networks).map_err(|failed| DirectError::Connect(failed.message))?;
     for definition in definitions {
         manager.register(definition).map_err(|error| DirectError::Config(error.to_string()))?;
     }

@@ -12,6 +12,8 @@ const VARIABLE: &str = "MCP_GATEWAY_LOG";
 pub(crate) fn init(top: &Top) {
     let (level, format) = match top {
         Top::Serve(args) => (LevelFilter::INFO, args.log_format),
+        // Clients show what is said on stderr: no more than what somebody has to do something about.
+        Top::Stdio(args) => (LevelFilter::WARN, args.log_format),
         Top::DemoServer(_) => (LevelFilter::WARN, LogFormat::Text),
         Top::Command(_) => (LevelFilter::ERROR, LogFormat::Text),
     };

@@ -10,6 +10,8 @@ mod logging;
 mod reload;
 mod serve;
 mod signals;
+mod start;
+mod stdio;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -66,6 +68,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 async fn run(cli: Cli, output: &mut Output) -> Result<ExitCode, Failed> {
     match cli.top {
         Top::Serve(args) => serve::run(args).await,
+        Top::Stdio(args) => stdio::run(args).await,
         Top::DemoServer(args) => demo::run(args).await,
         Top::Command(command) => {
             let setting =

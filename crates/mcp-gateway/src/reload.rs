@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use mcp_api::{Reload, ReloadError};
 use mcp_api_types::ReloadReport;
+use mcp_bridge::Bridge;
 use mcp_config::{Config, ConfigError, GatewaySettings};
 use mcp_manager::Manager;
 use mcp_registry::{Policy, ServerName};
@@ -21,6 +22,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct Reloader {
     path: PathBuf,
     manager: Manager,
+    bridge: Bridge,
     /// What needs a restart to take effect, as the file had it at the start.
     gateway: GatewaySettings,
     policy: Policy,
@@ -33,11 +35,12 @@ impl Reloader {
     pub(crate) fn new(
         path: PathBuf,
         manager: Manager,
+        bridge: Bridge,
         gateway: GatewaySettings,
         servers: Vec<ServerName>,
     ) -> Arc<Self> {
         let policy = manager.policy().clone();
-        Arc::new(Self { path, manager, gateway, policy, servers: Arc::new(Mutex::new(servers)) })
+        Arc::new(Self { path, manager, bridge, gateway, policy, servers: Arc::new(Mutex::new(servers)) })
     }
 
     /// The servers that come from the file.
@@ -54,12 +57,14 @@ impl Reloader {
         for (section, _) in later.into_iter().filter(|(_, changed)| *changed) {
             warnings.push(format!("changes of [{section}] take effect at the next start"));
         }
+        let settings = crate::start::settings(&config.gateway.bridge, &config.views);
         let names = config.servers.iter().map(|definition| definition.name.clone()).collect();
         let applied = self
             .manager
             .apply(&servers, config.servers)
             .map_err(|error| ReloadError { mistakes: vec![error.to_string()] })?;
         *servers = names;
+        self.bridge.set(settings);
         for name in applied.added.iter().chain(&applied.changed) {
             let (manager, name) = (self.manager.clone(), name.to_string());
             // What comes of it is in the server's record.

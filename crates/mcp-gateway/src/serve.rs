@@ -1,33 +1,26 @@
 //! `serve`: the service from start to orderly end.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use mcp_api::{ApiKeys, ApiState, Settings};
 use mcp_cli::Exit;
-use mcp_client::ClientInfo;
-use mcp_config::{Config, GatewaySettings, ListenAddress};
-use mcp_manager::{Manager, Setup, SystemTimer};
-use mcp_registry::{Policy, SystemRandom};
+use mcp_config::{GatewaySettings, ListenAddress};
 use mcp_serve_http::{HostPolicy, ServeLimits};
+use mcp_server::HttpFront;
 use tokio::net::TcpListener;
 
 use crate::Failed;
 use crate::args::ServeArgs;
-use crate::connector;
-use crate::demo_servers::DemoServers;
-use crate::kept;
-use crate::reload::Reloader;
 use crate::signals::{Hangup, Signals};
+use crate::start::{self, Started};
 
 /// Time that is left to close connections once the second signal has come.
 const HARD_STOP: Duration = Duration::from_secs(2);
 
 /// Runs until a signal asks for the end.
 pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
-    let mut config = load(&args)?;
+    let mut config = start::load(args.config.as_deref())?;
     let as_written = config.gateway.clone();
     if let Some(listen) = args.listen {
         config.gateway.listen_on(listen).map_err(|error| Failed::new(Exit::InvalidConfig, error))?;
@@ -38,34 +31,17 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
     let listener = bind(&config.gateway.listen).await?;
     let address = listener.local_addr().map_err(|error| Failed::new(Exit::Failed, error))?;
     let hosts = hosts(&config.gateway, address)?;
-    let manager = manager(config.policy, &config.gateway.outbound_allow)?;
-    let demo = match config.source {
-        Some(_) => None,
-        None => Some(DemoServers::start().await.map_err(|error| Failed::because(Exit::Failed, &error))?),
-    };
-    let definitions = demo.as_ref().map_or(config.servers, |demo| demo.definitions.clone());
-    let names = definitions.iter().map(|definition| definition.name.clone()).collect();
-    for definition in definitions {
-        manager.register(definition).map_err(|error| Failed::new(Exit::InvalidConfig, error))?;
-    }
-    let reloader = config.source.map(|path| Reloader::new(path, manager.clone(), as_written, names));
-    if let (Some(path), Some(reloader)) = (config.gateway.state_file, &reloader) {
-        kept::keep(&manager, path, reloader.servers())?;
-    }
-    manager.start_monitor();
-    // In the background: a server that takes its time delays nobody but its own callers.
-    tokio::spawn({
-        let manager = manager.clone();
-        async move { manager.initialize_all(false).await }
-    });
+    let keys = ApiKeys::new(&config.gateway.api_keys);
+    let front = HttpFront::new(start::front_limits(&config.gateway.bridge));
+    let Started { manager, bridge, reloader, demo } = Started::from(config, as_written).await?;
 
-    let settings =
-        Settings { api_keys: ApiKeys::new(&config.gateway.api_keys), version: env!("CARGO_PKG_VERSION") };
+    let settings = Settings { api_keys: keys.clone(), version: env!("CARGO_PKG_VERSION") };
     let state = match &reloader {
         Some(reloader) => ApiState::with_reload(manager.clone(), settings, reloader.clone()),
         None => ApiState::new(manager.clone(), settings),
     };
-    let router = mcp_api::router(state.clone()).layer(hosts.layer());
+    let mcp = mcp_api::mcp_router(bridge.clone(), front.clone(), keys);
+    let router = mcp_api::router(state.clone()).merge(mcp).layer(hosts.layer());
     state.set_ready();
     tracing::info!(servers = manager.table().servers().len(), "listening on http://{address}");
 
@@ -89,6 +65,9 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
         watching.abort();
     }
     tracing::info!(signal, ?grace, "shutting down; another signal ends it at once");
+    // Streams that only wait for news would hold up the end for all of the grace.
+    bridge.close();
+    front.shutdown();
     drop(stop);
 
     let orderly = async {
@@ -120,35 +99,6 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
         demo.stop().await;
     }
     Ok(if clean { ExitCode::SUCCESS } else { Exit::Failed.into() })
-}
-
-/// The configuration, or the defaults if there is no file.
-fn load(args: &ServeArgs) -> Result<Config, Failed> {
-    let directory = std::env::current_dir().map_err(|error| Failed::new(Exit::Failed, error))?;
-    let Some(path) = mcp_config::locate(args.config.as_deref(), &directory, &mcp_config::process_env) else {
-        tracing::info!("no configuration file; starting with the built-in demo servers");
-        return Ok(Config::default());
-    };
-    let config = Config::load(&path, &mcp_config::process_env)
-        .map_err(|error| Failed::because(Exit::InvalidConfig, &error))?;
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-    tracing::info!(file = %path.display(), servers = config.servers.len(), "configuration read");
-    Ok(config)
-}
-
-/// A manager over every transport.
-pub(crate) fn manager(policy: Policy, networks: &[IpNet]) -> Result<Manager, Failed> {
-    let connector =
-        connector::built_in(&policy, networks).map_err(|error| Failed::because(Exit::Failed, &error))?;
-    Ok(Manager::new(Setup {
-        policy,
-        client_info: ClientInfo::new("mcp-gateway", env!("CARGO_PKG_VERSION")),
-        connector: Arc::new(connector),
-        timer: Arc::new(SystemTimer::default()),
-        random: Arc::new(SystemRandom),
-    }))
 }
 
 async fn bind(listen: &ListenAddress) -> Result<TcpListener, Failed> {

@@ -68,6 +68,8 @@ impl Inner {
         params: Option<RawJson>,
         manner: Manner,
     ) -> Relay {
+        // Before anything is said to the client.
+        turn.outlet.trace(turn.request_id.clone());
         let mut relay =
             Relay::new(turn.method.clone(), params, target.selection.clone(), turn.request_id.clone());
         relay.party = Some(turn.client.party.clone());

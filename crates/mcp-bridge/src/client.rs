@@ -85,7 +85,6 @@ impl Turn {
         outlet: Outlet,
         request_id: CorrelationId,
     ) -> Self {
-        outlet.trace(request_id.clone());
         // Cheap for the many requests without.
         let has_meta = params.as_ref().is_some_and(|params| params.as_str().contains("\"_meta\""));
         let meta = has_meta.then(|| params.as_ref()?.get(meta::MEMBER)).flatten();

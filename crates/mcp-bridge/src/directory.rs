@@ -204,12 +204,11 @@ pub(crate) fn owners(
     owners
 }
 
+/// An owner with its servers and what they offer.
+type Part = (ServerName, Vec<(Arc<ServerRecord>, Arc<Catalog>)>);
+
 /// Puts the lists of owners together.
-pub(crate) fn assemble(
-    owners: &[(ServerName, Vec<(Arc<ServerRecord>, Arc<Catalog>)>)],
-    view: Option<&View>,
-    settings: &Settings,
-) -> Directory {
+pub(crate) fn assemble(owners: &[Part], view: Option<&View>, settings: &Settings) -> Directory {
     let mut directory = Directory::default();
     let mut caching: [Vec<Caching>; 4] = Default::default();
     for (owner, servers) in owners {

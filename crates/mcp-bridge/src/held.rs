@@ -271,6 +271,11 @@ impl Parking {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Under which id a held call is found in traces.
+    pub(crate) fn request_id(&self, handle: u128) -> Option<CorrelationId> {
+        self.held().get(&handle).map(|held| held.request_id.clone())
+    }
+
     /// How many calls are held.
     pub(crate) fn len(&self) -> usize {
         self.held().len()

@@ -130,7 +130,7 @@ impl Endpoint {
         shelf: &Shelf,
         uris: &[Box<str>],
     ) -> Vec<(Box<str>, Arc<Upstream>)> {
-        let asked = uris.iter().map(async |uri: &Box<str>| {
+        let asked = uris.iter().map(|uri| &**uri).map(async |uri: &str| {
             let owners = {
                 let (settings, table) = (self.bridge.settings(), self.bridge.manager.table());
                 let router =
@@ -145,7 +145,7 @@ impl Endpoint {
                 };
                 let Some(upstream) = server.and_then(|server| shelf.upstream(&server)) else { continue };
                 match upstream.subscribe(uri, SUBSCRIBE_LIMIT).await {
-                    Ok(()) => return Some((uri.clone(), upstream)),
+                    Ok(()) => return Some((uri.into(), upstream)),
                     Err(error) => tracing::debug!(%uri, %error, request_id = %turn.request_id, "no server tells of the resource"),
                 }
             }

@@ -305,10 +305,8 @@ impl Session {
                 }
             }
             News::Said(notification) => match notification.method {
-                Method::LogMessage => {
-                    if is_wanted(self.state().level, notification) {
-                        self.outlet.notify(notification.clone());
-                    }
+                Method::LogMessage if is_wanted(self.state().level, notification) => {
+                    self.outlet.notify(notification.clone());
                 }
                 Method::ElicitationComplete if self.version == ProtocolVersion::V2025_11_25 => {
                     self.outlet.notify(notification.clone());

@@ -234,6 +234,12 @@ impl Endpoint {
         let answers = retry.map(|retry| retry.responses).unwrap_or_default();
         match state {
             State::Held(handle) => {
+                // It is one request to whoever looks for it.
+                let Some(request_id) = self.bridge.parking.request_id(handle) else {
+                    return Err(bad_state());
+                };
+                turn.outlet.trace(request_id.clone());
+                turn.request_id = request_id;
                 let (outlet, ear) = (turn.outlet.clone(), turn.ear.clone());
                 let timeout = self.bridge.settings().park_timeout;
                 let resumed = self.bridge.parking.resume(
@@ -248,9 +254,6 @@ impl Endpoint {
                     Err(NotResumed::Unknown) => return Err(bad_state()),
                     Err(NotResumed::Invalid(error)) => return Err(error),
                 };
-                // It is one request to whoever looks for it.
-                turn.request_id = held.request_id.clone();
-                turn.outlet.trace(turn.request_id.clone());
                 match step {
                     Step::Asks(requests) => self.input_required(&turn, requests, &State::Held(handle)),
                     Step::Ended(relayed) => {

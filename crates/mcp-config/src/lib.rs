@@ -20,6 +20,7 @@ mod server;
 mod state_file;
 mod tree;
 mod view;
+mod whole_file;
 
 pub use bridge::BridgeSettings;
 pub use diagnostic::{ConfigError, Diagnostic, Position};
@@ -34,3 +35,4 @@ pub use registration::Registration;
 pub use server::{AuthSpec, RateLimitSpec, ServerSpec, TlsSpec};
 pub use state_file::StateFile;
 pub use view::View;
+pub use whole_file::WholeFile;

@@ -1,8 +1,6 @@
 //! Keeping servers that were registered at run time in a file. Source: contract §7.3, last paragraph.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mcp_protocol::{Era, EraPolicy};
 use mcp_registry::{
@@ -13,20 +11,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::registration::Registration;
+use crate::whole_file::WholeFile;
 
 /// Version of the format.
 const VERSION: u32 = 1;
 
-/// Largest file that is read: 64 MiB.
-const MAX_BYTES: u64 = 64 << 20;
-
 /// Keeps servers in a JSON file that only its owner may read: `{"version", "servers": [{"name", "config",
 /// "left_out"}]}`, where `config` has the keys of `POST /servers`. Secrets are not in it.
 ///
-/// The file is replaced as a whole: whoever reads it sees the old or the new one, also after a crash.
+/// It is a [`WholeFile`].
 #[derive(Debug, Clone)]
 pub struct StateFile {
-    path: PathBuf,
+    file: WholeFile,
     policy: Policy,
 }
 
@@ -49,11 +45,11 @@ impl StateFile {
     /// what may be registered.
     #[must_use]
     pub fn new(path: PathBuf, policy: Policy) -> Self {
-        Self { path, policy }
+        Self { file: WholeFile::new(path), policy }
     }
 
     fn error(&self, doing: &str, error: impl std::fmt::Display) -> StoreError {
-        StoreError(format!("cannot {doing} the state file {}: {error}", self.path.display()))
+        StoreError(format!("cannot {doing} the state file {}: {error}", self.file.path().display()))
     }
 
     fn restore(&self, entry: Entry) -> Result<Kept, StoreError> {
@@ -72,37 +68,6 @@ impl StateFile {
         }
         Ok(Kept { definition, left_out })
     }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let name = self.path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
-        let mut temporary = name.to_owned();
-        temporary.push(format!(".{}.tmp", std::process::id()));
-        let temporary = self.path.with_file_name(temporary);
-        // Left by a process with our id that was killed half-way.
-        let _ = fs::remove_file(&temporary);
-        let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, &self.path));
-        if written.is_err() {
-            let _ = fs::remove_file(&temporary);
-        }
-        written?;
-        // So that the new name survives a crash of the machine, where directories can be synchronised.
-        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let _ = File::open(directory.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all());
-        Ok(())
-    }
-
-    fn read(&self) -> io::Result<Option<Vec<u8>>> {
-        let file = match File::open(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
-        let mut bytes = Vec::new();
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(io::Error::other("it is larger than 64 MiB"));
-        }
-        Ok(Some(bytes))
-    }
 }
 
 impl Store for StateFile {
@@ -115,11 +80,11 @@ impl Store for StateFile {
         let state = State { version: VERSION, servers: servers.iter().map(entry).collect() };
         let mut bytes = serde_json::to_vec_pretty(&state).map_err(|error| self.error("write", error))?;
         bytes.push(b'\n');
-        self.write(&bytes).map_err(|error| self.error("write", error))
+        self.file.write(&bytes).map_err(|error| self.error("write", error))
     }
 
     fn load(&self) -> Result<Vec<Kept>, StoreError> {
-        let Some(bytes) = self.read().map_err(|error| self.error("read", error))? else {
+        let Some(bytes) = self.file.read().map_err(|error| self.error("read", error))? else {
             return Ok(Vec::new());
         };
         let state: State = serde_json::from_slice(&bytes).map_err(|error| {
@@ -131,17 +96,6 @@ impl Store for StateFile {
         }
         state.servers.into_iter().map(|entry| self.restore(entry)).collect()
     }
-}
-
-/// Writes a file that does not exist yet, for its owner only.
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 /// The keys a definition would be registered with. What a policy gives to all servers is left to it.

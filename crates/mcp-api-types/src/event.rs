@@ -95,7 +95,7 @@ pub struct RegistryEvent {
     pub timestamp: String,
     /// Position in the one order of all streams (contract §5.4).
     pub seq: u64,
-    /// More about it; null for registering and unregistering.
+    /// More about it; null for registering, redefining and unregistering.
     pub detail: Option<RegistryDetail>,
 }
 
@@ -106,6 +106,8 @@ pub struct RegistryEvent {
 pub enum RegistryEventKind {
     /// A definition was added or replaced.
     ServerRegistered,
+    /// A definition changed in nothing that concerns the server, which goes on.
+    ServerRedefined,
     /// A definition was removed.
     ServerUnregistered,
     /// The connection state changed, with [`RegistryDetail::State`].
@@ -124,6 +126,7 @@ impl RegistryEventKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ServerRegistered => "server_registered",
+            Self::ServerRedefined => "server_redefined",
             Self::ServerUnregistered => "server_unregistered",
             Self::StateChanged => "state_changed",
             Self::ServerUnavailable => "server_unavailable",

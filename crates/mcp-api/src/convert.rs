@@ -235,6 +235,7 @@ pub(crate) fn invocation_event(event: InvocationEvent) -> api::InvocationEvent {
 pub(crate) fn registry_event(event: RegistryEvent) -> api::RegistryEvent {
     let (kind, detail) = match event.change {
         RegistryChange::Registered => (api::RegistryEventKind::ServerRegistered, None),
+        RegistryChange::Redefined => (api::RegistryEventKind::ServerRedefined, None),
         RegistryChange::Unregistered => (api::RegistryEventKind::ServerUnregistered, None),
         RegistryChange::StateChanged { from, to } => (
             api::RegistryEventKind::StateChanged,

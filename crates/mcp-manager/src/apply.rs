@@ -11,7 +11,8 @@ use crate::manager::Manager;
 pub struct Applied {
     /// New ones.
     pub added: Vec<ServerName>,
-    /// Those whose definition changed; they start anew, calls on the old session may finish.
+    /// Those whose definition changed: calls on the old session may finish, and the server starts anew, unless the
+    /// change does [not concern](Definition::carries_over) it.
     pub changed: Vec<ServerName>,
     /// Those that are gone; calls on them may finish.
     pub removed: Vec<ServerName>,

@@ -22,7 +22,7 @@ impl Inner {
     /// Reads the tools of a server again whenever it says, on this session, that they have changed; if its
     /// tools are to be discovered at all.
     pub(crate) fn follow_changes(self: &Arc<Self>, link: &Arc<Link>, session: &Arc<Session>) {
-        if !link.definition.discover_tools || link.definition.tools.is_some() {
+        if !link.definition().discover_tools || link.definition().tools.is_some() {
             return;
         }
         let (inner, link) = (Arc::downgrade(self), Arc::downgrade(link));

@@ -149,7 +149,7 @@ impl Manager {
     /// The link of a server whose session can be controlled.
     pub(crate) fn controlled_link(&self, name: &str) -> Result<Arc<Link>, SessionControlError> {
         let link = self.link(name)?;
-        if self.0.connector.session_controls(&link.definition.endpoint) {
+        if self.0.connector.session_controls(&link.definition().endpoint) {
             Ok(link)
         } else {
             Err(SessionControlError::NotAvailable { server: name.to_owned() })

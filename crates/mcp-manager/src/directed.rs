@@ -127,7 +127,7 @@ impl Run<'_> {
             let code = self.interrupted().unwrap_or(FailureCode::AllCandidatesFailed);
             return Err(plan.end(code));
         };
-        let retry = CallRetry::of(&self.inner.policy, &target.link.definition);
+        let retry = CallRetry::of(&self.inner.policy, &target.link.definition());
         for attempt in 1.. {
             if let Some(code) = self.interrupted() {
                 return Err(plan.end(code));

@@ -305,7 +305,7 @@ impl Inner {
                 });
                 tracing::info!(server = %key.name, era = %profile.era, version = %profile.version, "connected");
                 self.settle_in(link, new, unwanted);
-                if link.definition.discover_tools {
+                if link.definition().discover_tools {
                     self.discover_tools(link);
                 }
                 Ok(Outcome::Done)
@@ -352,7 +352,7 @@ impl Inner {
                 }
             }
         }
-        if link.definition.endpoint.kind() == TransportKind::Stdio {
+        if link.definition().endpoint.kind() == TransportKind::Stdio {
             let mut starts = link.starts.lock().unwrap_or_else(PoisonError::into_inner);
             starts.try_start(self.now()).map_err(Refused::start)?;
         }
@@ -369,7 +369,8 @@ impl Inner {
         if self.cut.is_cancelled() {
             return None;
         }
-        let connecting = mcp_client::connect(&*self.connector, &link.definition.endpoint, options);
+        let definition = link.definition();
+        let connecting = mcp_client::connect(&*self.connector, &definition.endpoint, options);
         let given_up = async {
             self.cut.cancelled().await;
             tokio::time::sleep(HANDSHAKE_GIVEN_UP).await;
@@ -385,7 +386,7 @@ impl Inner {
         let limit = self.policy.handshake_timeout;
         ConnectOptions {
             client_info: self.client_info.clone(),
-            policy: link.definition.protocol,
+            policy: link.definition().protocol,
             hint: record.era,
             handshake_timeout: limit,
             // A server that does not answer the probe of the other era is asked in its own soon enough.

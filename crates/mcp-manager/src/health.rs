@@ -205,7 +205,7 @@ impl Inner {
     }
 
     async fn probe(self: &Arc<Self>, link: &Arc<Link>) -> Probed {
-        let definition = &link.definition;
+        let definition = &link.definition();
         let plain = match definition.probe {
             ProbeKind::HttpGet => true,
             ProbeKind::Auto => !link.lacks_health_path(),

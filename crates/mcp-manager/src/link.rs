@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use mcp_client::RateLimit;
 use mcp_registry::{Definition, ServerKey, StartLimit, ToolHints};
@@ -22,7 +22,8 @@ pub(crate) type Details = Vec<(&'static str, String)>;
 /// Everything that lives as long as one registration. A re-registration gets a new link.
 pub(crate) struct Link {
     pub(crate) key: ServerKey,
-    pub(crate) definition: Arc<Definition>,
+    /// Changes in what does not concern the server.
+    definition: ArcSwap<Definition>,
     /// Handshakes of this server: one at a time, shared by all who wait for it.
     pub(crate) handshakes: Flight<Result<Outcome, Unready>>,
     /// Reconnections an operator asked for.
@@ -69,7 +70,7 @@ impl Link {
             definition.rate_limit.map(|limit| RateLimit::new(limit.requests, limit.per, limit.burst));
         Self {
             key,
-            definition,
+            definition: ArcSwap::new(definition),
             rate_limit,
             handshakes: Flight::new(),
             reconnections: Flight::new(),
@@ -83,6 +84,15 @@ impl Link {
             checking: AtomicBool::new(false),
             no_health_path: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn definition(&self) -> Arc<Definition> {
+        self.definition.load_full()
+    }
+
+    /// Goes on with another definition, which differs in nothing that concerns the server.
+    pub(crate) fn redefine(&self, definition: Arc<Definition>) {
+        self.definition.store(definition);
     }
 
     /// The session, if one is open.

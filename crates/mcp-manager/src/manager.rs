@@ -99,12 +99,19 @@ struct State {
 }
 
 impl State {
-    /// Registers a server with a link of its own; returns the link it replaces.
+    /// Registers a server with a link of its own; returns the link it replaces. One that can go on with its new
+    /// definition keeps its link.
     fn register(
         &mut self,
         now: Timestamp,
         definition: Definition,
     ) -> Result<(Arc<ServerRecord>, Option<Arc<Link>>), RegistryFull> {
+        if let Some(record) = self.registry.redefine(now, &definition) {
+            if let Some(link) = self.links.get(record.name()) {
+                link.redefine(record.definition.clone());
+            }
+            return Ok((record, None));
+        }
         let record = self.registry.register(now, definition)?;
         let link = Arc::new(Link::new(record.key(), record.definition.clone()));
         let replaced = self.links.insert(record.name().clone(), link);
@@ -170,7 +177,9 @@ impl Manager {
 
     /// Registers a server, or replaces the one of that name; connects nothing.
     ///
-    /// The session of a replaced definition is closed in the background, when the calls on it have ended.
+    /// The session of a replaced definition is closed in the background, when the calls on it have ended. If the new
+    /// one [differs](Definition::carries_over) in nothing that concerns the server, it takes the place of the old one
+    /// and all else stays. The very same definition starts anew.
     ///
     /// # Errors
     /// [`RegistryFull`] beyond `policy.max_servers`.

@@ -310,7 +310,7 @@ impl Run<'_> {
         let met = *target.met.lock().unwrap_or_else(PoisonError::into_inner);
         let met = met.unwrap_or(crate::run::Met {
             version: ProtocolVersion::LATEST_HANDSHAKE,
-            transport: target.link.definition.endpoint.kind(),
+            transport: target.link.definition().endpoint.kind(),
         });
         Relayed {
             server: target.link.key.name.clone(),

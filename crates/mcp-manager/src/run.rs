@@ -447,7 +447,7 @@ impl<'a> Run<'a> {
             Some(bridged) => self.lease(target, &session, bridged).await?,
             None => None,
         };
-        let allowed = target.link.definition.request_timeout;
+        let allowed = target.link.definition().request_timeout;
         let wanted = self.request.timeout.unwrap_or(allowed);
         let left = self.deadline.since(self.inner.now());
         let mut outgoing = Outgoing::new(self.request.method.clone(), self.request.params.clone());
@@ -499,7 +499,7 @@ impl<'a> Run<'a> {
         if !shares || !may_require_input(&self.request.method) {
             return Ok(None);
         }
-        let wait = target.link.definition.request_timeout.min(self.deadline.since(self.inner.now()));
+        let wait = target.link.definition().request_timeout.min(self.deadline.since(self.inner.now()));
         match tokio::time::timeout(wait, seat.lease.take(asker.owner)).await {
             Ok(leased) => Ok(Some(leased)),
             Err(_) => {
@@ -548,7 +548,7 @@ impl<'a> Run<'a> {
             &self.request.method,
             self.request.idempotent,
             hints(),
-            link.definition.trust_annotations,
+            link.definition().trust_annotations,
         )
     }
 

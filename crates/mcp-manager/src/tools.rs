@@ -76,7 +76,7 @@ impl Inner {
     async fn list_tools(&self, link: &Link) {
         let Some(session) = link.session() else { return };
         session.touch(&*self.timer);
-        let listing = session.client().list(Method::ToolsList, link.definition.request_timeout);
+        let listing = session.client().list(Method::ToolsList, link.definition().request_timeout);
         match self.counted(listing).await {
             Ok(items) => {
                 let tools: KnownTools = items.into_iter().filter_map(known_tool).collect();

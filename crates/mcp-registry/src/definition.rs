@@ -183,6 +183,46 @@ impl Definition {
         }
     }
 
+    /// Whether a server of this definition can become one of the definition `new` as it stands, connected and with all
+    /// that is known of it: nothing differs but what concerns clients of the gateway and people.
+    #[must_use]
+    pub fn carries_over(&self, new: &Self) -> bool {
+        let Self {
+            name,
+            endpoint,
+            enabled,
+            description: _,
+            group,
+            priority: _,
+            critical: _,
+            protocol,
+            request_timeout,
+            restart,
+            rate_limit,
+            max_retries,
+            retry_delay,
+            health_path,
+            probe,
+            // They are part of what is known of it.
+            tools,
+            trust_annotations: _,
+            forward_user_token,
+            discover_tools,
+            sharing: _,
+            exposure: _,
+            on_tool_change: _,
+            // A server that was told of some asks again on a new connection.
+            roots,
+        } = self;
+        (name, endpoint, enabled, group, protocol)
+            == (&new.name, &new.endpoint, &new.enabled, &new.group, &new.protocol)
+            && (request_timeout, restart, rate_limit) == (&new.request_timeout, &new.restart, &new.rate_limit)
+            && (max_retries, retry_delay) == (&new.max_retries, &new.retry_delay)
+            && (health_path, probe, tools) == (&new.health_path, &new.probe, &new.tools)
+            && (forward_user_token, discover_tools) == (&new.forward_user_token, &new.discover_tools)
+            && roots == &new.roots
+    }
+
     /// The name clients see it under: that of its group, if it is in one. Source: product §4.
     #[must_use]
     pub fn owner(&self) -> &ServerName {

@@ -121,6 +121,8 @@ impl InvocationEvent {
 pub enum RegistryChange {
     /// A definition was registered, or replaced.
     Registered,
+    /// Its definition changed in nothing that concerns the server, which goes on.
+    Redefined,
     /// It was removed.
     Unregistered,
     /// The transport changed state.
@@ -155,6 +157,7 @@ impl RegistryChange {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Registered => "server_registered",
+            Self::Redefined => "server_redefined",
             Self::Unregistered => "server_unregistered",
             Self::StateChanged { .. } => "state_changed",
             Self::Unavailable { .. } => "server_unavailable",

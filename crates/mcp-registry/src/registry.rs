@@ -118,6 +118,21 @@ impl Registry {
         Ok(record)
     }
 
+    /// Puts a definition in the place of one that it [differs](Definition::carries_over) from in nothing that concerns
+    /// the server: its record goes on. `None`: there is none like that, or it is the same to the letter, which is for
+    /// [`register`](Self::register).
+    pub fn redefine(&mut self, now: Timestamp, definition: &Definition) -> Option<Arc<ServerRecord>> {
+        let slot = self.servers.get_mut(&definition.name)?;
+        if *slot.definition == *definition || !slot.definition.carries_over(definition) {
+            return None;
+        }
+        Arc::make_mut(slot).definition = Arc::new(definition.clone());
+        let record = slot.clone();
+        self.journal.registry(now, definition.name.clone(), RegistryChange::Redefined);
+        self.publish();
+        Some(record)
+    }
+
     /// Removes a server (S13); returns its last record.
     pub fn unregister(&mut self, now: Timestamp, name: &str) -> Option<Arc<ServerRecord>> {
         let (name, record) = self.servers.remove_entry(name)?;

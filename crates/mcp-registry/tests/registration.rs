@@ -65,6 +65,49 @@ fn every_registration_has_a_generation_of_its_own() {
 }
 
 #[test]
+fn a_definition_takes_the_place_of_another_if_the_server_need_not_know() {
+    let mut core = Core::new(&["a", "b"], |_| {});
+    core.fail("a");
+    let before = core.record("a");
+    let mut wanted = definition("a");
+    assert!(core.registry.redefine(core.now, &wanted).is_none(), "nothing is different");
+    assert!(core.registry.redefine(core.now, &definition("c")).is_none(), "there is none");
+    wanted.priority = 80;
+    wanted.trust_annotations = true;
+    let after = core.registry.redefine(core.now, &wanted).unwrap();
+    assert_eq!((&*after.definition, after.generation), (&wanted, before.generation));
+    assert_eq!((after.status, &after.last_error), (Status::Degraded, &before.last_error));
+    assert_eq!(core.changes().last(), Some(&RegistryChange::Redefined));
+    assert_eq!(core.registry.table().choose(&[]).unwrap().name().as_str(), "b", "a is degraded");
+    // An older one that is still under way counts.
+    core.registry.record_success(core.now, &before.key(), None);
+    assert_eq!(core.registry.table().choose(&[]).unwrap().name().as_str(), "a", "by priority");
+    let others: [fn(&mut mcp_registry::Definition); 14] = [
+        |it| it.endpoint = definition("elsewhere").endpoint,
+        |it| it.enabled = false,
+        |it| it.group = Some("g".parse().unwrap()),
+        |it| it.protocol = mcp_protocol::EraPolicy::Only(mcp_protocol::Era::Handshake),
+        |it| it.request_timeout = secs(1),
+        |it| it.restart = false,
+        |it| it.rate_limit = Some(mcp_registry::RateLimit::default()),
+        |it| it.max_retries = Some(7),
+        |it| it.retry_delay = Some(secs(7)),
+        |it| it.health_path = "/up".into(),
+        |it| it.probe = mcp_registry::ProbeKind::McpPing,
+        |it| it.forward_user_token = true,
+        |it| it.discover_tools = true,
+        |it| it.roots = Some(Vec::new()),
+    ];
+    for (at, change) in others.into_iter().enumerate() {
+        let mut other = wanted.clone();
+        other.priority = 1;
+        change(&mut other);
+        assert!(core.registry.redefine(core.now, &other).is_none(), "{at}");
+    }
+    assert_eq!(*core.record("a").definition, wanted);
+}
+
+#[test]
 fn configured_tools_are_known_at_once_and_listing_only_describes_them() {
     let mut core = Core::new(&[], |_| {});
     core.add("a", |definition| definition.tools = Some(names(&["one", "two"])));

@@ -1,6 +1,8 @@
 //! Registration and tools.
 
-use mcp_registry::{RegistryFilter, Status};
+use std::time::Duration;
+
+use mcp_registry::{Definition, OnToolChange, RegistryChange, RegistryFilter, Sharing, Status};
 use mcp_testkit::{Action, Toggle};
 
 use crate::support::{World, definition};
@@ -66,7 +68,7 @@ async fn a_new_configuration_leaves_alone_what_did_not_change() {
         world.manager.initialize(name, false).await.unwrap();
     }
     let mut moved = definition("moved");
-    moved.priority = 7;
+    moved.request_timeout *= 2;
     let before: Vec<_> = ["kept", "moved", "gone"].iter().map(|name| name.parse().unwrap()).collect();
     let desired = vec![definition("kept"), moved, definition("new")];
     let applied = world.manager.apply(&before, desired).unwrap();
@@ -85,4 +87,100 @@ async fn a_new_configuration_leaves_alone_what_did_not_change() {
     let many = ["a", "b", "c", "d", "e"].map(definition).to_vec();
     assert_eq!(world.manager.apply(&[], many).unwrap_err().limit, 5);
     assert_eq!(world.manager.table().servers().len(), 4, "nothing has changed");
+}
+
+/// Changes everything that does not concern the server.
+fn retouch(definition: &mut Definition) {
+    definition.description = Some("new".into());
+    definition.priority = 99;
+    definition.critical = true;
+    definition.trust_annotations = true;
+    definition.sharing = Some(Sharing::PerSession);
+    definition.exposure.tools.deny.push("secret_*".parse().unwrap());
+    definition.on_tool_change = OnToolChange::Block;
+}
+
+#[tokio::test]
+async fn what_does_not_concern_a_server_leaves_it_connected() {
+    let world = World::new(&["a", "b"], |_| {});
+    world.tool(&["a"]).await.unwrap();
+    world.fail("a");
+    let mut table = world.manager.watch_table();
+    for way in 0..3 {
+        let before = world.record("a");
+        let mut wanted = Definition::clone(&before.definition);
+        retouch(&mut wanted);
+        wanted.description = Some(format!("way {way}"));
+        table.mark_unchanged();
+        match way {
+            0 => {
+                let names = [before.name().clone()];
+                let applied = world.manager.apply(&names, vec![wanted.clone()]).unwrap();
+                assert_eq!((applied.changed.len(), applied.unchanged.len()), (1, 0));
+            }
+            1 => drop(world.manager.register(wanted.clone()).unwrap()),
+            _ => drop(world.manager.replace(wanted.clone()).unwrap()),
+        }
+        assert!(table.has_changed().unwrap(), "way {way}");
+        let after = world.record("a");
+        assert_eq!((*after.definition == wanted, after.key()), (true, before.key()), "way {way}");
+        assert_eq!((after.status, after.retry_count), (Status::Degraded, 1), "way {way}");
+        assert!(after.initialized == before.initialized && world.manager.session_state("a").unwrap().active);
+    }
+    world.manager.mark_healthy("a").unwrap();
+    let skip = world.cluster.calls().len();
+    assert_eq!(world.tool(&[]).await.unwrap().server.as_str(), "a", "by its new priority");
+    assert_eq!((world.traffic(skip).as_str(), world.cluster.closed("a")), ("a init ready tool", 0));
+    let of_a = RegistryFilter { server: Some("a"), kind: Some("server_redefined"), ..Default::default() };
+    let told = world.manager.journal().registry_events(&of_a);
+    assert_eq!(told.len(), 3);
+    assert!(told.iter().all(|event| event.change == RegistryChange::Redefined));
+}
+
+#[tokio::test]
+async fn what_concerns_a_server_and_the_same_once_more_start_it_anew() {
+    let world = World::new(&["a"], |_| {});
+    let changes: [fn(&mut Definition); 4] = [
+        |_| {},
+        |definition| definition.request_timeout *= 2,
+        |definition| definition.roots = Some(vec!["file:///a".into()]),
+        |definition| {
+            retouch(definition);
+            definition.tools = Some(vec!["search".into()]);
+        },
+    ];
+    for (at, change) in changes.into_iter().enumerate() {
+        world.tool(&[]).await.unwrap();
+        let before = world.record("a");
+        let mut wanted = Definition::clone(&before.definition);
+        change(&mut wanted);
+        world.manager.register(wanted).unwrap();
+        let after = world.record("a");
+        assert!(after.generation > before.generation && !after.initialized, "{at}");
+    }
+}
+
+#[tokio::test]
+async fn new_trust_in_annotations_counts_at_once() {
+    let list = r#"{"tools":[{"name":"search","annotations":{"readOnlyHint":true}}]}"#;
+    for trusted in [false, true] {
+        let world = World::new(&["a", "b"], |policy| {
+            policy.ambiguous_failover = mcp_registry::AmbiguousFailover::SafeOnly;
+        });
+        world.cluster.script("a", "tools/list", [Action::Result(list.into())]);
+        world.manager.refresh_tools("a").await.unwrap();
+        // It changes while the call is under way.
+        world.cluster.script("a", "tools/call", [Action::Timeout.delayed(Duration::from_millis(20))]);
+        let change = async {
+            let mut definition = definition("a");
+            definition.trust_annotations = trusted;
+            definition.description = Some("changed".into());
+            while world.cluster.calls().iter().all(|(_, method)| method != "tools/call") {
+                tokio::task::yield_now().await;
+            }
+            world.manager.register(definition).unwrap();
+        };
+        let (outcome, ()) = futures::future::join(world.tool(&["a", "b"]), change).await;
+        assert_eq!(outcome.is_ok(), trusted);
+    }
 }

@@ -116,12 +116,13 @@ impl World {
         let late = !self.retired.is_empty() && self.dice.chance(10);
         let now = self.model.now;
         if late {
-            return self.mix.next(&self.dice, &self.retired, &[]);
+            return self.mix.next(&self.dice, &self.retired, &[], &[]);
         }
         let keys: Vec<_> = self.model.servers.values().map(|server| server.key.clone()).collect();
         let instants = self.model.servers.values().flat_map(model::Server::instants);
         let ahead = instants.map(|at| at.since(now)).filter(|ahead| *ahead < ops::LONGEST_STEP);
-        self.mix.next(&self.dice, &keys, &ahead.collect::<Vec<_>>())
+        let definitions: Vec<_> = self.model.servers.values().map(|server| &server.definition).collect();
+        self.mix.next(&self.dice, &keys, &definitions, &ahead.collect::<Vec<_>>())
     }
 
     /// Does one operation in both worlds and compares them.
@@ -165,6 +166,11 @@ impl World {
                     }
                     self.model.register(record.key(), *definition);
                 }
+            }
+            Op::Redefine(definition) => {
+                let expected = model.redefine(&definition);
+                let found = registry.redefine(now, &definition).map(|record| record.key());
+                same("a server goes on that need not know of the change", "key", &found, &expected)?;
             }
             Op::Unregister(name) => {
                 let removed = registry.unregister(now, name.as_str()).map(|record| record.key());

@@ -149,6 +149,8 @@ struct World {
 #[derive(Default)]
 struct Record {
     registrations: Vec<Registration>,
+    /// Servers that went on with another definition, and whether that trusts their annotations.
+    redefinitions: Vec<(String, bool)>,
     ops: Vec<Op>,
     broken: Option<Broken>,
     lines: Option<Vec<String>>,

@@ -268,6 +268,22 @@ impl Model {
         self.servers.insert(key.name.clone(), Server::new(key, definition, self.now));
     }
 
+    /// Gives the registration that goes on with another definition, if it can.
+    pub(super) fn redefine(&mut self, definition: &Definition) -> Option<ServerKey> {
+        let server = self.servers.get_mut(&definition.name)?;
+        let mut touched = server.definition.clone();
+        touched.priority = definition.priority;
+        touched.trust_annotations = definition.trust_annotations;
+        touched.critical = definition.critical;
+        if touched != *definition || server.definition == *definition {
+            return None;
+        }
+        server.definition = touched;
+        let key = server.key.clone();
+        self.tell(&key.name, RegistryChange::Redefined);
+        Some(key)
+    }
+
     pub(super) fn unregister(&mut self, name: &ServerName) {
         if self.servers.remove(name).is_some() {
             self.tell(name, RegistryChange::Unregistered);

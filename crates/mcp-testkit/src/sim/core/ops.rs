@@ -19,6 +19,7 @@ use crate::Dice;
 pub(super) enum Op {
     Advance(Duration),
     Register(Box<Definition>),
+    Redefine(Box<Definition>),
     Unregister(ServerName),
     Success(ServerKey, Option<CorrelationId>),
     Failure {
@@ -94,6 +95,7 @@ impl Op {
             | Self::HandshakeFailed { key, .. } => Some(key),
             Self::Advance(_)
             | Self::Register(_)
+            | Self::Redefine(_)
             | Self::Unregister(_)
             | Self::Due
             | Self::Start
@@ -116,6 +118,7 @@ pub(super) struct Mix {
 enum Kind {
     Advance,
     Register,
+    Redefine,
     Unregister,
     Success,
     Failure,
@@ -138,9 +141,10 @@ enum Kind {
 
 impl Mix {
     pub(super) fn draw(dice: &Dice) -> Self {
-        const KINDS: [(Kind, u64); 20] = [
+        const KINDS: [(Kind, u64); 21] = [
             (Kind::Advance, 6),
             (Kind::Register, 1),
+            (Kind::Redefine, 2),
             (Kind::Unregister, 1),
             (Kind::Success, 2),
             (Kind::Failure, 6),
@@ -170,9 +174,15 @@ impl Mix {
         Self { kinds }
     }
 
-    /// The next operation. `keys` are the registrations to pick from, `moments` the instants at which
-    /// something is about to change, as time from now.
-    pub(super) fn next(&self, dice: &Dice, keys: &[ServerKey], moments: &[Duration]) -> Op {
+    /// The next operation. `keys` are the registrations to pick from, `definitions` those in force, `moments` the
+    /// instants at which something is about to change, as time from now.
+    pub(super) fn next(
+        &self,
+        dice: &Dice,
+        keys: &[ServerKey],
+        definitions: &[&Definition],
+        moments: &[Duration],
+    ) -> Op {
         let kind = *dice.pick(&self.kinds);
         if keys.is_empty()
             && !matches!(kind, Kind::Advance | Kind::Due | Kind::Start | Kind::Select | Kind::Call)
@@ -184,6 +194,14 @@ impl Mix {
         match kind {
             Kind::Advance => Op::Advance(step(dice, moments)),
             Kind::Register => Op::Register(Box::new(definition(dice))),
+            Kind::Redefine => {
+                let mut definition = match definitions {
+                    [] => definition(dice),
+                    some => (*dice.pick(some)).clone(),
+                };
+                retouch(dice, &mut definition);
+                Op::Redefine(Box::new(definition))
+            }
             Kind::Unregister => Op::Unregister(name(dice)),
             Kind::Success => Op::Success(key(), cause()),
             Kind::Failure => {
@@ -314,6 +332,17 @@ fn definition(dice: &Dice) -> Definition {
         *dice.pick(&[None, None, Some(Duration::ZERO), Some(SECOND), Some(Duration::MAX)]);
     definition.trust_annotations = dice.chance(50);
     definition
+}
+
+/// Changes what does not concern the server, at times something that does, at times nothing.
+fn retouch(dice: &Dice, definition: &mut Definition) {
+    definition.priority = *dice.pick(&[1, 50, 100]);
+    definition.trust_annotations = dice.chance(50);
+    definition.critical = dice.chance(50);
+    if dice.chance(20) {
+        definition.enabled = dice.chance(85);
+        definition.tools = dice.chance(30).then(|| some_tools(dice).map(ToString::to_string).collect());
+    }
 }
 
 fn some_tools(dice: &Dice) -> impl Iterator<Item = &'static str> {

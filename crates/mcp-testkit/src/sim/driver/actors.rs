@@ -40,21 +40,54 @@ pub(super) fn pause(world: &World, dice: &Dice) -> Duration {
 
 /// Registers a server under a name, or replaces the one that is there; most often at a new address.
 pub(super) fn register(world: &World, manager: &Manager, dice: &Dice, name: &str) {
-    let Some((definition, registration)) = define(world, dice, name) else { return };
+    let Some((definition, registration)) = define(world, manager, dice, name) else { return };
     world.line(|| format!("register {registration:?}"));
+    let before = manager.server(name).ok();
+    let goes_on = goes_on(before.as_deref(), &definition);
     // Noted in the same step: nothing else runs in between.
-    world.record().registrations.push(registration);
-    if let Err(full) = manager.register(definition) {
-        world.broken("register", full.to_string());
+    note(world, registration, goes_on);
+    match manager.register(definition) {
+        Ok(record) => {
+            let went_on = before.is_some_and(|before| before.key() == record.key());
+            if went_on != goes_on {
+                world.broken("redefine", format!("{name} goes on: {went_on}, expected {goes_on}"));
+            }
+        }
+        Err(full) => world.broken("register", full.to_string()),
     }
 }
 
-fn define(world: &World, dice: &Dice, name: &str) -> Option<(Definition, Registration)> {
+/// Whether a server need not know of its new definition.
+fn goes_on(before: Option<&ServerRecord>, definition: &Definition) -> bool {
+    before
+        .is_some_and(|record| *record.definition != *definition && record.definition.carries_over(definition))
+}
+
+fn note(world: &World, registration: Registration, goes_on: bool) {
+    let mut record = world.record();
+    if goes_on {
+        record.redefinitions.push((registration.name, registration.trusted));
+    } else {
+        record.registrations.push(registration);
+    }
+}
+
+fn define(world: &World, manager: &Manager, dice: &Dice, name: &str) -> Option<(Definition, Registration)> {
     let (before, count) = {
         let record = world.record();
         let mut of_name = record.registrations.iter().filter(|registration| registration.name == name);
         (of_name.next_back().cloned(), record.registrations.len())
     };
+    if let (Some(before), Ok(there)) = (&before, manager.server(name))
+        && dice.chance(30)
+    {
+        let mut definition = Definition::clone(&there.definition);
+        definition.priority = *dice.pick(&[50, 10, 90]);
+        definition.critical = dice.chance(50);
+        definition.trust_annotations = dice.chance(40);
+        let registration = Registration { trusted: definition.trust_annotations, ..before.clone() };
+        return Some((definition, registration));
+    }
     let stdio = dice.chance(30);
     let (host, enabled) = match before.filter(|_| dice.chance(20)) {
         Some(before) => (before.host, before.enabled),
@@ -310,7 +343,11 @@ fn apply(world: &World, manager: &Manager, dice: &Dice) {
         match same {
             Some(record) => defined.push(((*record.definition).clone(), None)),
             None if dice.chance(70) => {
-                defined.extend(define(world, dice, name).map(|(definition, made)| (definition, Some(made))));
+                defined.extend(define(world, manager, dice, name).map(|(definition, made)| {
+                    let before = manager.server(name).ok();
+                    let goes_on = goes_on(before.as_deref(), &definition);
+                    (definition, Some((made, goes_on)))
+                }));
             }
             None => {}
         }
@@ -318,10 +355,12 @@ fn apply(world: &World, manager: &Manager, dice: &Dice) {
     let (desired, made): (Vec<_>, Vec<_>) = defined.into_iter().unzip();
     match manager.apply(&before, desired) {
         Ok(applied) => {
-            let anew = |made: &Registration| {
-                applied.added.iter().chain(&applied.changed).any(|name| name.as_str() == made.name)
+            let took_effect = |name: &str| {
+                applied.added.iter().chain(&applied.changed).any(|changed| changed.as_str() == name)
             };
-            world.record().registrations.extend(made.into_iter().flatten().filter(anew));
+            for (made, goes_on) in made.into_iter().flatten().filter(|(made, _)| took_effect(&made.name)) {
+                note(world, made, goes_on);
+            }
         }
         Err(full) => world.broken("register", full.to_string()),
     }

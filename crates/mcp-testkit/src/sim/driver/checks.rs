@@ -1,6 +1,6 @@
 //! What must hold of a whole run: promises to callers, and events that tell the truth.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mcp_manager::Manager;
 use mcp_protocol::Method;
@@ -42,6 +42,8 @@ struct Span {
     from: u64,
     to: u64,
     registration: Registration,
+    /// Whether its annotations are trusted, since when.
+    trust: Vec<(u64, bool)>,
 }
 
 /// Checks the run, after the shutdown that began at `closing`.
@@ -74,6 +76,7 @@ pub(super) fn after(world: &World, manager: &Manager, closing: Timestamp) {
     }
     let record = world.record();
     let (ops, registered) = (record.ops.clone(), record.registrations.clone());
+    let redefined = record.redefinitions.clone();
     drop(record);
     let mut by_request: BTreeMap<String, Vec<InvocationEvent>> = BTreeMap::new();
     for event in invocations {
@@ -83,7 +86,7 @@ pub(super) fn after(world: &World, manager: &Manager, closing: Timestamp) {
         world,
         ops,
         arrivals: world.network.arrivals(),
-        spans: spans(&registry, &registered),
+        spans: spans(&registry, &registered, &redefined),
         registrations: registered.into_iter().map(|one| (one.host.clone(), one)).collect(),
         connections,
         registry,
@@ -201,7 +204,16 @@ fn replay(
     }
 }
 
-fn spans(registry: &[RegistryEvent], registered: &[Registration]) -> BTreeMap<String, Vec<Span>> {
+fn spans(
+    registry: &[RegistryEvent],
+    registered: &[Registration],
+    redefined: &[(String, bool)],
+) -> BTreeMap<String, Vec<Span>> {
+    let mut redefined: BTreeMap<&str, VecDeque<bool>> =
+        redefined.iter().fold(BTreeMap::new(), |mut all, (name, trusted)| {
+            all.entry(name.as_str()).or_insert_with(VecDeque::new).push_back(*trusted);
+            all
+        });
     let mut spans: BTreeMap<String, Vec<Span>> = BTreeMap::new();
     for event in registry {
         let name = event.server.to_string();
@@ -213,8 +225,15 @@ fn spans(registry: &[RegistryEvent], registered: &[Registration]) -> BTreeMap<St
         if event.change == RegistryChange::Registered {
             let mut same_name = registered.iter().filter(|registration| registration.name == name);
             if let Some(registration) = same_name.nth(of_name.len()).cloned() {
-                of_name.push(Span { from: event.seq, to: u64::MAX, registration });
+                let trust = vec![(event.seq, registration.trusted)];
+                of_name.push(Span { from: event.seq, to: u64::MAX, registration, trust });
             }
+        }
+        if event.change == RegistryChange::Redefined
+            && let Some(last) = of_name.last_mut()
+            && let Some(trusted) = redefined.get_mut(name.as_str()).and_then(VecDeque::pop_front)
+        {
+            last.trust.push((event.seq, trusted));
         }
     }
     spans
@@ -538,7 +557,7 @@ impl Evidence<'_> {
                     && registration.offers.contains(&tool)
                     && self.listed(op, failed, span)?;
                 match tool {
-                    "reader" if known && registration.trusted => Safety::Safe,
+                    "reader" if known && self.trusted(op, failed, span)? => Safety::Safe,
                     "eraser" if known => Safety::Unsafe,
                     _ => Safety::Unknown,
                 }
@@ -551,19 +570,33 @@ impl Evidence<'_> {
         })
     }
 
+    /// Whether the server's annotations were trusted when it was decided whether to repeat a call that had failed.
+    /// `None`: that may have changed while a list was waited for.
+    fn trusted(&self, op: &Op, failed: &InvocationEvent, span: &Span) -> Option<bool> {
+        let until = self.decided_by(op, failed);
+        let (before, after): (Vec<_>, Vec<_>) = span.trust.iter().partition(|(since, _)| *since < failed.seq);
+        let at = |seq| self.registry.iter().find(|event| event.seq == seq).map(|event| event.timestamp);
+        let unclear = after.iter().any(|(since, _)| at(*since).is_none_or(|at| at <= until));
+        before.last().filter(|_| !unclear).map(|(_, trusted)| *trusted)
+    }
+
+    /// The latest moment at which it is decided whether to repeat a call that has failed.
+    fn decided_by(&self, op: &Op, failed: &InvocationEvent) -> Timestamp {
+        let policy = &self.world.policy;
+        let left = (op.began + policy.max_call_deadline).since(failed.timestamp);
+        failed.timestamp + policy.probe_timeout.min(left)
+    }
+
     /// Whether the server's list of tools was known when it was decided whether to repeat a call that had
     /// failed: a list under way at the failure is waited for as long as a probe is. `None`: it came later, and
     /// nobody can tell from outside whether somebody waited.
     fn listed(&self, op: &Op, failed: &InvocationEvent, span: &Span) -> Option<bool> {
-        let policy = &self.world.policy;
         let lists = |event: &&RegistryEvent| {
             matches!(event.change, RegistryChange::ToolsRefreshed { .. })
                 && event.server == failed.server
                 && (span.from..span.to).contains(&event.seq)
         };
-        let patience =
-            policy.probe_timeout.min((op.began + policy.max_call_deadline).since(failed.timestamp));
-        let until = failed.timestamp + patience;
+        let until = self.decided_by(op, failed);
         let Some(list) = self.registry.iter().find(lists) else {
             // A list that comes after the end of its registration is told to nobody but the calls under way.
             let ended = self.registry.iter().find(|event| event.seq == span.to);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mcp_protocol::{
-    Era, ErrorCode, Failure, Limits, Message, Method, Notification, RawJson, Request, RpcError,
+    Era, EraPolicy, ErrorCode, Failure, Limits, Message, Method, Notification, RawJson, Request, RpcError,
 };
 
 use crate::call::Running;
@@ -72,7 +72,11 @@ fn hold(peer: &Peer, message: Message) -> Option<Message> {
 
 /// Whether a request is one of the stateless era, which only pipes have beside the other.
 fn is_modern(peer: &Peer, request: &Request) -> bool {
-    peer.shape == TransportShape::Stdio && ladder::has_envelope(request)
+    peer.shape == TransportShape::Stdio
+        && match peer.service.eras() {
+            EraPolicy::Auto => ladder::has_envelope(request),
+            EraPolicy::Only(era) => era == Era::Stateless,
+        }
 }
 
 fn note(peer: &Peer, notification: Notification) {
@@ -100,6 +104,9 @@ fn answer(peer: &Arc<Peer>, request: Request) -> Result<(), RpcError> {
             let Some((_, conversation)) = peer.conversation() else {
                 return Err(match peer.lock().talk {
                     Talk::Opening(_) => Refused::Session.to_error(),
+                    _ if request.method == Method::ServerDiscover => {
+                        ladder::discover_without_envelope(peer.service.eras())
+                    }
                     _ => RpcError::new(
                         ErrorCode::INVALID_PARAMS,
                         "send initialize first, or the _meta members of a stateless request",
@@ -116,8 +123,9 @@ fn answer(peer: &Arc<Peer>, request: Request) -> Result<(), RpcError> {
 }
 
 fn answer_stateless(peer: &Arc<Peer>, request: Request) -> Result<(), RpcError> {
-    let meta = ladder::envelope(&request)?;
-    ladder::revision(&meta, &request.method)?;
+    let eras = peer.service.eras();
+    let meta = ladder::envelope(&request, eras)?;
+    ladder::revision(&meta, &request.method, eras)?;
     let listens = request.method == Method::SubscriptionsListen;
     let begin = |request, outlet| {
         let (principal, transport) = (peer.principal.clone(), peer.shape);

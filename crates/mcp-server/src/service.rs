@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use mcp_protocol::header::ParamHeaders;
 use mcp_protocol::meta::RequestMeta;
-use mcp_protocol::{Method, Notification, ProtocolVersion, RawJson, Request, RpcError};
+use mcp_protocol::{EraPolicy, Method, Notification, ProtocolVersion, RawJson, Request, RpcError};
 
 /// The answer to a request: a `result` object, passed on byte for byte, or an error object.
 pub type Outcome = Result<RawJson, RpcError>;
@@ -68,6 +68,12 @@ pub trait Service: Send + Sync + 'static {
     /// Which arguments of a tool a client must repeat in headers, as the tool was listed to this principal.
     /// `None` if there are none or the tool is not known.
     fn mirrored(&self, principal: &Principal, tool: &str) -> Option<Arc<ParamHeaders>>;
+
+    /// Which eras there are, both unless it says otherwise. Clients of the other one get the answers of a server
+    /// that knows nothing of it. The two-endpoint transport has the handshake era in any case.
+    fn eras(&self) -> EraPolicy {
+        EraPolicy::Auto
+    }
 }
 
 /// A request of the stateless era with everything it says of its sender.

@@ -23,8 +23,14 @@ use crate::service::{Conversation, TransportShape};
 use crate::text::{COMMENT, answer_message};
 use crate::{cancelled, ladder, opening};
 
-/// Answers a POST whose media types are fine and whose version header names no other era.
-pub(super) async fn post(call: &Call<'_>, headers: &HeaderMap, body: &Bytes) -> Response {
+/// Answers a POST whose media types are fine. `foreign` is what its version header says, if that is no revision of
+/// this era; there is no other era then.
+pub(super) async fn post(
+    call: &Call<'_>,
+    headers: &HeaderMap,
+    foreign: Option<&str>,
+    body: &Bytes,
+) -> Response {
     let named = headers.get(SESSION_ID);
     let session = named.and_then(|id| call.find(id));
     let talk = session.and_then(|peer| peer.conversation().map(|talk| (peer, talk)));
@@ -32,21 +38,22 @@ pub(super) async fn post(call: &Call<'_>, headers: &HeaderMap, body: &Bytes) -> 
     let limits = Limits::default().with_max_bytes(call.front.limits().max_body);
     let frame = Frame::parse(body, &limits, batches);
     if let Ok(Frame::Single(Message::Request(request))) = &frame {
-        if ladder::has_envelope(request) {
+        if call.has_era(Era::Stateless) && ladder::has_envelope(request) {
             let error = RpcError::new(
                 ErrorCode::HEADER_MISMATCH,
                 "the body is a stateless request, but header mcp-protocol-version does not say so",
             );
             return refuse(StatusCode::BAD_REQUEST, Some(request.id.clone()), error);
         }
-        if request.method == Method::Initialize {
+        if request.method == Method::Initialize && foreign.is_none() {
             return initialize(call, request.clone()).await; // whatever session it names
         }
     }
-    match (frame, talk) {
-        (_, None) if named.is_some() => unknown_session(),
+    let is_unknown = named.is_some() && talk.is_none();
+    match (frame, talk.filter(|_| foreign.is_none())) {
+        _ if is_unknown => unknown_session(),
         (Err(error), _) => refuse(StatusCode::BAD_REQUEST, error.id.clone(), error.to_failure().error),
-        (Ok(frame), None) => without_session(frame),
+        (Ok(frame), None) => out_of_place(call, foreign, frame),
         (Ok(Frame::Single(message)), Some((peer, (_, conversation)))) => {
             single(call, &peer, &*conversation, message).await
         }
@@ -56,19 +63,26 @@ pub(super) async fn post(call: &Call<'_>, headers: &HeaderMap, body: &Bytes) -> 
     }
 }
 
-/// The error for a message that would need a session.
-fn without_session(frame: Frame) -> Response {
+/// The error for a message that would need a session, or another era.
+fn out_of_place(call: &Call<'_>, foreign: Option<&str>, frame: Frame) -> Response {
     let request = match frame {
         Frame::Single(Message::Request(request)) => Some(request),
         _ => None,
     };
-    let (code, text) = match &request {
-        Some(request) if request.method == Method::ServerDiscover => {
-            (ErrorCode::INVALID_PARAMS, "params._meta of a stateless request is missing")
+    let error = match (&request, foreign) {
+        (Some(request), _) if request.method == Method::ServerDiscover => {
+            ladder::discover_without_envelope(call.endpoint.service.eras())
         }
-        _ => (ErrorCode::INVALID_REQUEST, "send initialize first: the session id is missing"),
+        (_, Some(version)) => {
+            let text = format!("header mcp-protocol-version: {version:?} is not supported");
+            RpcError::new(ErrorCode::INVALID_REQUEST, &text)
+        }
+        (_, None) => {
+            let text = "send initialize first: the session id is missing";
+            RpcError::new(ErrorCode::INVALID_REQUEST, text)
+        }
     };
-    refuse(StatusCode::BAD_REQUEST, request.map(|request| request.id), RpcError::new(code, text))
+    refuse(StatusCode::BAD_REQUEST, request.map(|request| request.id), error)
 }
 
 async fn initialize(call: &Call<'_>, request: Request) -> Response {

@@ -17,9 +17,11 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
+use mcp_protocol::Era;
 use mcp_protocol::header::PROTOCOL_VERSION;
 
 use crate::flight::Shared;
+use crate::ladder;
 use crate::limits::FrontLimits;
 use crate::peer::Peer;
 use crate::service::{Principal, Service};
@@ -69,6 +71,10 @@ impl Call<'_> {
     fn find(&self, id: &HeaderValue) -> Option<Arc<Peer>> {
         self.front.sessions.find(id.to_str().ok()?, &self.principal, Some(self.endpoint))
     }
+
+    fn has_era(&self, era: Era) -> bool {
+        ladder::has_era(self.endpoint.service.eras(), era)
+    }
 }
 
 impl HttpFront {
@@ -94,9 +100,10 @@ impl HttpFront {
                     Err(refusal) => refusal,
                 }
             }
-            HttpMethod::GET => streams::get(&call, &parts.headers),
-            HttpMethod::DELETE => streams::delete(&call, &parts.headers),
-            _ => not_allowed("POST, GET, DELETE"),
+            HttpMethod::GET if call.has_era(Era::Handshake) => streams::get(&call, &parts.headers),
+            HttpMethod::DELETE if call.has_era(Era::Handshake) => streams::delete(&call, &parts.headers),
+            _ if call.has_era(Era::Handshake) => not_allowed("POST, GET, DELETE"),
+            _ => not_allowed("POST"),
         }
     }
 
@@ -141,13 +148,16 @@ impl HttpFront {
     }
 }
 
-/// Decides by the version header which era a POST belongs to.
+/// Decides by the version header which era a POST belongs to, where there are both.
 async fn post(call: &Call<'_>, headers: &HeaderMap, body: &Bytes) -> Response {
-    match single(headers, PROTOCOL_VERSION) {
-        Ok(Some(version)) if !is_handshake_version(version) => {
-            stateless::post(call, headers, version, body).await
-        }
-        Ok(_) => handshake::post(call, headers, body).await,
-        Err(error) => refuse(StatusCode::BAD_REQUEST, None, error),
+    let version = match single(headers, PROTOCOL_VERSION) {
+        Ok(version) => version,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, None, error),
+    };
+    let foreign = version.filter(|version| !is_handshake_version(version));
+    if call.has_era(Era::Stateless) && (foreign.is_some() || !call.has_era(Era::Handshake)) {
+        stateless::post(call, headers, version.unwrap_or_default(), body).await
+    } else {
+        handshake::post(call, headers, foreign, body).await
     }
 }

@@ -13,7 +13,7 @@ use futures::stream;
 use futures::task::AtomicWaker;
 use mcp_protocol::meta::RequestMeta;
 use mcp_protocol::{
-    Limits, Message, Method, Notification, ProtocolVersion, RawJson, Request, RequestId, RpcError,
+    Era, Limits, Message, Method, Notification, ProtocolVersion, RawJson, Request, RequestId, RpcError,
 };
 use tokio::time::timeout;
 
@@ -56,13 +56,17 @@ fn climb(
     version: &str,
     request: &Request,
 ) -> Result<RequestMeta, RpcError> {
-    if request.method == Method::Initialize && version == ProtocolVersion::LATEST_STATELESS.as_str() {
+    let eras = call.endpoint.service.eras();
+    if request.method == Method::Initialize
+        && version == ProtocolVersion::LATEST_STATELESS.as_str()
+        && ladder::has_era(eras, Era::Handshake)
+    {
         // It never has an envelope; what its sender has to learn is that there is no handshake.
         return Err(ladder::unknown_method(&request.method));
     }
-    let meta = ladder::envelope(request)?;
+    let meta = ladder::envelope(request, eras)?;
     mirror::check(headers, request, &meta.protocol_version)?;
-    ladder::revision(&meta, &request.method)?;
+    ladder::revision(&meta, &request.method, eras)?;
     if request.method == Method::ToolsCall {
         let name: Option<String> = request.params.as_ref().and_then(|params| params.get("name")?.to().ok());
         let wanted = name.and_then(|name| call.endpoint.service.mirrored(&call.principal, &name));

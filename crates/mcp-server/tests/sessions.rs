@@ -1,7 +1,5 @@
 //! The handshake era over HTTP: the rows of wire reference §5.3 about it, §4.2, batches, cancelling and leaving.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 mod support;
 
 use mcp_protocol::Method;

@@ -1,7 +1,5 @@
 //! The stateless era over HTTP: wire reference §3.9, §4.3 and the rows of §5.3 about it.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 mod support;
 
 use std::time::Duration;
@@ -49,7 +47,7 @@ async fn requests_climb_the_ladder() {
         message
     };
     let [name, level] = [ECHO, ("mcp-method", "logging/setLevel")];
-    let rows: Vec<(&str, Vec<(&str, &str)>, Value, (u16, i64))> = vec![
+    let rows = [
         (
             "no envelope",
             vec![VERSION, CALL, name],
@@ -135,6 +133,7 @@ async fn requests_climb_the_ladder() {
         ("discover without envelope", vec![], plain(7, "server/discover", json!({})), (400, -32602)),
     ];
     for (what, fields, message, expected) in rows {
+        let fields: Vec<(&str, &str)> = fields;
         let answer = post(&site, &fields, &message).await;
         let status = answer.status().as_u16();
         let answer = body(answer).await;

@@ -1,17 +1,18 @@
 //! Passing one request on, and what the client gets of the answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use mcp_client::{Answer, Asker, NotificationSink};
 use mcp_manager::{Refusal, Relay, Relayed};
 use mcp_protocol::result::{Caching, Envelope, InputRequest, ResultType};
-use mcp_protocol::{Era, ErrorCode, Method, RawJson, RpcError};
+use mcp_protocol::{Era, ErrorCode, ProtocolVersion, RawJson, RpcError};
 use mcp_registry::{FailureCode, InvocationError, ServerName};
 use mcp_server::{Outcome, Outlet};
 use mcp_transport::Delivery;
 
 use crate::bridge::Inner;
-use crate::client::{Ear, Turn, with_text};
+use crate::client::{Ear, Turn};
 use crate::convert::envelope;
 use crate::convert::error::{self, Asked, InternalError, Reply, Resource, reason};
 use crate::convert::result;
@@ -86,25 +87,9 @@ impl Inner {
         let invalid = |error: mcp_protocol::InvalidJson| {
             RpcError::new(ErrorCode::INVALID_PARAMS, &format!("params: {error}"))
         };
-        let server = self.version_of(target);
-        let params =
-            envelope::upstream_params(turn.params.as_ref(), &turn.method, server).map_err(invalid)?;
-        let Some(name) = &target.name else { return Ok(params) };
-        if turn.method == Method::CompletionComplete {
-            return Ok(params.map(|params| with_prompt(&params, name).unwrap_or(params)));
-        }
-        Ok(params.map(|params| with_text(&params, "name", name).unwrap_or(params)))
-    }
-
-    /// The revision of the server that will most likely be asked.
-    fn version_of(&self, target: &Target) -> mcp_protocol::ProtocolVersion {
-        let table = self.manager.table();
-        let mut servers = table.servers().iter().filter(|record| match &target.selection.group {
-            Some(group) => record.definition.group.as_ref().is_some_and(|own| own.as_str() == group),
-            None => target.selection.preferred.iter().any(|name| name == record.name().as_str()),
-        });
-        let known = servers.find_map(|record| record.protocol_version.as_deref()?.parse().ok());
-        known.unwrap_or(mcp_protocol::ProtocolVersion::LATEST_STATELESS)
+        let server = target.owner.version.unwrap_or(ProtocolVersion::LATEST_STATELESS);
+        envelope::upstream_params(turn.params.as_ref(), &turn.method, target.name.as_deref(), server)
+            .map_err(invalid)
     }
 
     /// What the client gets of what the manager says.
@@ -120,7 +105,7 @@ impl Inner {
             Err(error) => return Passed::Done(Err(no_answer(&error))),
         };
         match &relayed.outcome {
-            Ok(answer) => self.answered(scope, turn, target, &relayed, answer),
+            Ok(answer) => self.answered(turn, target, &relayed, answer),
             Err(Refusal::Unanswered { method, error }) => {
                 let mut failed = InternalError::new(
                     reason::CLIENT_REFUSED,
@@ -138,7 +123,7 @@ impl Inner {
                     capabilities: &turn.client.capabilities,
                     method: &turn.method,
                     resource: uri.as_deref().map(|uri| Resource { asked: uri, sent: uri }),
-                    server_name: (!matches!(scope, Scope::One(_))).then_some(target.owner.as_str()),
+                    server_name: (!matches!(scope, Scope::One(_))).then_some(target.owner.name.as_str()),
                 };
                 self.reply(turn, &relayed, error::translate(error, &asked))
             }
@@ -148,19 +133,12 @@ impl Inner {
     fn reply(&self, turn: &Turn, relayed: &Relayed, reply: Reply) -> Passed {
         match reply {
             Reply::Error(error) => Passed::Done(Err(error)),
-            Reply::Result(result) => Passed::Done(self.sealed(turn, relayed, &result, None)),
+            Reply::Result(result) => Passed::Done(self.sealed(turn, relayed, &result, Caching::default())),
             Reply::Ask(questions) => Passed::AsksFirst(questions),
         }
     }
 
-    fn answered(
-        &self,
-        scope: &Scope,
-        turn: &Turn,
-        target: &Target,
-        relayed: &Relayed,
-        answer: &Answer,
-    ) -> Passed {
+    fn answered(&self, turn: &Turn, target: &Target, relayed: &Relayed, answer: &Answer) -> Passed {
         let result = &answer.result;
         let mut caching = None;
         if relayed.version.era() == Era::Stateless {
@@ -172,43 +150,24 @@ impl Inner {
                 Err(error) => return Passed::Done(Err(unreadable(turn, &error.to_string()))),
             }
         }
-        let schema = target.output_schema.as_ref();
+        let newer = relayed.version > turn.client.version;
+        let schema = target.tool.as_ref().filter(|_| newer).and_then(|tool| tool.get("outputSchema"));
+        let schema = schema.as_ref();
         let adapted = result::to_client(result, &turn.method, schema, relayed.version, turn.client.version);
         let adapted = match adapted {
             Ok(adapted) => adapted,
             Err(error) => return Passed::Done(Err(unreadable(turn, &error.to_string()))),
         };
-        let keeps_name = matches!(scope, Scope::One(_)) && relayed.version.era() == Era::Stateless;
-        let caching = envelope::caching(caching, std::time::Duration::ZERO, false);
-        let name = (!keeps_name).then_some(caching);
-        Passed::Done(self.sealed_as(turn, relayed, &adapted, caching, name.is_some()))
+        Passed::Done(self.sealed(turn, relayed, &adapted, envelope::caching(caching, Duration::ZERO, false)))
     }
 
-    fn sealed(&self, turn: &Turn, relayed: &Relayed, result: &RawJson, caching: Option<Caching>) -> Outcome {
-        self.sealed_as(turn, relayed, result, caching.unwrap_or_default(), true)
-    }
-
-    fn sealed_as(
-        &self,
-        turn: &Turn,
-        relayed: &Relayed,
-        result: &RawJson,
-        caching: Caching,
-        names_us: bool,
-    ) -> Outcome {
-        let name = names_us.then_some(&self.server_info);
-        let sealed =
-            envelope::seal(result, &turn.method, caching, name, relayed.version, turn.client.version);
+    /// A stateless server has said itself who it is, if it wanted to: its results pass as they are.
+    fn sealed(&self, turn: &Turn, relayed: &Relayed, result: &RawJson, caching: Caching) -> Outcome {
+        let (server, client) = (relayed.version, turn.client.version);
+        let name = (server.era() == Era::Handshake).then_some(&self.server_info);
+        let sealed = envelope::seal(result, &turn.method, caching, name, server, client);
         sealed.map(|result| turn.signed(result)).map_err(|error| unreadable(turn, &error.to_string()))
     }
-}
-
-/// The parameters of a completion for a prompt by another name.
-fn with_prompt(params: &RawJson, name: &str) -> Option<RawJson> {
-    let reference = with_text(&params.get("ref")?, "name", name)?;
-    let mut members = params.members().ok()?;
-    members.set_json("ref", reference);
-    Some(members.encode())
 }
 
 /// An answer that breaks the protocol.

@@ -10,28 +10,29 @@ use mcp_protocol::{Members, Method, Notification, ProtocolVersion, RawJson, meta
 use mcp_registry::CorrelationId;
 use mcp_server::{Outlet, Principal, TransportShape};
 
+use crate::directory::Shelf;
 use crate::party::Kind;
 
 /// The key in `_meta` of results that says under which id the request is found in traces and events; with `true` in a
 /// request it asks for that.
 pub const REQUEST_ID: &str = "mcp-gateway/requestId";
 
-/// A client as far as its requests are concerned.
-#[derive(Clone)]
+/// A client, or all those that make no difference, as far as requests are concerned.
 pub(crate) struct Client {
     pub(crate) principal: Principal,
     pub(crate) version: ProtocolVersion,
     pub(crate) capabilities: ClientCapabilities,
     pub(crate) kind: Kind,
     pub(crate) party: Arc<dyn Party>,
-    /// Tells clients apart as owners of calls.
-    pub(crate) owner: u64,
-    pub(crate) transport: TransportShape,
+    /// What it is shown.
+    pub(crate) shelf: Arc<Shelf>,
 }
 
 /// One request.
 pub(crate) struct Turn {
-    pub(crate) client: Client,
+    pub(crate) client: Arc<Client>,
+    /// Tells clients apart as owners of calls.
+    pub(crate) owner: u64,
     pub(crate) method: Method,
     pub(crate) params: Option<RawJson>,
     pub(crate) outlet: Outlet,
@@ -40,6 +41,14 @@ pub(crate) struct Turn {
     pub(crate) ear: Ear,
     /// Whether the result says under which id the request is found.
     pub(crate) says_id: bool,
+}
+
+/// How a request came, and what goes back that way before its answer.
+pub(crate) struct Way {
+    pub(crate) transport: TransportShape,
+    pub(crate) outlet: Outlet,
+    /// The least level of log messages that is wanted.
+    pub(crate) level: Option<LogLevel>,
 }
 
 /// What a client wants to hear of its request while it is under way.
@@ -78,11 +87,11 @@ pub(crate) fn is_wanted(level: Option<LogLevel>, notification: &Notification) ->
 impl Turn {
     /// A request, and what its `_meta` says beside the envelope.
     pub(crate) fn new(
-        client: Client,
+        client: Arc<Client>,
+        owner: u64,
+        way: Way,
         method: Method,
         params: Option<RawJson>,
-        level: Option<LogLevel>,
-        outlet: Outlet,
         request_id: CorrelationId,
     ) -> Self {
         // Cheap for the many requests without.
@@ -91,8 +100,9 @@ impl Turn {
         let of_meta = |key| meta.as_ref().and_then(|meta| meta.get(key));
         let token = of_meta(meta::PROGRESS_TOKEN).and_then(|token| token.to().ok());
         let asks = || of_meta(REQUEST_ID).is_some_and(|wish| wish.as_str() == "true");
-        let says_id = client.transport != TransportShape::Http || asks();
-        Self { client, method, params, outlet, request_id, ear: Ear { token, level }, says_id }
+        let Way { transport, outlet, level } = way;
+        let says_id = transport != TransportShape::Http || asks();
+        Self { client, owner, method, params, outlet, request_id, ear: Ear { token, level }, says_id }
     }
 
     /// A member of the parameters that is a text.
@@ -107,13 +117,6 @@ impl Turn {
         }
         meta::set(&result, REQUEST_ID, RawJson::string(&self.request_id)).unwrap_or(result)
     }
-}
-
-/// The parameters with another text as one of their members.
-pub(crate) fn with_text(params: &RawJson, member: &'static str, text: &str) -> Option<RawJson> {
-    let mut members = params.members().ok()?;
-    members.set_json(member, RawJson::string(text));
-    Some(members.encode())
 }
 
 /// An object of a few members.

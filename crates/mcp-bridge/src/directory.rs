@@ -1,6 +1,7 @@
 //! What an endpoint shows to one kind of client: the lists of all its servers, put together.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use mcp_manager::Manager;
 use mcp_protocol::capability::ServerCapabilities;
 use mcp_protocol::result::Caching;
 use mcp_protocol::{ProtocolVersion, RawJson};
-use mcp_registry::{ServerKey, ServerName, ServerRecord, Status};
+use mcp_registry::{Exposure, Selection, ServerKey, ServerName, ServerRecord, Status};
 use mcp_transport::TransportKind;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -24,13 +25,27 @@ use crate::upstream::{Catalog, ListKind, Listener, News, Upstream};
 /// Between a change and the new directory: changes come in bursts.
 const BURST: Duration = Duration::from_millis(10);
 
+/// A server, or a group of servers that stand in for one another.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    /// What clients know it as.
+    pub(crate) name: ServerName,
+    /// How its servers are chosen from.
+    pub(crate) selection: Arc<Selection>,
+    /// Whether there may be several.
+    pub(crate) is_group: bool,
+    pub(crate) exposure: Exposure,
+    /// The revision of the server that would be asked first, as far as it is known.
+    pub(crate) version: Option<ProtocolVersion>,
+}
+
 /// One tool, prompt, resource or template.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     /// The name, or URI, that clients use.
     pub(crate) exposed: Box<str>,
-    /// Whose it is: a server, or a group.
-    pub(crate) owner: ServerName,
+    /// Whose it is.
+    pub(crate) owner: Arc<Owner>,
     /// The name its server knows it by.
     pub(crate) name: Box<str>,
     /// As the server lists it.
@@ -92,7 +107,7 @@ impl Entries {
                 .all
                 .iter()
                 .zip(&other.all)
-                .all(|(a, b)| a.exposed == b.exposed && a.owner == b.owner && a.item == b.item)
+                .all(|(a, b)| a.exposed == b.exposed && a.owner.name == b.owner.name && a.item == b.item)
     }
 }
 
@@ -140,7 +155,7 @@ fn shown(kind: ListKind, entry: &Entry, version: ProtocolVersion) -> Option<RawJ
 /// A server that is shown, as it was when the directory was made.
 #[derive(Debug, Clone)]
 pub(crate) struct Shown {
-    pub(crate) owner: ServerName,
+    pub(crate) owner: Arc<Owner>,
     pub(crate) server: ServerName,
     pub(crate) catalog: Arc<Catalog>,
 }
@@ -152,12 +167,17 @@ pub(crate) struct Directory {
     /// Those that are there, one for each owner, in order.
     pub(crate) shown: Vec<Shown>,
     /// Owners whose lists are not known yet, or out of reach.
-    pub(crate) missing: Vec<ServerName>,
+    pub(crate) missing: Vec<Arc<Owner>>,
 }
 
 impl Directory {
     pub(crate) fn list(&self, kind: ListKind) -> &Entries {
         &self.lists[kind.index()]
+    }
+
+    /// The owner of an endpoint that shows one.
+    pub(crate) fn only(&self) -> Option<&Arc<Owner>> {
+        self.shown.first().map(|shown| &shown.owner).or_else(|| self.missing.first())
     }
 
     /// What the servers offer.
@@ -208,7 +228,12 @@ pub(crate) fn owners(
 type Part = (ServerName, Vec<(Arc<ServerRecord>, Arc<Catalog>)>);
 
 /// Puts the lists of owners together.
-pub(crate) fn assemble(owners: &[Part], view: Option<&View>, settings: &Settings) -> Directory {
+pub(crate) fn assemble(
+    owners: &[Part],
+    scope: &Scope,
+    view: Option<&View>,
+    settings: &Settings,
+) -> Directory {
     let mut directory = Directory::default();
     let mut caching: [Vec<Caching>; 4] = Default::default();
     for (owner, servers) in owners {
@@ -220,8 +245,9 @@ pub(crate) fn assemble(owners: &[Part], view: Option<&View>, settings: &Settings
             .iter()
             .filter(there)
             .min_by_key(|(record, _)| if record.status == Status::Healthy { 0 } else { 1 });
+        let owner = Arc::new(owner_of(owner, servers, scope));
         let Some((record, catalog)) = first else {
-            directory.missing.push(owner.clone());
+            directory.missing.push(owner);
             continue;
         };
         for kind in ListKind::ALL {
@@ -232,18 +258,15 @@ pub(crate) fn assemble(owners: &[Part], view: Option<&View>, settings: &Settings
             });
             caching[kind.index()].push(said.unwrap_or_default());
             for item in list.items.iter() {
-                if let Some(entry) = entry(kind, item, owner, record, catalog, view, settings)
+                if let Some(entry) = entry(kind, item, &owner, record, catalog, view, settings)
                     && !directory.lists[kind.index()].add(entry)
                 {
-                    tracing::debug!(%owner, list = %kind.method(), "a name is taken already, its entry is not shown");
+                    tracing::debug!(owner = %owner.name, list = %kind.method(), "a name is taken already, its entry is not shown");
                 }
             }
         }
-        directory.shown.push(Shown {
-            owner: owner.clone(),
-            server: record.name().clone(),
-            catalog: catalog.clone(),
-        });
+        let (server, catalog) = (record.name().clone(), catalog.clone());
+        directory.shown.push(Shown { owner, server, catalog });
     }
     for kind in ListKind::ALL {
         // What is missing may come at any time.
@@ -255,32 +278,50 @@ pub(crate) fn assemble(owners: &[Part], view: Option<&View>, settings: &Settings
     directory
 }
 
+fn owner_of(name: &ServerName, servers: &[(Arc<ServerRecord>, Arc<Catalog>)], scope: &Scope) -> Owner {
+    let asked_for_alone = match scope {
+        // A server of a group, by its own name.
+        Scope::One(asked) => servers.iter().any(|(record, _)| record.name().as_str() == &**asked),
+        Scope::All | Scope::View(_) => false,
+    };
+    let is_group =
+        !asked_for_alone && servers.iter().any(|(record, _)| record.definition.group.as_ref() == Some(name));
+    let selection = if is_group {
+        Selection { group: Some(name.to_string()), ..Selection::default() }
+    } else {
+        let preferred = servers.iter().map(|(record, _)| record.name().to_string()).collect();
+        Selection { preferred, preferred_only: true, ..Selection::default() }
+    };
+    let exposure = servers.first().map(|(record, _)| record.definition.exposure.clone());
+    let version = servers.iter().find_map(|(record, catalog)| {
+        let profile = catalog.profile.as_ref().map(|profile| profile.version);
+        profile.or_else(|| record.protocol_version.as_deref()?.parse().ok())
+    });
+    Owner {
+        name: name.clone(),
+        selection: Arc::new(selection),
+        is_group,
+        exposure: exposure.unwrap_or_default(),
+        version,
+    }
+}
+
 fn entry(
     kind: ListKind,
     item: &RawJson,
-    owner: &ServerName,
+    owner: &Arc<Owner>,
     record: &ServerRecord,
     catalog: &Catalog,
     view: Option<&View>,
     settings: &Settings,
 ) -> Option<Entry> {
-    let member = match kind {
-        ListKind::Tools | ListKind::Prompts => "name",
-        ListKind::Resources => "uri",
-        ListKind::Templates => "uriTemplate",
-    };
-    let name: Box<str> = item.get(member)?.to().ok()?;
+    let name: Box<str> = item.get(kind.key())?.to().ok()?;
     let exposed: Box<str> = match kind {
-        ListKind::Tools | ListKind::Prompts if settings.prefix => names::exposed(owner, &name),
+        ListKind::Tools | ListKind::Prompts if settings.prefix => names::exposed(&owner.name, &name),
         _ => name.clone(),
     };
-    let filters = |exposure: &mcp_registry::Exposure, name: &str| match kind {
-        ListKind::Tools => exposure.tools.admits(name),
-        ListKind::Prompts => exposure.prompts.admits(name),
-        ListKind::Resources | ListKind::Templates => exposure.resources.admits(name),
-    };
-    if !filters(&record.definition.exposure, &name)
-        || view.is_some_and(|view| !filters(&view.exposure, &exposed))
+    if !kind.filter(&record.definition.exposure).admits(&name)
+        || view.is_some_and(|view| !kind.filter(&view.exposure).admits(&exposed))
     {
         return None;
     }
@@ -314,7 +355,10 @@ pub(crate) struct Shelf {
     upstreams: Mutex<BTreeMap<ServerKey, Arc<Upstream>>>,
     readers: Mutex<Vec<Weak<dyn Reader>>>,
     changed: Arc<Notify>,
-    used: Mutex<Instant>,
+    /// Seconds since the beginning, when somebody asked last.
+    used: AtomicU64,
+    born: Instant,
+    settled: AtomicBool,
     task: OnceLock<AbortHandle>,
     me: Weak<Self>,
 }
@@ -326,7 +370,12 @@ impl Shelf {
 
     /// Notes that somebody asked.
     pub(crate) fn touch(&self) {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.used.store(self.born.elapsed().as_secs(), Ordering::Relaxed);
+    }
+
+    /// Whether every server was looked at, or waited for as long as clients wait.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
     }
 
     /// From now on somebody is told what changes, for as long as it lives.
@@ -362,6 +411,7 @@ impl Shelf {
         // Whoever is late is announced later.
         let _ = tokio::time::timeout(limit, settled).await;
         self.rebuild();
+        self.settled.store(true, Ordering::Release);
     }
 
     /// Makes the directory anew; tells the readers what is different.
@@ -392,7 +442,7 @@ impl Shelf {
             Scope::View(name) => settings.views.iter().find(|view| view.name == **name),
             Scope::All | Scope::One(_) => None,
         };
-        let new = Arc::new(assemble(&parts, view, &settings));
+        let new = Arc::new(assemble(&parts, &self.scope, view, &settings));
         // Swapped under the lock, so that an older one never takes the place of a newer one.
         let old = self.directory.swap(new.clone());
         drop(upstreams);
@@ -432,19 +482,31 @@ pub(crate) struct Library {
     pub(crate) settings: Arc<ArcSwap<Settings>>,
     shelves: Mutex<HashMap<(Scope, Kind), Arc<Shelf>>>,
     upstreams: Mutex<HashMap<(ServerKey, Kind), Weak<Upstream>>>,
+    generation: AtomicU64,
 }
 
 impl Library {
     pub(crate) fn new(manager: Manager, settings: Arc<ArcSwap<Settings>>) -> Arc<Self> {
-        Arc::new(Self { manager, settings, shelves: Mutex::default(), upstreams: Mutex::default() })
+        Arc::new(Self {
+            manager,
+            settings,
+            shelves: Mutex::default(),
+            upstreams: Mutex::default(),
+            generation: AtomicU64::new(0),
+        })
     }
 
-    /// The directory of an endpoint for a kind of client. The second value says whether it is new.
-    pub(crate) fn shelf(self: &Arc<Self>, scope: &Scope, kind: &Kind) -> (Arc<Shelf>, bool) {
+    /// Another one whenever directories were thrown away.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// The directory of an endpoint for a kind of client.
+    pub(crate) fn shelf(self: &Arc<Self>, scope: &Scope, kind: &Kind) -> Arc<Shelf> {
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(shelf) = shelves.get(&(scope.clone(), kind.clone())) {
             shelf.touch();
-            return (shelf.clone(), false);
+            return shelf.clone();
         }
         let shelf = Arc::new_cyclic(|me| Shelf {
             scope: scope.clone(),
@@ -456,7 +518,9 @@ impl Library {
             upstreams: Mutex::default(),
             readers: Mutex::default(),
             changed: Arc::new(Notify::new()),
-            used: Mutex::new(Instant::now()),
+            used: AtomicU64::new(0),
+            born: Instant::now(),
+            settled: AtomicBool::new(false),
             task: OnceLock::new(),
             me: me.clone(),
         });
@@ -466,7 +530,7 @@ impl Library {
         let task = tokio::spawn(keep(Arc::downgrade(&shelf), shelf.changed.clone(), self.manager.clone()));
         // It is the only one: the shelf was just made.
         let _ = shelf.task.set(task.abort_handle());
-        (shelf, true)
+        shelf
     }
 
     /// One server as a kind of client sees it.
@@ -497,10 +561,14 @@ impl Library {
     pub(crate) fn tidy(&self) {
         let idle = self.settings.load().idle;
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = shelves.len();
         shelves.retain(|(_, kind), shelf| {
-            let used = *shelf.used.lock().unwrap_or_else(PoisonError::into_inner);
+            let used = shelf.born + Duration::from_secs(shelf.used.load(Ordering::Relaxed));
             kind.is_plain() || !shelf.readers().is_empty() || used.elapsed() < idle
         });
+        if shelves.len() != before {
+            self.generation.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

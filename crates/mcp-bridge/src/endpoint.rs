@@ -1,7 +1,9 @@
 //! One endpoint: the service that front ends put clients through to.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use mcp_client::Asker;
@@ -28,20 +30,61 @@ use crate::upstream::ListKind;
 pub(crate) struct Endpoint {
     pub(crate) bridge: Arc<Inner>,
     pub(crate) scope: Arc<Scope>,
+    known: Arc<ArcSwap<Known>>,
 }
+
+/// Stateless clients seen lately, by whose they are and what they say they are able to do.
+#[derive(Default)]
+struct Known {
+    /// Of the library, when the first of them was added: what it has thrown away since must not be kept alive.
+    generation: u64,
+    clients: HashMap<(Principal, RawJson), Arc<Client>>,
+}
+
+/// Most kinds of stateless clients kept at hand.
+const MAX_KNOWN: usize = 256;
 
 impl Endpoint {
     pub(crate) fn new(bridge: Arc<Inner>, scope: Scope) -> Self {
-        Self { bridge, scope: Arc::new(scope) }
+        Self { bridge, scope: Arc::new(scope), known: Arc::default() }
     }
 
-    /// What this kind of client is shown. Whoever is the first of its kind waits a moment for the servers.
+    /// What this kind of client is shown. The first ones of their kind wait a moment for the servers.
     pub(crate) async fn shelf(&self, kind: &Kind) -> Arc<Shelf> {
-        let (shelf, new) = self.bridge.library.shelf(&self.scope, kind);
-        if new || shelf.directory().shown.is_empty() && !shelf.directory().missing.is_empty() {
+        let shelf = self.bridge.library.shelf(&self.scope, kind);
+        if !shelf.is_settled() {
             shelf.settle(self.bridge.settings().list_wait).await;
         }
         shelf
+    }
+
+    /// A stateless client.
+    async fn client(&self, principal: Principal, capabilities: ClientCapabilities) -> Arc<Client> {
+        let generation = self.bridge.library.generation();
+        let key = (principal, capabilities.as_raw().clone());
+        let known = self.known.load();
+        if known.generation == generation
+            && let Some(client) = known.clients.get(&key)
+        {
+            client.shelf.touch();
+            return client.clone();
+        }
+        drop(known);
+        let version = ProtocolVersion::LATEST_STATELESS;
+        let kind = Kind::of(&key.0, &capabilities, version);
+        let shelf = self.shelf(&kind).await;
+        let party = Arc::new(kind.clone());
+        let principal = key.0.clone();
+        let client = Arc::new(Client { principal, version, capabilities, kind, party, shelf });
+        self.known.rcu(|known| {
+            let mut clients = match known.generation == generation && known.clients.len() < MAX_KNOWN {
+                true => known.clients.clone(),
+                false => HashMap::new(),
+            };
+            clients.insert(key.clone(), client.clone());
+            Known { generation, clients }
+        });
+        client
     }
 
     pub(crate) fn is_one(&self) -> bool {
@@ -61,7 +104,7 @@ impl Endpoint {
     pub(crate) fn instructions(&self, directory: &Directory) -> Option<String> {
         let texts = directory.shown.iter().filter_map(|shown| {
             let text = shown.catalog.profile.as_ref()?.instructions.clone()?;
-            Some(if self.is_one() { text } else { format!("## {}\n\n{text}", shown.owner) })
+            Some(if self.is_one() { text } else { format!("## {}\n\n{text}", shown.owner.name) })
         });
         let texts: Vec<_> = texts.collect();
         (!texts.is_empty()).then(|| texts.join("\n\n"))
@@ -74,20 +117,14 @@ impl Endpoint {
     }
 
     /// Where a request goes.
-    pub(crate) async fn targets(&self, turn: &Turn) -> Result<Vec<Target>, RpcError> {
-        let shelf = self.shelf(&turn.client.kind).await;
-        let (settings, table) = (self.bridge.settings(), self.bridge.manager.table());
-        let router =
-            Router { scope: &self.scope, settings: &settings, table: table.servers(), shelf: &shelf };
-        if turn.method == Method::CompletionComplete {
-            return router.completion(turn);
-        }
-        router.find(turn)
+    pub(crate) fn targets(&self, turn: &Turn) -> Result<Vec<Target>, RpcError> {
+        let (settings, directory) = (self.bridge.settings(), turn.client.shelf.directory());
+        Router { scope: &self.scope, settings: &settings, directory: &directory }.find(turn)
     }
 
     /// Passes a request on to whichever of its targets has what it asks for.
     pub(crate) async fn pass(&self, turn: &Turn, asker: Option<Asker>) -> Result<(Target, Passed), RpcError> {
-        let targets = self.targets(turn).await?;
+        let targets = self.targets(turn)?;
         let last = targets.len().saturating_sub(1);
         for (at, target) in targets.into_iter().enumerate() {
             let params = self.bridge.params(turn, &target)?;
@@ -110,8 +147,7 @@ impl Endpoint {
         if self.is_one() {
             return self.list_of_one(turn, kind).await;
         }
-        let shelf = self.shelf(&turn.client.kind).await;
-        let directory = shelf.directory();
+        let directory = turn.client.shelf.directory();
         let size = self.bridge.settings().page_size;
         let entries = directory.list(kind);
         let pages = entries.pages(kind, turn.client.version, size);
@@ -128,7 +164,7 @@ impl Endpoint {
 
     /// A page of the list of one server, as it is: passed on, and its items adapted.
     async fn list_of_one(&self, turn: &Turn, kind: ListKind) -> Outcome {
-        let targets = self.targets(turn).await?;
+        let targets = self.targets(turn)?;
         let Some(target) = targets.into_iter().next() else { return Err(bad_cursor()) };
         let params = self.bridge.params(turn, &target)?;
         let relay = self.bridge.relay(turn, &target, params, Manner::default());
@@ -162,21 +198,12 @@ impl Endpoint {
     /// Answers one request of the stateless era.
     async fn answer(self, call: StatelessCall) -> Outcome {
         let StatelessCall { principal, transport, request, meta, outlet } = call;
-        let version = ProtocolVersion::LATEST_STATELESS;
-        let capabilities = meta.client_capabilities.clone();
-        let kind = Kind::of(&principal, &capabilities, version);
-        let client = Client {
-            principal,
-            version,
-            capabilities,
-            party: Arc::new(kind.clone()),
-            kind,
-            owner: self.bridge.new_owner(),
-            transport,
-        };
+        let client = self.client(principal, meta.client_capabilities).await;
+        let owner = self.bridge.new_owner();
         let id = self.bridge.manager.new_request_id();
         let listen = request.id.clone();
-        let turn = Turn::new(client, request.method, request.params, meta.log_level, outlet, id);
+        let turn =
+            Turn::new(client, owner, transport, request.method, request.params, meta.log_level, outlet, id);
         if let Some(kind) = ListKind::of(&turn.method) {
             return self.list(&turn, kind).await;
         }
@@ -195,8 +222,7 @@ impl Endpoint {
     }
 
     async fn discover(&self, turn: &Turn) -> Outcome {
-        let shelf = self.shelf(&turn.client.kind).await;
-        let directory = shelf.directory();
+        let directory = turn.client.shelf.directory();
         let mut result = Members::default();
         let versions: Vec<_> = ProtocolVersion::ALL.iter().rev().collect();
         let encode = |value| RawJson::encode(&value).unwrap_or_else(|_| RawJson::empty_object());
@@ -225,7 +251,7 @@ impl Endpoint {
                 Passed::AsksFirst(requests) => self.asks_first(&turn, requests),
             };
         }
-        let targets = self.targets(&turn).await?;
+        let targets = self.targets(&turn)?;
         let last = targets.len().saturating_sub(1);
         for (at, target) in targets.into_iter().enumerate() {
             let params = self.bridge.params(&turn, &target)?;
@@ -256,10 +282,10 @@ impl Endpoint {
         target: &Target,
         params: Option<RawJson>,
     ) -> (Passing, Arc<Questions>, Mouth) {
-        let server_name = (!self.is_one()).then(|| target.owner.as_str().into());
+        let server_name = (!self.is_one()).then(|| target.owner.name.as_str().into());
         let questions = Questions::new(turn.client.version, turn.client.kind.profile.clone(), server_name);
         let mouth = Mouth::new(turn.outlet.clone(), turn.ear.clone());
-        let asker = Asker { owner: turn.client.owner, handler: questions.clone(), resolves: false };
+        let asker = Asker { owner: turn.owner, handler: questions.clone(), resolves: false };
         let manner = Manner { asker: Some(asker), sink: Some(mouth.sink()) };
         let relay = self.bridge.relay(turn, target, params, manner);
         let manager = self.bridge.manager.clone();
@@ -292,10 +318,10 @@ impl Service for Endpoint {
 
     fn mirrored(&self, principal: &Principal, tool: &str) -> Option<Arc<ParamHeaders>> {
         let _ = principal;
-        let (shelf, _) = self.bridge.library.shelf(&self.scope, &Kind::plain());
+        let shelf = self.bridge.library.shelf(&self.scope, &Kind::plain());
         let directory = shelf.directory();
         let entry = directory.list(ListKind::Tools).get(tool)?;
-        let shown = directory.shown.iter().find(|shown| shown.owner == entry.owner)?;
+        let shown = directory.shown.iter().find(|shown| Arc::ptr_eq(&shown.owner, &entry.owner))?;
         shown.catalog.mirrored.get(&entry.name).cloned()
     }
 }

@@ -93,7 +93,7 @@ impl Endpoint {
             return Err(invalid(&format!("a subscription has at most {MAX_URIS} resources")));
         }
         let id = RawJson::encode(&id).map_err(|error| invalid(&error.to_string()))?;
-        let shelf = self.shelf(&turn.client.kind).await;
+        let shelf = turn.client.shelf.clone();
         let offered = self.capabilities(&shelf.directory(), turn.client.version);
         let changes =
             |list: &str, wanted: Option<bool>| wanted == Some(true) && offered.has(&[list, "listChanged"]);
@@ -132,15 +132,14 @@ impl Endpoint {
     ) -> Vec<(Box<str>, Arc<Upstream>)> {
         let asked = uris.iter().map(|uri| &**uri).map(async |uri: &str| {
             let owners = {
-                let (settings, table) = (self.bridge.settings(), self.bridge.manager.table());
-                let router =
-                    Router { scope: &self.scope, settings: &settings, table: table.servers(), shelf };
-                router.resource(&shelf.directory(), uri).ok()?
+                let (settings, directory) = (self.bridge.settings(), shelf.directory());
+                let router = Router { scope: &self.scope, settings: &settings, directory: &directory };
+                router.resource(uri).ok()?
             };
             for target in owners {
                 let server = {
                     let directory = shelf.directory();
-                    let shown = directory.shown.iter().find(|shown| shown.owner == target.owner);
+                    let shown = directory.shown.iter().find(|shown| shown.owner.name == target.owner.name);
                     shown.map(|shown| shown.server.clone())
                 };
                 let Some(upstream) = server.and_then(|server| shelf.upstream(&server)) else { continue };

@@ -61,15 +61,9 @@ impl Endpoint {
 }
 
 fn show(kind: ListKind, item: &RawJson, exposure: &Exposure, route: &Route) -> Option<RawJson> {
-    let (member, filter) = match kind {
-        ListKind::Tools => ("name", &exposure.tools),
-        ListKind::Prompts => ("name", &exposure.prompts),
-        ListKind::Resources => ("uri", &exposure.resources),
-        ListKind::Templates => ("uriTemplate", &exposure.resources),
-    };
-    let name: Option<Box<str>> = item.get(member).and_then(|name| name.to().ok());
+    let name: Option<Box<str>> = item.get(kind.key()).and_then(|name| name.to().ok());
     // What has no name is not ours to judge.
-    if name.is_some_and(|name| !filter.admits(&name)) {
+    if name.is_some_and(|name| !kind.filter(exposure).admits(&name)) {
         return None;
     }
     if kind != ListKind::Tools {

@@ -3,63 +3,79 @@
 use std::sync::Arc;
 
 use mcp_protocol::completion::Reference;
-use mcp_protocol::{ErrorCode, Method, RpcError};
-use mcp_registry::{Selection, ServerName, ServerRecord};
+use mcp_protocol::{ErrorCode, Method, RawJson, RpcError};
+use mcp_registry::Selection;
 
-use crate::client::Turn;
-use crate::directory::{Directory, Shelf};
+use crate::client::{Turn, object};
+use crate::directory::{Directory, Entry, Owner};
 use crate::names;
-use crate::settings::{Scope, Settings};
+use crate::settings::{Scope, Settings, View};
 use crate::upstream::ListKind;
 
 /// Where a request goes.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
-    pub(crate) selection: Selection,
+    pub(crate) selection: Arc<Selection>,
     /// The server or group, as clients know it.
-    pub(crate) owner: ServerName,
-    /// What the server calls the tool, prompt or resource; `None`: the same as the client.
+    pub(crate) owner: Arc<Owner>,
+    /// What the server calls the tool or prompt; `None`: the same as the client.
     pub(crate) name: Option<Box<str>>,
-    /// The schema of the tool's results, if it has one.
-    pub(crate) output_schema: Option<mcp_protocol::RawJson>,
+    /// The tool as it is listed, if that is known.
+    pub(crate) tool: Option<RawJson>,
 }
 
-/// The servers of an owner: a group, or one server.
-pub(crate) fn selection(owner: &ServerName, servers: &[Arc<ServerRecord>], tool: Option<&str>) -> Selection {
-    let grouped = servers.iter().any(|record| record.definition.group.as_ref() == Some(owner));
-    if grouped {
-        Selection { group: Some(owner.to_string()), tool: tool.map(Into::into), ..Selection::default() }
-    } else {
-        Selection { preferred: vec![owner.to_string()], preferred_only: true, ..Selection::default() }
+impl Target {
+    /// Whatever the owner has.
+    pub(crate) fn of(owner: &Arc<Owner>) -> Self {
+        Self { selection: owner.selection.clone(), owner: owner.clone(), name: None, tool: None }
+    }
+
+    /// A tool or prompt of the owner. Servers of a group that are known to lack the tool are not asked.
+    fn named(owner: &Arc<Owner>, kind: ListKind, name: &str) -> Self {
+        let mut target = Self { name: Some(name.into()), ..Self::of(owner) };
+        if owner.is_group && kind == ListKind::Tools {
+            target.selection =
+                Arc::new(Selection { tool: Some(name.into()), ..Selection::clone(&owner.selection) });
+        }
+        target
+    }
+
+    fn listed(entry: &Entry, kind: ListKind) -> Self {
+        let tool = (kind == ListKind::Tools).then(|| entry.item.clone());
+        Self { tool, ..Self::named(&entry.owner, kind, &entry.name) }
     }
 }
 
 /// One server, whatever group it is in.
-pub(crate) fn only(server: &str) -> Selection {
-    Selection { preferred: vec![server.to_owned()], preferred_only: true, ..Selection::default() }
+pub(crate) fn only(server: &str) -> Arc<Selection> {
+    let preferred = vec![server.to_owned()];
+    Arc::new(Selection { preferred, preferred_only: true, ..Selection::default() })
 }
 
 /// How to find the owner of what a request names.
 pub(crate) struct Router<'a> {
     pub(crate) scope: &'a Scope,
     pub(crate) settings: &'a Settings,
-    pub(crate) table: &'a [Arc<ServerRecord>],
-    pub(crate) shelf: &'a Shelf,
+    pub(crate) directory: &'a Directory,
 }
 
 impl Router<'_> {
-    /// The target of a request that names a tool, prompt or resource.
+    /// The targets of a request, to be asked in this order.
     pub(crate) fn find(&self, turn: &Turn) -> Result<Vec<Target>, RpcError> {
         if let Scope::One(name) = self.scope {
             return self.one(name, turn).map(|target| vec![target]);
         }
-        let directory = self.shelf.directory();
         match turn.method {
-            Method::ToolsCall => self.named(&directory, ListKind::Tools, &required(turn, "name")?),
-            Method::PromptsGet => self.named(&directory, ListKind::Prompts, &required(turn, "name")?),
-            Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
-                self.resource(&directory, &required(turn, "uri")?)
+            Method::ToolsCall => {
+                self.named(ListKind::Tools, &required(turn, "name")?).map(|target| vec![target])
             }
+            Method::PromptsGet => {
+                self.named(ListKind::Prompts, &required(turn, "name")?).map(|target| vec![target])
+            }
+            Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
+                self.resource(&required(turn, "uri")?)
+            }
+            Method::CompletionComplete => self.completion(turn),
             _ => Err(RpcError::new(
                 ErrorCode::METHOD_NOT_FOUND,
                 &format!("{} is not offered for several servers as one", turn.method),
@@ -68,68 +84,94 @@ impl Router<'_> {
     }
 
     /// The one server or group of the endpoint.
-    pub(crate) fn one(&self, name: &str, turn: &Turn) -> Result<Target, RpcError> {
-        let in_group: Vec<_> = self
-            .table
-            .iter()
-            .filter(|record| record.definition.group.as_ref().is_some_and(|group| group.as_str() == name))
-            .cloned()
-            .collect();
-        let alone = self.table.iter().find(|record| record.name().as_str() == name);
-        let Some(first) = in_group.first().or(alone) else {
-            return Err(RpcError::new(ErrorCode::INVALID_REQUEST, &format!("no server is named {name:?}")));
+    fn one(&self, name: &str, turn: &Turn) -> Result<Target, RpcError> {
+        let Some(owner) = self.directory.only() else {
+            let text = format!("the server {name:?} is disabled, or was removed");
+            return Err(RpcError::new(ErrorCode::INTERNAL_ERROR, &text));
         };
-        let called = match turn.method {
-            Method::ToolsCall | Method::PromptsGet => turn.text("name"),
-            Method::ResourcesRead | Method::ResourcesSubscribe => turn.text("uri"),
-            _ => None,
-        };
-        if let Some(called) = &called {
-            let exposure = &first.definition.exposure;
-            let filter = match turn.method {
-                Method::ToolsCall => &exposure.tools,
-                Method::PromptsGet => &exposure.prompts,
-                _ => &exposure.resources,
-            };
-            if !filter.admits(called) {
-                return Err(unknown(&turn.method, called));
+        let (kind, member, filter) = match turn.method {
+            Method::ToolsCall => (ListKind::Tools, "name", &owner.exposure.tools),
+            Method::PromptsGet => (ListKind::Prompts, "name", &owner.exposure.prompts),
+            Method::ResourcesRead | Method::ResourcesSubscribe => {
+                (ListKind::Resources, "uri", &owner.exposure.resources)
             }
-        }
-        let schema = (turn.method == Method::ToolsCall).then(|| {
-            let directory = self.shelf.directory();
-            let entry =
-                directory.list(ListKind::Tools).iter().find(|entry| Some(&entry.name) == called.as_ref())?;
-            entry.item.get("outputSchema")
-        });
-        let (owner, selection) = if in_group.is_empty() {
-            (first.name().clone(), only(name))
-        } else {
-            let owner = first.definition.owner().clone();
-            let tool = called.as_deref().filter(|_| turn.method == Method::ToolsCall);
-            let selection = selection(&owner, &in_group, tool);
-            (owner, selection)
+            _ => return Ok(Target::of(owner)),
         };
-        Ok(Target { selection, owner, name: None, output_schema: schema.flatten() })
+        // What has no name is the server's to judge.
+        let Some(called) = turn.text(member) else { return Ok(Target::of(owner)) };
+        if !filter.admits(&called) {
+            return Err(unknown(&turn.method, &called));
+        }
+        if kind == ListKind::Resources {
+            return Ok(Target::of(owner));
+        }
+        let target = match self.directory.list(kind).get(&called) {
+            Some(entry) => Target::listed(entry, kind),
+            None => Target::named(owner, kind, &called),
+        };
+        Ok(Target { name: None, ..target })
     }
 
-    /// Those who may complete an argument, with the parameters rewritten for them.
-    pub(crate) fn completion(&self, turn: &Turn) -> Result<Vec<Target>, RpcError> {
-        if let Scope::One(name) = self.scope {
-            return self.one(name, turn).map(|target| vec![target]);
+    /// A tool or prompt by the name clients know it by.
+    fn named(&self, kind: ListKind, exposed: &str) -> Result<Target, RpcError> {
+        if let Some(entry) = self.directory.list(kind).get(exposed) {
+            return Ok(Target::listed(entry, kind));
         }
+        // A server whose lists are not known may have it all the same.
+        let guess = self.settings.prefix.then(|| names::owner_of(exposed)).flatten();
+        if let Some((owner, name)) = guess
+            && let Some(owner) = self.directory.missing.iter().find(|missing| missing.name.as_str() == owner)
+            && kind.filter(&owner.exposure).admits(name)
+            && self.view().is_none_or(|view| kind.filter(&view.exposure).admits(exposed))
+        {
+            return Ok(Target::named(owner, kind, name));
+        }
+        let method = if kind == ListKind::Tools { Method::ToolsCall } else { Method::PromptsGet };
+        Err(unknown(&method, exposed))
+    }
+
+    /// Those who may have a resource: who lists it, or whose template fits, or, if nobody is known to, everybody
+    /// who has resources.
+    pub(crate) fn resource(&self, uri: &str) -> Result<Vec<Target>, RpcError> {
+        if let Scope::One(_) = self.scope {
+            let owner = self.directory.only().filter(|owner| owner.exposure.resources.admits(uri));
+            let target = owner.map(|owner| vec![Target::of(owner)]);
+            return target.ok_or_else(|| unknown(&Method::ResourcesRead, uri));
+        }
+        let listed = self.directory.list(ListKind::Resources).get(uri);
+        let fitting = || {
+            let fits = |entry: &&Entry| template_fits(&entry.name, uri);
+            self.directory.list(ListKind::Templates).iter().find(fits)
+        };
+        let in_view = self.view().is_none_or(|view| view.exposure.resources.admits(uri));
+        let owners: Vec<_> = match listed.or_else(fitting) {
+            Some(entry) => vec![&entry.owner],
+            None => {
+                let having = self.directory.shown.iter().filter(|shown| {
+                    let profile = shown.catalog.profile.as_ref();
+                    profile.is_some_and(|profile| {
+                        profile.capabilities.as_ref().is_some_and(|all| all.get("resources").is_some())
+                    })
+                });
+                having.map(|shown| &shown.owner).collect()
+            }
+        };
+        let admitted = owners.into_iter().filter(|owner| in_view && owner.exposure.resources.admits(uri));
+        let targets: Vec<_> = admitted.map(Target::of).collect();
+        if targets.is_empty() { Err(unknown(&Method::ResourcesRead, uri)) } else { Ok(targets) }
+    }
+
+    /// Those who may complete an argument.
+    fn completion(&self, turn: &Turn) -> Result<Vec<Target>, RpcError> {
         let reference = turn.params.as_ref().and_then(|params| params.get("ref")?.to::<Reference>().ok());
-        let directory = self.shelf.directory();
         match reference {
-            Some(Reference::Prompt(prompt)) => self.named(&directory, ListKind::Prompts, &prompt.name),
+            Some(Reference::Prompt(prompt)) => {
+                self.named(ListKind::Prompts, &prompt.name).map(|target| vec![target])
+            }
             Some(Reference::Resource(resource)) => {
-                match directory.list(ListKind::Templates).get(&resource.uri) {
-                    Some(entry) => Ok(vec![Target {
-                        selection: selection(&entry.owner, &self.owned(&entry.owner), None),
-                        owner: entry.owner.clone(),
-                        name: None,
-                        output_schema: None,
-                    }]),
-                    None => self.resource(&directory, &resource.uri),
+                match self.directory.list(ListKind::Templates).get(&resource.uri) {
+                    Some(entry) => Ok(vec![Target::of(&entry.owner)]),
+                    None => self.resource(&resource.uri),
                 }
             }
             _ => {
@@ -140,116 +182,11 @@ impl Router<'_> {
         }
     }
 
-    fn owned(&self, owner: &ServerName) -> Vec<Arc<ServerRecord>> {
-        self.table.iter().filter(|record| record.definition.owner() == owner).cloned().collect()
-    }
-
-    /// A tool or prompt by the name clients know it by.
-    pub(crate) fn named(
-        &self,
-        directory: &Directory,
-        kind: ListKind,
-        exposed: &str,
-    ) -> Result<Vec<Target>, RpcError> {
-        let method = if kind == ListKind::Tools { Method::ToolsCall } else { Method::PromptsGet };
-        if let Some(entry) = directory.list(kind).get(exposed) {
-            let tool = (kind == ListKind::Tools).then_some(&*entry.name);
-            let selection = selection(&entry.owner, &self.owned(&entry.owner), tool);
-            let output_schema = tool.and_then(|_| {
-                entry.item.as_str().contains("\"outputSchema\"").then(|| entry.item.get("outputSchema"))?
-            });
-            return Ok(vec![Target {
-                selection,
-                owner: entry.owner.clone(),
-                name: Some(entry.name.clone()),
-                output_schema,
-            }]);
+    fn view(&self) -> Option<&View> {
+        match self.scope {
+            Scope::View(name) => self.settings.views.iter().find(|view| view.name == **name),
+            Scope::All | Scope::One(_) => None,
         }
-        // A server whose lists are not known may have it all the same.
-        let guess = self.settings.prefix.then(|| names::owner_of(exposed)).flatten();
-        if let Some((owner, name)) = guess
-            && let Some(owner) = directory.missing.iter().find(|missing| missing.as_str() == owner)
-        {
-            let servers = self.owned(owner);
-            let admitted = servers.first().is_some_and(|record| {
-                let exposure = &record.definition.exposure;
-                if kind == ListKind::Tools {
-                    exposure.tools.admits(name)
-                } else {
-                    exposure.prompts.admits(name)
-                }
-            });
-            let in_view = match self.scope {
-                Scope::View(view) => {
-                    self.settings.views.iter().find(|known| known.name == **view).is_some_and(|view| {
-                        if kind == ListKind::Tools {
-                            view.exposure.tools.admits(exposed)
-                        } else {
-                            view.exposure.prompts.admits(exposed)
-                        }
-                    })
-                }
-                Scope::All | Scope::One(_) => true,
-            };
-            if admitted && in_view {
-                return Ok(vec![Target {
-                    selection: selection(owner, &servers, Some(name).filter(|_| kind == ListKind::Tools)),
-                    owner: owner.clone(),
-                    name: Some(name.into()),
-                    output_schema: None,
-                }]);
-            }
-        }
-        Err(unknown(&method, exposed))
-    }
-
-    /// Those who may have a resource, the likeliest first: who lists it, whose template fits, and, if neither is
-    /// known, everybody who has resources.
-    pub(crate) fn resource(&self, directory: &Directory, uri: &str) -> Result<Vec<Target>, RpcError> {
-        let listed = directory.list(ListKind::Resources).get(uri).map(|entry| entry.owner.clone());
-        let fitting = || {
-            let fits = |entry: &&crate::directory::Entry| template_fits(&entry.name, uri);
-            directory.list(ListKind::Templates).iter().find(fits).map(|entry| entry.owner.clone())
-        };
-        let owners: Vec<ServerName> = match listed.or_else(fitting) {
-            Some(owner) => vec![owner],
-            None => directory
-                .shown
-                .iter()
-                .filter(|shown| {
-                    let profile = shown.catalog.profile.as_ref();
-                    profile.and_then(|profile| profile.capabilities.as_ref()?.get("resources")).is_some()
-                })
-                .map(|shown| shown.owner.clone())
-                .collect(),
-        };
-        let admitted = |owner: &ServerName| {
-            let of_server = self
-                .owned(owner)
-                .first()
-                .is_some_and(|record| record.definition.exposure.resources.admits(uri));
-            let of_view = match self.scope {
-                Scope::View(view) => self
-                    .settings
-                    .views
-                    .iter()
-                    .find(|known| known.name == **view)
-                    .is_some_and(|view| view.exposure.resources.admits(uri)),
-                Scope::All | Scope::One(_) => true,
-            };
-            of_server && of_view
-        };
-        let targets: Vec<_> = owners
-            .into_iter()
-            .filter(admitted)
-            .map(|owner| Target {
-                selection: selection(&owner, &self.owned(&owner), None),
-                owner,
-                name: None,
-                output_schema: None,
-            })
-            .collect();
-        if targets.is_empty() { Err(unknown(&Method::ResourcesRead, uri)) } else { Ok(targets) }
     }
 }
 
@@ -259,7 +196,7 @@ pub(crate) fn unknown(method: &Method, name: &str) -> RpcError {
         Method::ToolsCall => "tool",
         Method::PromptsGet => "prompt",
         _ => {
-            let data = crate::client::object([("uri", mcp_protocol::RawJson::string(name))]);
+            let data = object([("uri", RawJson::string(name))]);
             return RpcError::with_data(
                 ErrorCode::INVALID_PARAMS,
                 &format!("Unknown resource: {name}"),
@@ -279,11 +216,8 @@ pub(crate) fn required(turn: &Turn, member: &str) -> Result<Box<str>, RpcError> 
 /// Whether a URI may come of an RFC 6570 template: its literal parts stand in it in order, with something, or nothing,
 /// between them. Source: wire reference §2.4.
 pub(crate) fn template_fits(template: &str, uri: &str) -> bool {
-    let mut rest = uri;
     let mut parts = template.split('{');
-    let Some(start) = parts.next() else { return false };
-    let Some(after) = rest.strip_prefix(start) else { return false };
-    rest = after;
+    let Some(mut rest) = parts.next().and_then(|start| uri.strip_prefix(start)) else { return false };
     let mut open = false;
     for part in parts {
         let literal = part.split_once('}').map_or("", |(_, literal)| literal);
@@ -294,4 +228,25 @@ pub(crate) fn template_fits(template: &str, uri: &str) -> bool {
         }
     }
     open || rest.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::template_fits;
+
+    #[test]
+    fn templates_fit_what_they_may_make() {
+        for (template, uri, fits) in [
+            ("file:///{path}", "file:///a/b", true),
+            ("file:///{path}", "http://a", false),
+            ("db://{table}/rows/{id}", "db://users/rows/7", true),
+            ("db://{table}/rows/{id}", "db://users/cols/7", false),
+            ("note://{id}.md", "note://7.md", true),
+            ("note://{id}.md", "note://7.md.bak", false),
+            ("fixed://x", "fixed://x", true),
+            ("fixed://x", "fixed://xy", false),
+        ] {
+            assert_eq!(template_fits(template, uri), fits, "{template} {uri}");
+        }
+    }
 }

@@ -8,19 +8,18 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use mcp_client::Asker;
 use mcp_manager::Party;
-use mcp_protocol::capability::ClientCapabilities;
 use mcp_protocol::logging::{LogLevel, SetLevelParams};
 use mcp_protocol::result::may_require_input;
 use mcp_protocol::{
     Era, ErrorCode, Members, Method, Notification, ProtocolVersion, RawJson, Request, RpcError,
 };
 use mcp_registry::{ServerName, ServerRecord};
-use mcp_server::{Conversation, Opened, Opening, Outcome, Outlet, Principal, TransportShape};
+use mcp_server::{Conversation, Opened, Opening, Outcome, Outlet, TransportShape};
 
 use crate::ask::AskClient;
 use crate::call::{Passed, unreadable};
 use crate::client::{Client, Turn, is_wanted};
-use crate::directory::{Reader, Shelf};
+use crate::directory::Reader;
 use crate::endpoint::{Endpoint, declared};
 use crate::party::{Guest, Kind};
 use crate::upstream::{ListKind, Listener, News, Upstream};
@@ -33,15 +32,11 @@ const MAX_SUBSCRIPTIONS: usize = 1000;
 /// One session of the handshake era.
 pub(crate) struct Session {
     endpoint: Endpoint,
-    principal: Principal,
-    version: ProtocolVersion,
+    client: Arc<Client>,
     transport: TransportShape,
-    capabilities: ClientCapabilities,
-    kind: Kind,
     guest: Arc<Guest>,
     owner: u64,
     outlet: Outlet,
-    shelf: Arc<Shelf>,
     state: Mutex<State>,
     me: Weak<Self>,
 }
@@ -72,17 +67,15 @@ impl Session {
             page_id: page_ids(&endpoint),
         });
         let guest = Arc::new(Guest { kind: kind.clone(), own: format!("session {owner}").into(), handler });
+        let party: Arc<dyn Party> = guest.clone();
+        let client = Arc::new(Client { principal, version, capabilities, kind, party, shelf: shelf.clone() });
         let session = Arc::new_cyclic(|me| Self {
             endpoint,
-            principal,
-            version,
+            client,
             transport,
-            capabilities,
-            kind,
             guest,
             owner,
             outlet,
-            shelf: shelf.clone(),
             state: Mutex::default(),
             me: me.clone(),
         });
@@ -94,8 +87,8 @@ impl Session {
     /// The result of `initialize`.
     fn introduction(&self, directory: &crate::directory::Directory) -> RawJson {
         let mut result = Members::default();
-        result.set_json("protocolVersion", RawJson::string(self.version.as_str()));
-        let capabilities = self.endpoint.capabilities(directory, self.version);
+        result.set_json("protocolVersion", RawJson::string(self.client.version.as_str()));
+        let capabilities = self.endpoint.capabilities(directory, self.client.version);
         result.set_json("capabilities", capabilities.as_raw().clone());
         result.set_json("serverInfo", self.endpoint.server_info(directory));
         if let Some(instructions) = self.endpoint.instructions(directory) {
@@ -108,28 +101,17 @@ impl Session {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn client(&self) -> Client {
-        Client {
-            principal: self.principal.clone(),
-            version: self.version,
-            capabilities: self.capabilities.clone(),
-            kind: self.kind.clone(),
-            party: self.guest.clone(),
-            owner: self.owner,
-            transport: self.transport,
-        }
-    }
-
     async fn answer(self: Arc<Self>, request: Request, outlet: Outlet) -> Outcome {
         let Request { method, params, .. } = request;
-        if !method.exists_in(self.version) {
+        if !method.exists_in(self.client.version) {
             // Source: bridging §14, I14.
             return Err(method_not_found(&method));
         }
         let id = self.endpoint.bridge.manager.new_request_id();
         let level = self.state().level;
-        let turn = Turn::new(self.client(), method, params, level, outlet, id);
-        self.shelf.touch();
+        let turn =
+            Turn::new(self.client.clone(), self.owner, self.transport, method, params, level, outlet, id);
+        self.client.shelf.touch();
         if let Some(kind) = ListKind::of(&turn.method) {
             return self.endpoint.list(&turn, kind).await;
         }
@@ -145,17 +127,18 @@ impl Session {
     }
 
     async fn pass(&self, turn: &Turn) -> Outcome {
-        let asker = (self.kind.profile.can_be_asked() && may_require_input(&turn.method)).then(|| Asker {
-            owner: self.owner,
-            handler: Arc::new(AskClient {
-                outlet: turn.outlet.clone(),
-                version: self.version,
-                profile: self.kind.profile.clone(),
-                server_name: self.asker_name(turn),
-                page_id: page_ids(&self.endpoint),
-            }),
-            resolves: true,
-        });
+        let asker =
+            (self.client.kind.profile.can_be_asked() && may_require_input(&turn.method)).then(|| Asker {
+                owner: self.owner,
+                handler: Arc::new(AskClient {
+                    outlet: turn.outlet.clone(),
+                    version: self.client.version,
+                    profile: self.client.kind.profile.clone(),
+                    server_name: self.asker_name(turn),
+                    page_id: page_ids(&self.endpoint),
+                }),
+                resolves: true,
+            });
         let passed = self.endpoint.pass(turn, asker).await;
         self.listen_to_own();
         match passed?.1 {
@@ -172,18 +155,18 @@ impl Session {
             return None;
         }
         let name = turn.text("name").or_else(|| turn.text("uri"))?;
-        let directory = self.shelf.directory();
+        let directory = self.client.shelf.directory();
         let kind = match turn.method {
             Method::ToolsCall => ListKind::Tools,
             Method::PromptsGet => ListKind::Prompts,
             _ => ListKind::Resources,
         };
-        directory.list(kind).get(&name).map(|entry| entry.owner.as_str().into())
+        directory.list(kind).get(&name).map(|entry| entry.owner.name.as_str().into())
     }
 
     /// Sees to it that the client hears what servers say in sessions of its own.
     fn listen_to_own(&self) {
-        for shown in &self.shelf.directory().shown {
+        for shown in &self.client.shelf.directory().shown {
             let Ok(record) = self.endpoint.bridge.manager.server(shown.server.as_str()) else { continue };
             if self.guest.sits_alone(&record) && record.era == Some(Era::Handshake) {
                 self.own_upstream(&record);
@@ -215,7 +198,7 @@ impl Session {
         if self.guest.sits_alone(&record) && record.era == Some(Era::Handshake) {
             return self.own_upstream(&record);
         }
-        self.shelf.upstream(server)
+        self.client.shelf.upstream(server)
     }
 
     async fn set_level(&self, turn: &Turn) -> Outcome {
@@ -226,7 +209,7 @@ impl Session {
             return Err(RpcError::new(ErrorCode::INVALID_PARAMS, text));
         };
         self.state().level = Some(level);
-        let directory = self.shelf.directory();
+        let directory = self.client.shelf.directory();
         let servers = directory.shown.iter().filter(|shown| {
             let profile = shown.catalog.profile.as_ref();
             profile.is_some_and(|profile| {
@@ -256,11 +239,12 @@ impl Session {
                 return Err(RpcError::new(ErrorCode::INVALID_REQUEST, &text));
             }
         }
-        let targets = self.endpoint.targets(turn).await?;
-        let directory = self.shelf.directory();
+        let targets = self.endpoint.targets(turn)?;
+        let directory = self.client.shelf.directory();
         let mut refused = None;
         for target in targets {
-            let Some(shown) = directory.shown.iter().find(|shown| shown.owner == target.owner) else {
+            let Some(shown) = directory.shown.iter().find(|shown| shown.owner.name == target.owner.name)
+            else {
                 continue;
             };
             let Some(upstream) = self.upstream(&shown.server) else { continue };
@@ -308,7 +292,7 @@ impl Session {
                 Method::LogMessage if is_wanted(self.state().level, notification) => {
                     self.outlet.notify(notification.clone());
                 }
-                Method::ElicitationComplete if self.version == ProtocolVersion::V2025_11_25 => {
+                Method::ElicitationComplete if self.client.version == ProtocolVersion::V2025_11_25 => {
                     self.outlet.notify(notification.clone());
                 }
                 _ => {}
@@ -341,7 +325,7 @@ impl Conversation for Session {
     }
 
     fn notified(&self, notification: Notification) {
-        if notification.method == Method::RootsListChanged && self.kind.profile.has_roots() {
+        if notification.method == Method::RootsListChanged && self.client.kind.profile.has_roots() {
             let own: Vec<_> = self.state().own.values().cloned().collect();
             for upstream in own {
                 upstream.pass_on(notification.clone());
@@ -359,7 +343,7 @@ impl Conversation for Session {
             upstream.unsubscribe(&uri);
         }
         drop(own);
-        for upstream in self.shelf.upstreams() {
+        for upstream in self.client.shelf.upstreams() {
             upstream.forget_level(self.owner);
         }
         self.endpoint.bridge.manager.leave(&self.guest.own);

@@ -266,7 +266,7 @@ impl Endpoint {
                 }
             }
             State::Of { server, state } => {
-                let targets = self.targets(&turn).await?;
+                let targets = self.targets(&turn)?;
                 let Some(mut target) = targets.into_iter().next() else { return Err(bad_state()) };
                 // Whoever asked has to be answered: nobody else can read the state.
                 target.selection = only(&server);

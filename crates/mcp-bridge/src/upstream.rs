@@ -12,7 +12,7 @@ use mcp_protocol::logging::LogLevel;
 use mcp_protocol::resource::ResourceUpdatedParams;
 use mcp_protocol::result::Caching;
 use mcp_protocol::{Era, ErrorCode, Method, Notification, RawJson};
-use mcp_registry::{ServerKey, ServerRecord, Status};
+use mcp_registry::{Exposure, NameFilter, ServerKey, ServerRecord, Status};
 use mcp_transport::TransportKind;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -80,6 +80,24 @@ impl ListKind {
             Self::Prompts => "prompts",
             Self::Resources => "resources",
             Self::Templates => "resourceTemplates",
+        }
+    }
+
+    /// The rules about what of it is shown.
+    pub(crate) fn filter(self, exposure: &Exposure) -> &NameFilter {
+        match self {
+            Self::Tools => &exposure.tools,
+            Self::Prompts => &exposure.prompts,
+            Self::Resources | Self::Templates => &exposure.resources,
+        }
+    }
+
+    /// The member that an entry is known by.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Tools | Self::Prompts => "name",
+            Self::Resources => "uri",
+            Self::Templates => "uriTemplate",
         }
     }
 

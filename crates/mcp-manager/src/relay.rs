@@ -29,7 +29,7 @@ pub struct Relay {
     /// Its `params` as the server is to get them, but for the envelope of its era.
     pub params: Option<RawJson>,
     /// Which servers.
-    pub selection: Selection,
+    pub selection: Arc<Selection>,
     /// Names the invocation in the events and traces: from [`Manager::new_request_id`].
     pub request_id: CorrelationId,
     /// Whose sessions are used; `None`: those of everybody.
@@ -52,13 +52,13 @@ impl Relay {
     pub fn new(
         method: Method,
         params: Option<RawJson>,
-        selection: Selection,
+        selection: impl Into<Arc<Selection>>,
         request_id: CorrelationId,
     ) -> Self {
         Self {
             method,
             params,
-            selection,
+            selection: selection.into(),
             request_id,
             party: None,
             asker: None,

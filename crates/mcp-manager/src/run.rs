@@ -136,7 +136,7 @@ impl<'a> Run<'a> {
     pub(crate) fn begin(
         inner: &'a Arc<Inner>,
         request: Request,
-        selection: Selection,
+        selection: impl Into<Arc<Selection>>,
     ) -> Result<(Self, Plan), InvocationError> {
         // Counted before the flag is read: shutdown sets the flag and then waits for the count.
         let counted = inner.calls.token();

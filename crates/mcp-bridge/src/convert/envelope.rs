@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mcp_protocol::meta;
 use mcp_protocol::result::{CacheScope, Caching, Envelope, ResultType, is_cacheable};
-use mcp_protocol::{Era, InvalidJson, Method, ProtocolVersion, RawJson};
+use mcp_protocol::{Era, InvalidJson, JsonKind, Method, ProtocolVersion, RawJson};
 
 /// How a complete result of a server may be stored by the client, `age` after it came from the server.
 ///
@@ -76,25 +76,55 @@ fn is_sealed(result: &RawJson, wanted: &Envelope) -> bool {
     }
 }
 
-/// The parameters of a client's request as they go to a server: without what the client said of its own leg. Other
-/// keys of `_meta` stay, trace context and `progressToken` among them. `completion/complete` loses its `context` for
-/// servers that do not know it. Source: bridging §5.
+/// The parameters of a client's request as they go to a server: without what the client said of its own leg, and with
+/// the name that the server knows a tool or prompt by. Other keys of `_meta` stay, trace context and `progressToken`
+/// among them. `completion/complete` loses its `context` for servers that do not know it. If nothing changes, they
+/// come back as they were, not copied. Source: bridging §5.
 ///
 /// # Errors
 /// [`InvalidJson`] if the parameters, or a `_meta` in them, are no proper object.
 pub fn upstream_params(
     params: Option<&RawJson>,
     method: &Method,
+    name: Option<&str>,
     server: ProtocolVersion,
 ) -> Result<Option<RawJson>, InvalidJson> {
     let Some(params) = params else { return Ok(None) };
-    let params = meta::strip(params, meta::HOP_KEYS)?;
-    if *method != Method::CompletionComplete || server >= ProtocolVersion::V2025_06_18 {
-        return Ok(Some(params));
-    }
     let mut members = params.members()?;
-    let removed = members.remove("context");
-    Ok(Some(if removed { members.encode() } else { params }))
+    let mut changed = false;
+    if let Some(meta) = params.get(meta::MEMBER).filter(|meta| meta.kind() != JsonKind::Null) {
+        let mut entries = meta.members()?;
+        let before = entries.len();
+        entries.retain(|key| !meta::HOP_KEYS.contains(&key));
+        if entries.len() != before {
+            changed = true;
+            if entries.is_empty() {
+                members.remove(meta::MEMBER);
+            } else {
+                members.set_json(meta::MEMBER, entries.encode());
+            }
+        }
+    }
+    let completes = *method == Method::CompletionComplete;
+    match name {
+        Some(name) if completes => {
+            if let Some(reference) = params.get("ref") {
+                let mut prompt = reference.members()?;
+                prompt.set_json("name", RawJson::string(name));
+                members.set_json("ref", prompt.encode());
+                changed = true;
+            }
+        }
+        Some(name) => {
+            members.set_json("name", RawJson::string(name));
+            changed = true;
+        }
+        None => {}
+    }
+    if completes && server < ProtocolVersion::V2025_06_18 {
+        changed |= members.remove("context");
+    }
+    Ok(Some(if changed { members.encode() } else { params.clone() }))
 }
 
 #[cfg(test)]

@@ -93,12 +93,24 @@ fn a_request_leaves_its_leg_behind() {
         (Method::CompletionComplete, V2024_11_05, false),
         (Method::CompletionComplete, V2025_06_18, true),
     ] {
-        let sent = upstream_params(Some(&params), &method, server).unwrap().unwrap();
+        let sent = upstream_params(Some(&params), &method, None, server).unwrap().unwrap();
         let context = if context { r#""context":{"arguments":{}},"# } else { "" };
         assert_eq!(sent.as_str(), format!("{{{context}{kept}"), "{method} to {server}");
     }
     let plain = raw(r#"{"a": 1,"_meta":{"progressToken":7}}"#);
-    assert_eq!(upstream_params(Some(&plain), &Method::ToolsCall, V2025_11_25).unwrap(), Some(plain));
-    assert_eq!(upstream_params(None, &Method::ToolsList, V2025_11_25), Ok(None));
-    assert!(upstream_params(Some(&raw(r#"{"_meta":7}"#)), &Method::ToolsList, V2025_11_25).is_err());
+    assert_eq!(upstream_params(Some(&plain), &Method::ToolsCall, None, V2025_11_25).unwrap(), Some(plain));
+    assert_eq!(upstream_params(None, &Method::ToolsList, None, V2025_11_25), Ok(None));
+    assert!(upstream_params(Some(&raw(r#"{"_meta":7}"#)), &Method::ToolsList, None, V2025_11_25).is_err());
+}
+
+#[test]
+fn a_tool_or_prompt_goes_by_the_servers_name_for_it() {
+    let call = raw(r#"{"name":"s__t","arguments":{"n": 1.0},"_meta":{"progressToken":1}}"#);
+    let sent = upstream_params(Some(&call), &Method::ToolsCall, Some("t"), V2025_11_25).unwrap().unwrap();
+    assert_eq!(sent.as_str(), r#"{"name":"t","arguments":{"n": 1.0},"_meta":{"progressToken":1}}"#);
+    let complete = raw(r#"{"ref":{"type":"ref/prompt","name":"s__p","x":1},"argument":{}}"#);
+    let sent = upstream_params(Some(&complete), &Method::CompletionComplete, Some("p"), V2025_11_25)
+        .unwrap()
+        .unwrap();
+    assert_eq!(sent.as_str(), r#"{"ref":{"type":"ref/prompt","name":"p","x":1},"argument":{}}"#);
 }

@@ -15,7 +15,7 @@ use mcp_server::{Opened, Opening, Outcome, Principal, Service, StatelessCall};
 
 use crate::bridge::Inner;
 use crate::call::{Manner, Mouth, Passed};
-use crate::client::{Client, Turn};
+use crate::client::{Client, Turn, Way};
 use crate::convert::capabilities::{offered_alone, offered_together};
 use crate::directory::{Directory, Shelf};
 use crate::held::{Parking, Passing, Questions, Step};
@@ -202,8 +202,8 @@ impl Endpoint {
         let owner = self.bridge.new_owner();
         let id = self.bridge.manager.new_request_id();
         let listen = request.id.clone();
-        let turn =
-            Turn::new(client, owner, transport, request.method, request.params, meta.log_level, outlet, id);
+        let way = Way { transport, outlet, level: meta.log_level };
+        let turn = Turn::new(client, owner, way, request.method, request.params, id);
         if let Some(kind) = ListKind::of(&turn.method) {
             return self.list(&turn, kind).await;
         }

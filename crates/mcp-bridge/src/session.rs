@@ -18,7 +18,7 @@ use mcp_server::{Conversation, Opened, Opening, Outcome, Outlet, TransportShape}
 
 use crate::ask::AskClient;
 use crate::call::{Passed, unreadable};
-use crate::client::{Client, Turn, is_wanted};
+use crate::client::{Client, Turn, Way, is_wanted};
 use crate::directory::Reader;
 use crate::endpoint::{Endpoint, declared};
 use crate::party::{Guest, Kind};
@@ -108,9 +108,8 @@ impl Session {
             return Err(method_not_found(&method));
         }
         let id = self.endpoint.bridge.manager.new_request_id();
-        let level = self.state().level;
-        let turn =
-            Turn::new(self.client.clone(), self.owner, self.transport, method, params, level, outlet, id);
+        let way = Way { transport: self.transport, outlet, level: self.state().level };
+        let turn = Turn::new(self.client.clone(), self.owner, way, method, params, id);
         self.client.shelf.touch();
         if let Some(kind) = ListKind::of(&turn.method) {
             return self.endpoint.list(&turn, kind).await;

@@ -164,7 +164,10 @@ impl Peer {
             state.calls.push(Arc::clone(&call));
         }
         let outlet: Outlet = Arc::<Call>::clone(&call);
-        Ok(Running { work: work(request, outlet), call, _flight: flight })
+        // Whatever happens from here on, dropping this gives the place back.
+        let mut running = Running { work: Box::pin(std::future::pending()), call, _flight: flight };
+        running.work = work(request, outlet);
+        Ok(running)
     }
 
     /// A request has come to its end.
@@ -181,6 +184,14 @@ impl Peer {
     pub(crate) fn cancel(&self, which: impl Fn(&Call) -> bool) {
         let calls: Vec<_> = self.lock().calls.iter().filter(|call| which(call)).cloned().collect();
         calls.iter().for_each(|call| call.cancel());
+    }
+
+    /// Cancels every request of this id, also those that still wait for the handshake.
+    pub(crate) fn cancel_id(&self, id: &RequestId) {
+        if let Talk::Opening(held) = &mut self.lock().talk {
+            held.retain(|message| !matches!(message, Message::Request(request) if request.id == *id));
+        }
+        self.cancel(|call| call.id == *id);
     }
 
     /// The client of a POST left before its stream had begun.

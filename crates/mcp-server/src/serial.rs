@@ -82,7 +82,7 @@ fn is_modern(peer: &Peer, request: &Request) -> bool {
 fn note(peer: &Peer, notification: Notification) {
     if notification.method == Method::Cancelled {
         if let Some(id) = cancelled(&notification) {
-            peer.cancel(|call| call.id == id);
+            peer.cancel_id(&id);
         }
     } else if let Some((_, conversation)) = peer.conversation() {
         conversation.notified(notification);

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -303,6 +304,90 @@ async fn a_thousand_calls_of_one_id_get_their_own_answers() {
     join_all(calls).await;
     assert_eq!(site.front.stats().in_flight, 0);
     site.end().await;
+}
+
+#[tokio::test]
+async fn a_thousand_clients_wait_at_once() {
+    let (desk, mut director) = Desk::new(FrontLimits::default());
+    let desk = Arc::new(desk);
+    let mut asking = Vec::new();
+    for n in 0..1000_u32 {
+        let (desk, session) = (Arc::clone(&desk), desk.initialize().await);
+        asking.push(tokio::spawn(async move {
+            let message = support::plain(1, "tools/call", json!({ "name": "held", "n": n }));
+            let answer = desk.send("POST", Some(&session), Some(&message)).await;
+            (n, axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap())
+        }));
+    }
+    let mut held = Vec::new();
+    for _ in 0..1000 {
+        held.push(director.held().await);
+    }
+    assert_eq!(desk.front.stats().in_flight, 1000);
+    for held in held.into_iter().rev() {
+        let n: u32 = held.request.params.as_ref().unwrap().get("n").unwrap().to().unwrap();
+        held.answer(&json!({ "n": n }));
+    }
+    for answer in join_all(asking).await {
+        let (n, answer) = answer.unwrap();
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!((&answer["id"], &answer["result"]["n"]), (&json!(1), &json!(n)));
+    }
+    assert_eq!(desk.front.stats().in_flight, 0);
+}
+
+/// Whichever of the two comes first, there is one outcome, and nothing is left behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancellation_races_the_answer() {
+    let (desk, mut director) = Desk::new(FrontLimits::default());
+    let desk = Arc::new(desk);
+    let session: Arc<str> = desk.initialize().await.into();
+    let mut answered = 0;
+    for _ in 0..2000 {
+        let asking = tokio::spawn({
+            let (desk, session) = (Arc::clone(&desk), Arc::clone(&session));
+            async move {
+                let answer = desk.send("POST", Some(&session), Some(&tool(1, "held"))).await;
+                let is_json = answer.headers()["content-type"] == "application/json";
+                (is_json, axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap())
+            }
+        });
+        let held = director.held().await;
+        let cancelling = tokio::spawn({
+            let (desk, session) = (Arc::clone(&desk), Arc::clone(&session));
+            async move { desk.send("POST", Some(&session), Some(&support::cancel(1))).await.status() }
+        });
+        held.answer_if_wanted(&json!({}));
+        let (is_json, text) = asking.await.unwrap();
+        assert_eq!(cancelling.await.unwrap(), 202);
+        assert_eq!(is_json, text.ends_with(b"\"result\":{}}"), "{text:?}");
+        answered += u64::from(is_json);
+        assert_eq!(desk.front.stats().in_flight, 0);
+    }
+    assert_eq!(answered + desk.front.stats().cancelled, 2000);
+}
+
+#[tokio::test]
+async fn a_stateless_call_that_is_not_read_drops_what_it_says() {
+    let (desk, mut director) = Desk::new(FrontLimits { queue_messages: 3, ..FrontLimits::default() });
+    let message = modern(1, "tools/call", json!({ "name": "held" }));
+    let request =
+        Request::builder().method("POST").header("accept", BOTH).header("content-type", "application/json");
+    let request = request.header("mcp-protocol-version", support::MODERN).header("mcp-method", "tools/call");
+    let request = request.header("mcp-name", "held").body(Body::from(message.to_string())).unwrap();
+    let answering = desk.front.handle(&desk.endpoint, Principal::anonymous(), request);
+    tokio::pin!(answering);
+    assert!(futures::poll!(answering.as_mut()).is_pending());
+    let held = director.held().await;
+    for n in 0..4 {
+        held.notify(n);
+    }
+    assert_eq!(desk.front.stats().dropped, 1);
+    held.answer(&json!({ "done": true }));
+    let text = axum::body::to_bytes(answering.await.into_body(), usize::MAX).await.unwrap();
+    let text = std::str::from_utf8(&text).unwrap();
+    assert_eq!(text.matches("notifications/progress").count(), 3);
+    assert!(text.ends_with("\"result\":{\"done\":true}}\n\n"), "answers always find room: {text}");
 }
 
 #[tokio::test]

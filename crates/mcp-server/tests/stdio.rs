@@ -138,6 +138,16 @@ async fn a_client_may_write_all_at_once() {
 }
 
 #[tokio::test]
+async fn what_waits_for_the_handshake_can_be_cancelled() {
+    let mut pipe = Pipe::start(FrontLimits::default());
+    let lines = [initialize("2025-06-18"), tool(1, "held"), cancel(1), tool(2, "echo")];
+    pipe.line(&lines.map(|message| message.to_string()).join("\n")).await;
+    assert_eq!([pipe.hear().await["id"].clone(), pipe.hear().await["id"].clone()], [0, 2]);
+    assert!(pipe.director.is_idle());
+    pipe.end().await;
+}
+
+#[tokio::test]
 async fn cancelling_and_the_end_of_input_drop_calls() {
     let mut pipe = Pipe::start(FrontLimits::default());
     pipe.ask(&initialize("2025-06-18")).await;

@@ -172,7 +172,7 @@ fn note(peer: &Peer, conversation: &dyn Conversation, message: Message) {
     match message {
         Message::Notification(notification) if notification.method == Method::Cancelled => {
             if let Some(id) = cancelled(&notification) {
-                peer.cancel(|call| call.id == id);
+                peer.cancel_id(&id);
             }
         }
         Message::Notification(notification) => conversation.notified(notification),

@@ -1,0 +1,9 @@
+//! The bridge between clients and servers of every revision, in memory. Source: bridging §15.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
+
+mod cells;
+mod demo;
+mod lists;
+mod net;
+mod support;

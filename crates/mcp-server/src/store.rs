@@ -137,7 +137,28 @@ impl Store {
         self.bytes += text.len();
         stream.say(kind, text);
         self.trim(number, limits, lost);
+        if kind != Kind::Answer && self.is_over(limits) {
+            // All the rest is being read, only too slowly.
+            self.unsay(number);
+            return Err(Full);
+        }
         Ok(())
+    }
+
+    /// Whether more is kept than may be. Without keeping, the limit of the one stream is enough.
+    fn is_over(&self, limits: &FrontLimits) -> bool {
+        self.keeps && (self.events > limits.kept_events || self.bytes > limits.kept_bytes)
+    }
+
+    /// Takes back what was said last.
+    fn unsay(&mut self, number: u64) {
+        let Some(stream) = self.streams.get_mut(&number) else { return };
+        let Some(event) = stream.events.pop_back() else { return };
+        stream.next -= 1;
+        stream.unread -= 1;
+        stream.unread_bytes -= event.text.len();
+        self.events -= 1;
+        self.bytes -= event.text.len();
     }
 
     /// Nothing more will be said on a stream.
@@ -239,7 +260,7 @@ impl Store {
     /// Drops what is least missed until the rest is within the limits: first what was read, then what waits for a
     /// client that is not there; on the oldest streams first.
     fn trim(&mut self, current: u64, limits: &FrontLimits, lost: &mut Vec<i64>) {
-        while self.keeps && (self.events > limits.kept_events || self.bytes > limits.kept_bytes) {
+        while self.is_over(limits) {
             let was_read = |stream: &Stream| stream.events.len() > stream.unread;
             let waits = |stream: &Stream| stream.reader.is_none() && stream.unread > 0;
             let victim = self.streams.iter().find(|(_, stream)| was_read(stream));

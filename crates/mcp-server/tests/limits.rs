@@ -336,6 +336,33 @@ async fn a_thousand_clients_wait_at_once() {
     assert_eq!(desk.front.stats().in_flight, 0);
 }
 
+#[tokio::test]
+async fn what_slow_streams_of_a_session_hold_is_limited_together() {
+    let (desk, mut director) = Desk::new(FrontLimits { kept_events: 4, ..FrontLimits::default() });
+    let session = desk.initialize().await;
+    let mut streams = Vec::new();
+    for id in 1..=2 {
+        let call = tool(id, "held");
+        let posting = desk.send("POST", Some(&session), Some(&call));
+        tokio::pin!(posting);
+        assert!(futures::poll!(posting.as_mut()).is_pending());
+        let held = director.held().await;
+        held.notify(0);
+        streams.push((held, posting.await));
+    }
+    for (held, dropped) in [(&streams[0].0, 0), (&streams[1].0, 0), (&streams[0].0, 1), (&streams[1].0, 2)] {
+        held.notify(1);
+        assert_eq!(desk.front.stats().dropped, dropped);
+    }
+    for (held, answer) in streams {
+        held.answer(&json!({}));
+        let text = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        let text = std::str::from_utf8(&text).unwrap();
+        assert_eq!(text.matches("notifications/progress").count(), 2);
+        assert_eq!(text.matches("result").count(), 1, "answers always find room");
+    }
+}
+
 /// Whichever of the two comes first, there is one outcome, and nothing is left behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancellation_races_the_answer() {

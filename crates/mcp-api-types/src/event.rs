@@ -116,6 +116,8 @@ pub enum RegistryEventKind {
     ServerUnavailable,
     /// The tool list was read again, with [`RegistryDetail::Tools`].
     ToolsRefreshed,
+    /// The definition of a tool has changed, with [`RegistryDetail::Tool`].
+    ToolChanged,
     /// A reconnection is due later, with [`RegistryDetail::Reconnect`].
     ReconnectScheduled,
 }
@@ -131,6 +133,7 @@ impl RegistryEventKind {
             Self::StateChanged => "state_changed",
             Self::ServerUnavailable => "server_unavailable",
             Self::ToolsRefreshed => "tools_refreshed",
+            Self::ToolChanged => "tool_changed",
             Self::ReconnectScheduled => "reconnect_scheduled",
         }
     }
@@ -157,6 +160,15 @@ pub enum RegistryDetail {
     Tools {
         /// How many tools it has.
         count: u64,
+    },
+    /// The tool whose definition has changed.
+    Tool {
+        /// By the name its server gave it.
+        tool: String,
+        /// What tells its definition now from others, for approving it.
+        digest: String,
+        /// Whether it is not offered until it is approved.
+        withheld: bool,
     },
     /// The planned reconnection.
     Reconnect {
@@ -265,6 +277,7 @@ mod tests {
             r#"{"type":"state_changed","server":"a","timestamp":"t","seq":3,"detail":{"from":"disconnected","to":"initializing"}}"#,
             r#"{"type":"server_unavailable","server":"a","timestamp":"t","seq":4,"detail":{"reason":"gone"}}"#,
             r#"{"type":"tools_refreshed","server":"a","timestamp":"t","seq":5,"detail":{"count":3}}"#,
+            r#"{"type":"tool_changed","server":"a","timestamp":"t","seq":5,"detail":{"tool":"t","digest":"d","withheld":true}}"#,
             r#"{"type":"reconnect_scheduled","server":"a","timestamp":"t","seq":6,"detail":{"delay_ms":1000,"attempt":1}}"#,
         ] {
             let event: RegistryEvent = serde_json::from_str(text).unwrap();

@@ -248,6 +248,10 @@ pub(crate) fn registry_event(event: RegistryEvent) -> api::RegistryEvent {
         RegistryChange::ToolsRefreshed { count } => {
             (api::RegistryEventKind::ToolsRefreshed, Some(api::RegistryDetail::Tools { count: count as u64 }))
         }
+        RegistryChange::ToolChanged { tool, digest, withheld } => (
+            api::RegistryEventKind::ToolChanged,
+            Some(api::RegistryDetail::Tool { tool: tool.to_string(), digest: digest.to_string(), withheld }),
+        ),
         RegistryChange::ReconnectScheduled { delay, attempt } => {
             let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
             (

@@ -12,22 +12,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::directory::Library;
 use crate::endpoint::Endpoint;
+use crate::guard::Guard;
 use crate::held::Parking;
 use crate::party::Kind;
 use crate::seal::{NoRandomness, Sealer};
 use crate::settings::{Scope, Settings};
+use crate::watchman::{ToolStore, Watchman};
 
 /// How often directories are looked at that nobody may need any more.
 const TIDY: Duration = Duration::from_secs(60);
 
 /// What clients of a gateway talk to. Cheap to clone; all clones are the same.
 #[derive(Clone)]
-pub struct Bridge(Arc<Inner>);
+pub struct Bridge(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) manager: Manager,
     settings: Arc<ArcSwap<Settings>>,
     pub(crate) library: Arc<Library>,
+    pub(crate) watchman: Arc<Watchman>,
     pub(crate) sealer: Sealer,
     pub(crate) parking: Arc<Parking>,
     /// `serverInfo` of the gateway.
@@ -46,12 +49,31 @@ impl Bridge {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn new(manager: Manager, settings: Settings, server_info: RawJson) -> Result<Self, NoRandomness> {
+        Self::remembering(manager, settings, server_info, Guard::default(), None)
+    }
+
+    /// The same, with what is remembered of the tools of servers, and where that is kept from now on.
+    ///
+    /// # Errors
+    /// [`NoRandomness`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn remembering(
+        manager: Manager,
+        settings: Settings,
+        server_info: RawJson,
+        guard: Guard,
+        store: Option<Arc<dyn ToolStore>>,
+    ) -> Result<Self, NoRandomness> {
         let settings = Arc::new(ArcSwap::from_pointee(settings));
-        let library = Library::new(manager.clone(), settings.clone());
+        let watchman = Watchman::start(manager.clone(), guard, store);
+        let library = Library::new(manager.clone(), settings.clone(), watchman.clone());
         let inner = Arc::new(Inner {
             manager,
             settings,
             library,
+            watchman,
             sealer: Sealer::new()?,
             parking: Parking::new(),
             server_info,

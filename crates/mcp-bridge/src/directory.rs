@@ -17,10 +17,12 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::convert;
+use crate::guard::Verdict;
 use crate::names;
 use crate::party::Kind;
 use crate::settings::{Scope, Settings, View};
 use crate::upstream::{Catalog, ListKind, Listener, News, Upstream};
+use crate::watchman::Watchman;
 
 /// Between a change and the new directory: changes come in bursts.
 const BURST: Duration = Duration::from_millis(10);
@@ -74,14 +76,15 @@ impl Entries {
         self.all.iter()
     }
 
-    /// Adds an entry unless the name is taken already; says whether it was added.
-    fn add(&mut self, entry: Entry) -> bool {
-        if self.by_exposed.contains_key(&entry.exposed) {
-            return false;
+    /// Adds an entry, unless the name is taken already: then it comes back, with whose the name is.
+    fn add(&mut self, entry: Entry) -> Result<(), (Entry, ServerName)> {
+        if let Some(first) = self.get(&entry.exposed) {
+            let by = first.owner.name.clone();
+            return Err((entry, by));
         }
         self.by_exposed.insert(entry.exposed.clone(), self.all.len());
         self.all.push(entry);
-        true
+        Ok(())
     }
 
     /// The result of the list method for one page, without what the stateless era adds.
@@ -160,10 +163,31 @@ pub(crate) struct Shown {
     pub(crate) catalog: Arc<Catalog>,
 }
 
+/// Something that a server lists and clients do not see.
+#[derive(Debug, Clone)]
+pub(crate) struct Hidden {
+    pub(crate) kind: ListKind,
+    pub(crate) entry: Entry,
+    /// The server that lists it.
+    pub(crate) server: ServerName,
+    pub(crate) why: Why,
+}
+
+/// Why something is hidden.
+#[derive(Debug, Clone)]
+pub(crate) enum Why {
+    /// The name, or URI, is in use: by whom.
+    Taken(ServerName),
+    /// It is a tool that is not as approved.
+    Withheld(Verdict),
+}
+
 /// All that an endpoint shows.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     lists: [Entries; 4],
+    /// What it does not show although nobody denies it.
+    pub(crate) hidden: Vec<Hidden>,
     /// Those that are there, one for each owner, in order.
     pub(crate) shown: Vec<Shown>,
     /// Owners whose lists are not known yet, or out of reach.
@@ -173,6 +197,14 @@ pub(crate) struct Directory {
 impl Directory {
     pub(crate) fn list(&self, kind: ListKind) -> &Entries {
         &self.lists[kind.index()]
+    }
+
+    /// The tool that would be found by a name if it were not withheld.
+    pub(crate) fn withheld(&self, exposed: &str) -> Option<(&Hidden, Verdict)> {
+        self.hidden.iter().find_map(|hidden| match hidden.why {
+            Why::Withheld(verdict) if *hidden.entry.exposed == *exposed => Some((hidden, verdict)),
+            _ => None,
+        })
     }
 
     /// The owner of an endpoint that shows one.
@@ -233,6 +265,7 @@ pub(crate) fn assemble(
     scope: &Scope,
     view: Option<&View>,
     settings: &Settings,
+    watchman: &Watchman,
 ) -> Directory {
     let mut directory = Directory::default();
     let mut caching: [Vec<Caching>; 4] = Default::default();
@@ -257,12 +290,21 @@ pub(crate) fn assemble(
                 convert::envelope::caching(Some(said), age, false)
             });
             caching[kind.index()].push(said.unwrap_or_default());
-            for item in list.items.iter() {
-                if let Some(entry) = entry(kind, item, &owner, record, catalog, view, settings)
-                    && !directory.lists[kind.index()].add(entry)
-                {
-                    tracing::debug!(owner = %owner.name, list = %kind.method(), "a name is taken already, its entry is not shown");
-                }
+            for (at, item) in list.items.iter().enumerate() {
+                let Some(entry) = entry(kind, item, &owner, record, catalog, view, settings) else {
+                    continue;
+                };
+                let withheld = (kind == ListKind::Tools)
+                    .then(|| catalog.verdicts.get(at).copied().unwrap_or(Verdict::Unjudged))
+                    .filter(|verdict| !watchman.offers(record, &entry.name, *verdict));
+                let (entry, why) = match withheld {
+                    Some(verdict) => (entry, Why::Withheld(verdict)),
+                    None => match directory.lists[kind.index()].add(entry) {
+                        Ok(()) => continue,
+                        Err((entry, by)) => (entry, Why::Taken(by)),
+                    },
+                };
+                directory.hidden.push(Hidden { kind, entry, server: record.name().clone(), why });
             }
         }
         let (server, catalog) = (record.name().clone(), catalog.clone());
@@ -315,7 +357,7 @@ fn entry(
     view: Option<&View>,
     settings: &Settings,
 ) -> Option<Entry> {
-    let name: Box<str> = item.get(kind.key())?.to().ok()?;
+    let name = kind.name_of(item)?;
     let exposed: Box<str> = match kind {
         ListKind::Tools | ListKind::Prompts if settings.prefix => names::exposed(&owner.name, &name),
         _ => name.clone(),
@@ -350,6 +392,7 @@ pub(crate) struct Shelf {
     pub(crate) kind: Kind,
     manager: Manager,
     settings: Arc<ArcSwap<Settings>>,
+    watchman: Arc<Watchman>,
     library: Weak<Library>,
     directory: ArcSwap<Directory>,
     upstreams: Mutex<BTreeMap<ServerKey, Arc<Upstream>>>,
@@ -442,7 +485,7 @@ impl Shelf {
             Scope::View(name) => settings.views.iter().find(|view| view.name == **name),
             Scope::All | Scope::One(_) => None,
         };
-        let new = Arc::new(assemble(&parts, &self.scope, view, &settings));
+        let new = Arc::new(assemble(&parts, &self.scope, view, &settings, &self.watchman));
         // Swapped under the lock, so that an older one never takes the place of a newer one.
         let old = self.directory.swap(new.clone());
         drop(upstreams);
@@ -480,16 +523,22 @@ impl Drop for Shelf {
 pub(crate) struct Library {
     manager: Manager,
     pub(crate) settings: Arc<ArcSwap<Settings>>,
+    watchman: Arc<Watchman>,
     shelves: Mutex<HashMap<(Scope, Kind), Arc<Shelf>>>,
     upstreams: Mutex<HashMap<(ServerKey, Kind), Weak<Upstream>>>,
     generation: AtomicU64,
 }
 
 impl Library {
-    pub(crate) fn new(manager: Manager, settings: Arc<ArcSwap<Settings>>) -> Arc<Self> {
+    pub(crate) fn new(
+        manager: Manager,
+        settings: Arc<ArcSwap<Settings>>,
+        watchman: Arc<Watchman>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             manager,
             settings,
+            watchman,
             shelves: Mutex::default(),
             upstreams: Mutex::default(),
             generation: AtomicU64::new(0),
@@ -513,6 +562,7 @@ impl Library {
             kind: kind.clone(),
             manager: self.manager.clone(),
             settings: self.settings.clone(),
+            watchman: self.watchman.clone(),
             library: Arc::downgrade(self),
             directory: ArcSwap::default(),
             upstreams: Mutex::default(),
@@ -541,7 +591,12 @@ impl Library {
         if let Some(upstream) = upstreams.get(&key).and_then(Weak::upgrade) {
             return upstream;
         }
-        let upstream = Upstream::start(&self.manager, server.clone(), Arc::new(kind.clone()), true);
+        let upstream = Upstream::start(
+            &self.manager,
+            server.clone(),
+            Arc::new(kind.clone()),
+            Some(self.watchman.clone()),
+        );
         upstreams.insert(key, Arc::downgrade(&upstream));
         upstream
     }

@@ -119,7 +119,15 @@ impl Endpoint {
     /// Where a request goes.
     pub(crate) fn targets(&self, turn: &Turn) -> Result<Vec<Target>, RpcError> {
         let (settings, directory) = (self.bridge.settings(), turn.client.shelf.directory());
-        Router { scope: &self.scope, settings: &settings, directory: &directory }.find(turn)
+        let table = self.bridge.manager.table();
+        let router = Router {
+            scope: &self.scope,
+            settings: &settings,
+            directory: &directory,
+            table: table.servers(),
+            watchman: &self.bridge.watchman,
+        };
+        router.find(turn)
     }
 
     /// Passes a request on to whichever of its targets has what it asks for.
@@ -170,11 +178,13 @@ impl Endpoint {
         let relay = self.bridge.relay(turn, &target, params, Manner::default());
         let mut relayed = self.bridge.manager.relay(relay).await;
         if let Ok(relayed) = &mut relayed
-            && let Ok(answer) = &mut relayed.outcome
-            && let Some(page) =
-                self.shown_page(turn, kind, relayed.version, relayed.transport, &answer.result)
+            && let Ok(answer) = &relayed.outcome
         {
-            answer.result = page;
+            let page = self.shown_page(turn, kind, relayed, &answer.result);
+            let page = page.map_err(|error| crate::call::unreadable(turn, &error.to_string()))?;
+            if let (Some(page), Ok(answer)) = (page, &mut relayed.outcome) {
+                answer.result = page;
+            }
         }
         match self.bridge.conclude(&self.scope, turn, &target, relayed) {
             Passed::Done(outcome) => outcome,

@@ -166,6 +166,11 @@ impl Guard {
         self.histories().filter(|(_, _, history)| !history.is_approved())
     }
 
+    /// Every tool that is, or was, defined in another way than when it was first seen, by server and name.
+    pub fn changed(&self) -> impl Iterator<Item = (&ServerName, &str, &History)> {
+        self.histories().filter(|(_, _, history)| !history.earlier.is_empty() || !history.is_approved())
+    }
+
     /// Grows with every change of what is remembered: what was saved at the same revision is up to date.
     #[must_use]
     pub fn revision(&self) -> u64 {

@@ -49,7 +49,8 @@ fn is_common(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
 }
 
-fn is_shortened(name: &str) -> bool {
+/// Whether a name looks like a shortened one, which no other exposed name does.
+pub(crate) fn is_shortened(name: &str) -> bool {
     let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let parts = name.len().checked_sub(DIGITS).and_then(|at| name.as_bytes().split_at_checked(at));
     parts.is_some_and(|(readable, digits)| readable.ends_with(MARK.as_bytes()) && digits.iter().all(is_digit))

@@ -1,7 +1,10 @@
 //! Lists of one server, shown as they are.
 
-use mcp_protocol::list::Page;
-use mcp_protocol::{ProtocolVersion, RawJson};
+use std::sync::Arc;
+
+use mcp_manager::Relayed;
+use mcp_protocol::RawJson;
+use mcp_protocol::list::{InvalidPage, Page};
 use mcp_registry::{Exposure, ServerRecord};
 use mcp_transport::TransportKind;
 
@@ -14,56 +17,76 @@ use crate::upstream::ListKind;
 impl Endpoint {
     /// A page without what is not to be seen and with what the client's revision cannot take adapted; `None` if it
     /// stays as it is.
+    ///
+    /// # Errors
+    /// What cannot be read cannot be looked through either.
     pub(crate) fn shown_page(
         &self,
         turn: &Turn,
         kind: ListKind,
-        server: ProtocolVersion,
-        transport: TransportKind,
+        relayed: &Relayed,
         result: &RawJson,
-    ) -> Option<RawJson> {
-        let exposure = self.exposure()?;
-        let page = Page::read(&kind.method(), result).ok()?;
+    ) -> Result<Option<RawJson>, InvalidPage> {
+        let Some((record, exposure)) = self.exposure(relayed) else { return Ok(None) };
+        let page = Page::read(&kind.method(), result)?;
         let route = Route {
-            server,
+            server: relayed.version,
             client: turn.client.version,
-            over_http: transport != TransportKind::Stdio,
+            over_http: relayed.transport != TransportKind::Stdio,
             tasks: false,
+        };
+        let watchman = &self.bridge.watchman;
+        let verdicts = match kind {
+            ListKind::Tools => watchman.look(&record, &page.items),
+            _ => [].into(),
         };
         let mut changed = false;
         let shown: Vec<RawJson> = page
             .items
             .iter()
-            .filter_map(|item| {
-                let shown = show(kind, item, &exposure, &route);
+            .enumerate()
+            .filter_map(|(at, item)| {
+                let name = kind.name_of(item);
+                let offered = verdicts.get(at).is_none_or(|verdict| {
+                    watchman.offers(&record, name.as_deref().unwrap_or_default(), *verdict)
+                });
+                let shown = if offered { show(kind, item, name.as_deref(), &exposure, &route) } else { None };
                 changed |= shown.as_ref() != Some(item);
                 shown
             })
             .collect();
         if !changed {
-            return None;
+            return Ok(None);
         }
-        let items = RawJson::encode(&shown).ok()?;
-        let mut members = result.members().ok()?;
+        let items = RawJson::encode(&shown)?;
+        let mut members = result.members()?;
         members.set_json(kind.member(), items);
-        Some(members.encode())
+        Ok(Some(members.encode()))
     }
 
-    /// What may be seen of the one server or group.
-    fn exposure(&self) -> Option<Exposure> {
+    /// The server that answered, and what may be seen of the one server or group.
+    fn exposure(&self, relayed: &Relayed) -> Option<(Arc<ServerRecord>, Exposure)> {
         let Scope::One(name) = &*self.scope else { return None };
         let table = self.bridge.manager.table();
-        let is_it = |record: &&std::sync::Arc<ServerRecord>| {
+        let is_it = |record: &&Arc<ServerRecord>| {
             record.name().as_str() == &**name || record.definition.owner().as_str() == &**name
         };
-        table.servers().iter().find(is_it).map(|record| record.definition.exposure.clone())
+        let first = table.servers().iter().find(is_it)?;
+        // If it is gone by now, another one of its kind says what its operator wants.
+        let record = table.get(relayed.server.as_str()).unwrap_or(first);
+        Some((record.clone(), first.definition.exposure.clone()))
     }
 }
 
-fn show(kind: ListKind, item: &RawJson, exposure: &Exposure, route: &Route) -> Option<RawJson> {
-    let name: Option<Box<str>> = item.get(kind.key()).and_then(|name| name.to().ok());
+fn show(
+    kind: ListKind,
+    item: &RawJson,
+    name: Option<&str>,
+    exposure: &Exposure,
+    route: &Route,
+) -> Option<RawJson> {
     // What has no name is not ours to judge.
-    if name.is_some_and(|name| !kind.filter(exposure).admits(&name)) {
+    if name.is_some_and(|name| !kind.filter(exposure).admits(name)) {
         return None;
     }
     if kind != ListKind::Tools {

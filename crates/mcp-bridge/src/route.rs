@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use mcp_protocol::completion::Reference;
 use mcp_protocol::{ErrorCode, Method, RawJson, RpcError};
-use mcp_registry::Selection;
+use mcp_registry::{OnToolChange, Selection, ServerRecord};
 
 use crate::client::{Turn, object};
 use crate::directory::{Directory, Entry, Owner};
 use crate::names;
 use crate::settings::{Scope, Settings, View};
 use crate::upstream::ListKind;
+use crate::watchman::Watchman;
 
 /// Where a request goes.
 #[derive(Debug, Clone)]
@@ -25,6 +26,16 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// Whether a server is one of those that may be asked.
+    fn admits(&self, server: &ServerRecord) -> bool {
+        let definition = &server.definition;
+        definition.enabled
+            && match &self.selection.group {
+                Some(group) => definition.group.as_ref().is_some_and(|own| own.as_str() == group),
+                None => self.selection.preferred.iter().any(|name| name == server.name().as_str()),
+            }
+    }
+
     /// Whatever the owner has.
     pub(crate) fn of(owner: &Arc<Owner>) -> Self {
         Self { selection: owner.selection.clone(), owner: owner.clone(), name: None, tool: None }
@@ -57,11 +68,27 @@ pub(crate) struct Router<'a> {
     pub(crate) scope: &'a Scope,
     pub(crate) settings: &'a Settings,
     pub(crate) directory: &'a Directory,
+    pub(crate) table: &'a [Arc<ServerRecord>],
+    pub(crate) watchman: &'a Watchman,
 }
 
 impl Router<'_> {
     /// The targets of a request, to be asked in this order.
     pub(crate) fn find(&self, turn: &Turn) -> Result<Vec<Target>, RpcError> {
+        let mut targets = self.targets(turn)?;
+        let blocks = |record: &Arc<ServerRecord>| record.definition.on_tool_change == OnToolChange::Block;
+        if turn.method == Method::ToolsCall && self.table.iter().any(blocks) {
+            for target in &mut targets {
+                let called = target.name.clone().or_else(|| turn.text("name")).unwrap_or_default();
+                let chosen = |record: &&Arc<ServerRecord>| target.admits(record);
+                let servers: Vec<_> = self.table.iter().filter(chosen).map(|record| &**record).collect();
+                self.watchman.restrict(Arc::make_mut(&mut target.selection), &servers, &called)?;
+            }
+        }
+        Ok(targets)
+    }
+
+    fn targets(&self, turn: &Turn) -> Result<Vec<Target>, RpcError> {
         if let Scope::One(name) = self.scope {
             return self.one(name, turn).map(|target| vec![target]);
         }
@@ -115,6 +142,17 @@ impl Router<'_> {
     /// A tool or prompt by the name clients know it by.
     fn named(&self, kind: ListKind, exposed: &str) -> Result<Target, RpcError> {
         if let Some(entry) = self.directory.list(kind).get(exposed) {
+            return Ok(Target::listed(entry, kind));
+        }
+        if kind == ListKind::Tools
+            && let Some((hidden, verdict)) = self.directory.withheld(exposed)
+        {
+            let entry = &hidden.entry;
+            let record = self.table.iter().find(|record| *record.name() == hidden.server);
+            // The directory may be a moment behind an approval.
+            if !record.is_some_and(|record| self.watchman.offers(record, &entry.name, verdict)) {
+                return Err(self.watchman.refusal(&hidden.server, &entry.name));
+            }
             return Ok(Target::listed(entry, kind));
         }
         // A server whose lists are not known may have it all the same.

@@ -17,6 +17,9 @@ use mcp_transport::TransportKind;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::guard::Verdict;
+use crate::watchman::Watchman;
+
 /// Time for reading all lists of a server.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
 /// Between a change that a server tells of and the look at it: changes come in bursts.
@@ -26,10 +29,14 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 
 /// The four lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum ListKind {
+pub enum ListKind {
+    /// Of tools.
     Tools,
+    /// Of prompts.
     Prompts,
+    /// Of resources.
     Resources,
+    /// Of templates of resources.
     Templates,
 }
 
@@ -83,6 +90,11 @@ impl ListKind {
         }
     }
 
+    /// What its server calls an item, by name, URI or template.
+    pub(crate) fn name_of(self, item: &RawJson) -> Option<Box<str>> {
+        item.get(self.key())?.to().ok()
+    }
+
     /// The rules about what of it is shown.
     pub(crate) fn filter(self, exposure: &Exposure) -> &NameFilter {
         match self {
@@ -122,6 +134,8 @@ pub(crate) struct Catalog {
     pub(crate) profile: Option<Arc<ServerProfile>>,
     pub(crate) transport: Option<TransportKind>,
     pub(crate) lists: [List; 4],
+    /// What was thought of each of the tools when they were listed.
+    pub(crate) verdicts: Arc<[Verdict]>,
     /// Tools with arguments that clients over HTTP repeat in headers.
     pub(crate) mirrored: Arc<HashMap<Box<str>, Arc<ParamHeaders>>>,
 }
@@ -158,8 +172,8 @@ pub(crate) struct Upstream {
     pub(crate) server: ServerKey,
     manager: Manager,
     party: Arc<dyn Party>,
-    /// Whether its lists are read: a client's own session needs to be listened to only.
-    reads_lists: bool,
+    /// Who looks at its tools; `None`: its lists are not read, as a client's own session needs to be listened to only.
+    watchman: Option<Arc<Watchman>>,
     catalog: ArcSwap<Catalog>,
     /// Rung when all was read for the first time, or could not be.
     pub(crate) settled: tokio::sync::watch::Sender<bool>,
@@ -185,13 +199,13 @@ impl Upstream {
         manager: &Manager,
         server: ServerKey,
         party: Arc<dyn Party>,
-        reads_lists: bool,
+        watchman: Option<Arc<Watchman>>,
     ) -> Arc<Self> {
         let upstream = Arc::new(Self {
             server,
             manager: manager.clone(),
             party,
-            reads_lists,
+            watchman,
             catalog: ArcSwap::default(),
             settled: tokio::sync::watch::Sender::new(false),
             listeners: Mutex::default(),
@@ -357,7 +371,12 @@ impl Upstream {
             *old = list;
         }
         if changed[ListKind::Tools.index()] {
-            catalog.mirrored = Arc::new(mirrored(&catalog.list(ListKind::Tools).items));
+            let tools = catalog.list(ListKind::Tools).items.clone();
+            catalog.mirrored = Arc::new(mirrored(&tools));
+            // Of a server that is gone nothing is to be remembered.
+            let looked = self.watchman.as_ref().zip(self.record());
+            catalog.verdicts =
+                looked.map(|(watchman, record)| watchman.look(&record, &tools)).unwrap_or_default();
         }
         let known = catalog.profile.replace(profile.clone());
         catalog.transport = Some(client.transport());
@@ -370,7 +389,7 @@ impl Upstream {
 
     /// Begins to use a connection.
     async fn begin(&self, client: &Client) {
-        if self.reads_lists {
+        if self.watchman.is_some() {
             self.read(client, [true; 4]).await;
         } else {
             let mut catalog = Catalog::clone(&self.catalog.load());
@@ -389,7 +408,7 @@ impl Upstream {
                 for kind in ListKind::ALL {
                     dirty[kind.index()] |= kind.changed() == notification.method;
                 }
-                if !self.reads_lists {
+                if self.watchman.is_none() {
                     self.tell(&News::Lists(std::mem::take(dirty)));
                 }
             }

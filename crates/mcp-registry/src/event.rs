@@ -142,6 +142,15 @@ pub enum RegistryChange {
         /// How many there are.
         count: usize,
     },
+    /// The definition of a tool is not the one it had when it was looked at before, nor the approved one.
+    ToolChanged {
+        /// By the name the server gave it.
+        tool: Arc<str>,
+        /// What tells its definition now from others: 64 hexadecimal digits.
+        digest: Arc<str>,
+        /// Whether it is not offered until somebody approves it.
+        withheld: bool,
+    },
     /// A background reconnection was planned.
     ReconnectScheduled {
         /// In how long.
@@ -162,6 +171,7 @@ impl RegistryChange {
             Self::StateChanged { .. } => "state_changed",
             Self::Unavailable { .. } => "server_unavailable",
             Self::ToolsRefreshed { .. } => "tools_refreshed",
+            Self::ToolChanged { .. } => "tool_changed",
             Self::ReconnectScheduled { .. } => "reconnect_scheduled",
         }
     }

@@ -54,7 +54,7 @@ impl Journal {
     }
 
     /// Appends a registry event.
-    pub(crate) fn registry(&self, timestamp: Timestamp, server: ServerName, change: RegistryChange) {
+    pub fn registry(&self, timestamp: Timestamp, server: ServerName, change: RegistryChange) {
         let event = RegistryEvent { seq: self.seq(), timestamp, server, change };
         self.observers.tell(|| Event::Registry(event.clone()));
         self.registry.push(event);

@@ -43,7 +43,7 @@ async fn g6_bad_limits_and_freshness_are_422() {
     let limits =
         streams.iter().flat_map(|stream| bad.map(|limit| (format!("{stream}?limit={limit}"), "limit")));
     let known_types = "must be one of `server_registered`, `server_redefined`, `server_unregistered`, \
-                       `state_changed`, `server_unavailable`, `tools_refreshed`, `reconnect_scheduled`";
+                       `state_changed`, `server_unavailable`, `tools_refreshed`, `tool_changed`, `reconnect_scheduled`";
     for (path, key, msg) in limits.map(|(path, key)| (path, key, "must be an integer of at least 1")).chain([
         (
             "adapter-sessions?freshness=new".into(),

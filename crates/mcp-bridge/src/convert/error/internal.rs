@@ -25,6 +25,8 @@ pub mod reason {
     pub const CLIENT_REFUSED: &str = "client_refused";
     /// Server and client went on asking and answering beyond the limit. Source: bridging §6.2.
     pub const DID_NOT_CONVERGE: &str = "interaction_did_not_converge";
+    /// The tool is withheld: its definition is not the one that was approved. Source: product §5.
+    pub const TOOL_CHANGED: &str = "tool_changed";
 }
 
 /// An error `-32603` whose `data` says what is known of the failure.

@@ -1,6 +1,7 @@
 //! One client that is more than one request: a session over HTTP, or a pipe.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::future::BoxFuture;
@@ -26,6 +27,7 @@ pub(crate) struct Peer {
     pub(crate) service: Arc<dyn Service>,
     pub(crate) shape: TransportShape,
     state: Mutex<State>,
+    next_stream: AtomicU64,
     /// Something was read from the common stream.
     pub(crate) read: Notify,
 }
@@ -36,7 +38,6 @@ pub(crate) struct State {
     calls: Vec<Arc<Call>>,
     pub(crate) questions: HashMap<i64, Question>,
     pub(crate) next_question: i64,
-    next_stream: u64,
     pub(crate) ended: bool,
     /// Its stream ends as soon as no call is in flight.
     closing: bool,
@@ -67,7 +68,6 @@ impl Peer {
             calls: Vec::new(),
             questions: HashMap::new(),
             next_question: 1,
-            next_stream: COMMON + 1,
             ended: false,
             closing: false,
             came_back: false,
@@ -81,6 +81,7 @@ impl Peer {
             shape,
             state: Mutex::new(state),
             read: Notify::new(),
+            next_stream: AtomicU64::new(COMMON + 1),
         })
     }
 
@@ -137,9 +138,7 @@ impl Peer {
         if self.shape != TransportShape::Http {
             return COMMON;
         }
-        let mut state = self.lock();
-        state.next_stream += 1;
-        state.next_stream - 1
+        self.next_stream.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Takes on a request, which `work` answers.
@@ -258,22 +257,25 @@ impl Peer {
         Ok(Reader { peer: Arc::clone(self), stream, reader, news, _open })
     }
 
-    /// The session was used.
-    pub(crate) fn touch(&self) {
+    /// Uses the session, unless nobody did for too long.
+    pub(crate) fn visit(&self) -> bool {
+        let now = Instant::now();
         let mut state = self.lock();
-        state.used = Instant::now();
+        if state.is_expired(now, &self.shared) {
+            return false;
+        }
+        state.used = now;
         state.came_back = true;
+        true
     }
 
     /// Whether nobody used it for too long. Also forgets what is not kept any longer.
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
-        let limits = &self.shared.limits;
         let mut state = self.lock();
-        if let Some(since) = now.checked_sub(limits.kept_for) {
+        if let Some(since) = now.checked_sub(self.shared.limits.kept_for) {
             state.store.forget_ended(since);
         }
-        let patience = if state.came_back { limits.session_idle } else { limits.uninitialised };
-        state.calls.is_empty() && !state.store.is_in_use() && now.duration_since(state.used) >= patience
+        state.is_expired(now, &self.shared)
     }
 
     /// Whether no more may wait on the common stream.
@@ -323,6 +325,12 @@ impl Drop for Peer {
 }
 
 impl State {
+    fn is_expired(&self, now: Instant, shared: &Shared) -> bool {
+        let limits = &shared.limits;
+        let patience = if self.came_back { limits.session_idle } else { limits.uninitialised };
+        now.duration_since(self.used) >= patience && self.calls.is_empty() && !self.store.is_in_use()
+    }
+
     /// Questions that nobody will read.
     pub(crate) fn lose(&mut self, questions: &[i64]) {
         for question in questions {

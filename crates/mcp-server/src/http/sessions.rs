@@ -73,12 +73,11 @@ impl Sessions {
                 && endpoint.is_none_or(|endpoint| endpoint.key == session.endpoint);
             is_theirs.then(|| Arc::clone(&session.peer))?
         };
-        if peer.is_expired(Instant::now()) {
+        if !peer.visit() {
             peer.shared.counters.sessions_expired.add();
             self.end(id);
             return None;
         }
-        peer.touch();
         Some(peer)
     }
 

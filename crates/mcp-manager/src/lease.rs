@@ -1,6 +1,6 @@
 //! Taking turns where the server's questions do not say whose call they are about. Source: bridging §6.3.2.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -14,26 +14,28 @@ pub(crate) struct Lease {
 
 /// A turn; it ends when dropped.
 #[derive(Debug)]
-pub(crate) struct Leased<'a>(&'a Lease);
+pub(crate) struct Leased(Arc<Lease>);
 
 impl Lease {
+    /// The turn of this owner, if it can have it at once.
+    pub(crate) fn try_take(self: &Arc<Self>, owner: u64) -> Option<Leased> {
+        match &mut *self.held() {
+            Some((holder, times)) if *holder == owner => *times += 1,
+            held @ None => *held = Some((owner, 1)),
+            Some(_) => return None,
+        }
+        Some(Leased(self.clone()))
+    }
+
     /// Waits for the turn of this owner. Cancel safe.
-    pub(crate) async fn take(&self, owner: u64) -> Leased<'_> {
+    pub(crate) async fn take(self: &Arc<Self>, owner: u64) -> Leased {
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             // From here on nothing is missed.
             freed.as_mut().enable();
-            match &mut *self.held() {
-                Some((holder, times)) if *holder == owner => {
-                    *times += 1;
-                    return Leased(self);
-                }
-                held @ None => {
-                    *held = Some((owner, 1));
-                    return Leased(self);
-                }
-                Some(_) => {}
+            if let Some(leased) = self.try_take(owner) {
+                return leased;
             }
             freed.await;
         }
@@ -45,7 +47,7 @@ impl Lease {
     }
 }
 
-impl Drop for Leased<'_> {
+impl Drop for Leased {
     fn drop(&mut self) {
         let mut held = self.0.held();
         if let Some((_, times)) = held.as_mut() {
@@ -67,7 +69,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_owner_at_a_time_as_often_as_it_likes() {
-        let lease = Lease::default();
+        let lease = Arc::new(Lease::default());
         let first = lease.take(1).await;
         let again = lease.take(1).await;
         let mut other = Box::pin(lease.take(2));
@@ -81,7 +83,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_gives_up_holds_up_nobody() {
-        let lease = Lease::default();
+        let lease = Arc::new(Lease::default());
         let first = lease.take(1).await;
         let mut gone = Box::pin(lease.take(2));
         let mut next = Box::pin(lease.take(3));

@@ -229,6 +229,16 @@ impl Manager {
         }
     }
 
+    /// Ends the sessions that were opened for calls at the same time and have not been used for a while.
+    pub fn release_idle(&self, idle: Duration) {
+        let since = self.0.now() - idle;
+        let sessions: Vec<_> =
+            self.0.snapshot().links().iter().flat_map(|link| link.seats.release(since)).collect();
+        for session in sessions {
+            self.0.end_session(session);
+        }
+    }
+
     /// Is told whenever the table of servers is another one.
     #[must_use]
     pub fn watch_table(&self) -> tokio::sync::watch::Receiver<()> {

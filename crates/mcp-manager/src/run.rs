@@ -22,7 +22,10 @@ use crate::link::Link;
 use crate::manager::Inner;
 use crate::relay::{Bridged, Refusal, Relayed};
 use crate::session::Session;
-use crate::user::{Authorization, MAX_SEATS, Occupant, Party, Seat, UserContext};
+use crate::user::{Authorization, MAX_SEATS, Occupant, POOLED, Party, Seat, UserContext};
+
+/// Most connections of one party to a server that are held by calls at the same time.
+const MAX_POOL: usize = 16;
 
 /// What is asked for, whoever is asked.
 pub(crate) struct Request {
@@ -68,7 +71,7 @@ enum Access {
     /// On everybody's, with the user's token in its headers if the server keeps no sessions.
     Shared(Option<Authorization>),
     /// On the user's own.
-    Own(Arc<Seat>, Occupant),
+    Own(Arc<Seat>, Occupant, Option<Leased>),
 }
 
 /// Whose a failed attempt is.
@@ -291,8 +294,46 @@ impl<'a> Run<'a> {
         };
         let seat = party.seat(&record).filter(|_| record.era != Some(Era::Stateless));
         match seat {
-            Some(seat) => self.seat(link, Occupant { user: None, party: Some((seat, party.clone())) }),
+            Some(seat) => self.seat_of_party(party, link, &seat).await,
             None => Ok(Access::Shared(None)),
+        }
+    }
+
+    /// A seat of a party. On a channel where a question does not say which call it is about, a call that may lead to
+    /// one needs a seat that nobody else's such call uses: the first one, or another beside it. Source: bridging §6.3.2.
+    async fn seat_of_party(
+        &self,
+        party: &Arc<dyn Party>,
+        link: &Arc<Link>,
+        name: &Arc<str>,
+    ) -> Result<Access, Unready> {
+        let seat =
+            |name: Arc<str>| self.seat(link, Occupant { user: None, party: Some((name, party.clone())) });
+        let asker = self.request.bridged.as_ref().and_then(|bridged| bridged.asker.as_ref());
+        let shares = link.definition().endpoint.kind() != TransportKind::Http;
+        let Some(asker) = asker.filter(|_| shares && may_require_input(&self.request.method)) else {
+            return seat(name.clone());
+        };
+        let mut first = None;
+        for number in 1..=MAX_POOL {
+            let name = if number == 1 { name.clone() } else { format!("{name}{POOLED}{number}").into() };
+            let access = seat(name)?;
+            if let Access::Own(seat, who, leased) = access {
+                debug_assert!(leased.is_none(), "it was just taken");
+                if let Some(leased) = seat.lease.try_take(asker.owner) {
+                    return Ok(Access::Own(seat, who, Some(leased)));
+                }
+                first.get_or_insert((seat, who));
+            }
+        }
+        let Some((seat, who)) = first else { return seat(name.clone()) };
+        let wait = link.definition().request_timeout.min(self.deadline.since(self.inner.now()));
+        match tokio::time::timeout(wait, seat.lease.take(asker.owner)).await {
+            Ok(leased) => Ok(Access::Own(seat, who, Some(leased))),
+            Err(_) => Err(lost(&format!(
+                "{MAX_POOL} calls of other clients have held every connection for {wait:?}: over one connection the \
+                 server can ask one client at a time"
+            ))),
         }
     }
 
@@ -307,15 +348,20 @@ impl<'a> Run<'a> {
         for session in left {
             self.inner.end_session(session);
         }
-        Ok(Access::Own(seat, who))
+        Ok(Access::Own(seat, who, None))
     }
 
     /// A user whose session was closed meanwhile, by an operator for example, gets another place.
     fn sit_down_again(&self, target: &mut Target) -> Result<(), Unready> {
-        if let Access::Own(_, who) = &target.access
+        if let Access::Own(_, who, leased) = &target.access
             && target.lost_its_seat()
         {
+            let leases = leased.is_some();
             target.access = self.seat(&target.link, who.clone())?;
+            let asker = self.request.bridged.as_ref().and_then(|bridged| bridged.asker.as_ref());
+            if let (Access::Own(seat, _, leased), true, Some(asker)) = (&mut target.access, leases, asker) {
+                *leased = seat.lease.try_take(asker.owner);
+            }
         }
         Ok(())
     }
@@ -329,7 +375,7 @@ impl<'a> Run<'a> {
     fn is_ready(&self, target: &Target) -> bool {
         match &target.access {
             Access::Shared(_) => self.is_fresh(&target.link, &target.record),
-            Access::Own(seat, who) => self.inner.is_fresh_for_user(seat, who, &target.record),
+            Access::Own(seat, who, _) => self.inner.is_fresh_for_user(seat, who, &target.record),
         }
     }
 
@@ -362,7 +408,7 @@ impl<'a> Run<'a> {
         self.sit_down_again(target)?;
         match &target.access {
             Access::Shared(_) => self.inner.ready(&target.link, Need::Fresh, cause).await,
-            Access::Own(seat, who) => self.inner.ready_for_user(&target.link, seat, who, cause).await,
+            Access::Own(seat, who, _) => self.inner.ready_for_user(&target.link, seat, who, cause).await,
         }
     }
 
@@ -443,10 +489,6 @@ impl<'a> Run<'a> {
             });
         }
         session.touch(&*self.inner.timer);
-        let _leased = match &self.request.bridged {
-            Some(bridged) => self.lease(target, &session, bridged).await?,
-            None => None,
-        };
         let allowed = target.link.definition().request_timeout;
         let wanted = self.request.timeout.unwrap_or(allowed);
         let left = self.deadline.since(self.inner.now());
@@ -483,33 +525,6 @@ impl<'a> Run<'a> {
             };
             Failed { failure: failure::of_call(&error), fault, refusal, elsewhere }
         })
-    }
-
-    /// Waits for its turn where a question could not be told from those about other calls: on a channel shared by all
-    /// calls, one owner at a time. Source: bridging §6.3.2.
-    async fn lease<'t>(
-        &self,
-        target: &'t Target,
-        session: &Session,
-        bridged: &Bridged,
-    ) -> Result<Option<Leased<'t>>, Failed> {
-        let (Access::Own(seat, _), Some(asker)) = (&target.access, &bridged.asker) else { return Ok(None) };
-        let client = session.client();
-        let shares = client.transport() != TransportKind::Http && client.profile().era == Era::Handshake;
-        if !shares || !may_require_input(&self.request.method) {
-            return Ok(None);
-        }
-        let wait = target.link.definition().request_timeout.min(self.deadline.since(self.inner.now()));
-        match tokio::time::timeout(wait, seat.lease.take(asker.owner)).await {
-            Ok(leased) => Ok(Some(leased)),
-            Err(_) => {
-                let text = format!(
-                    "another client's call has held the connection for {wait:?}: its server can ask one client at \
-                     a time; sharing = \"per_session\" gives each client a connection of its own"
-                );
-                Err(Failed::unsent(lost(&text), Fault::Nobody))
-            }
-        }
     }
 
     /// Records what a failed attempt says of the server, if anything.
@@ -594,20 +609,21 @@ impl<'a> Run<'a> {
 impl Target {
     /// Whether the user's session was closed, but not the server's registration.
     fn lost_its_seat(&self) -> bool {
-        matches!(&self.access, Access::Own(seat, _) if seat.session.is_retired()) && !self.link.is_retired()
+        matches!(&self.access, Access::Own(seat, _, _) if seat.session.is_retired())
+            && !self.link.is_retired()
     }
 
     fn session(&self) -> Option<Arc<Session>> {
         match &self.access {
             Access::Shared(_) => self.link.session(),
-            Access::Own(seat, _) => seat.session(),
+            Access::Own(seat, _, _) => seat.session(),
         }
     }
 
     fn user(&self) -> Option<&Authorization> {
         match &self.access {
             Access::Shared(user) => user.as_ref(),
-            Access::Own(_, who) => who.user.as_ref(),
+            Access::Own(_, who, _) => who.user.as_ref(),
         }
     }
 }

@@ -115,13 +115,18 @@ fn identity(token: Option<&str>, seat: Option<&str>) -> Identity {
 /// Tells the users of a server apart without keeping their tokens.
 type Identity = [u8; 32];
 
+/// Between the name of a seat and the number of one of several.
+pub(crate) const POOLED: &str = " #";
+
 /// The place of one user or party at a server of the handshake era, where a session belongs to whoever opened it.
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) handshakes: Flight<Result<(), Unready>>,
     pub(crate) session: Slot<Session>,
     /// For calls that may lead to questions, on a channel where a question does not say which call it is about.
-    pub(crate) lease: Lease,
+    pub(crate) lease: Arc<Lease>,
+    /// One of several for the same party, opened when the ones before were taken.
+    pooled: bool,
 }
 
 impl Seat {
@@ -177,8 +182,9 @@ impl Seats {
             left.extend(taken.seats.remove_entry(&oldest));
         }
         let left = left.into_iter().filter_map(|(_, (_, seat))| seat.session.retire()).collect();
-        let seat =
-            Arc::new(Seat { handshakes: Flight::new(), session: Slot::new(), lease: Lease::default() });
+        let pooled = who.party.as_ref().is_some_and(|(seat, _)| seat.contains(POOLED));
+        let seat = Seat { handshakes: Flight::new(), session: Slot::new(), lease: Arc::default(), pooled };
+        let seat = Arc::new(seat);
         if taken.retired {
             // Nothing is installed any more; the call fails like any other on a server that is gone.
             let _ = seat.session.retire();
@@ -194,8 +200,8 @@ impl Seats {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let renew = |seat: &mut Arc<Seat>| {
             let left = seat.session.retire();
-            let handshakes = seat.handshakes.clone();
-            *seat = Arc::new(Seat { handshakes, session: Slot::new(), lease: Lease::default() });
+            let (handshakes, pooled) = (seat.handshakes.clone(), seat.pooled);
+            *seat = Arc::new(Seat { handshakes, session: Slot::new(), lease: Arc::default(), pooled });
             left
         };
         taken.seats.values_mut().filter_map(|(_, seat)| renew(seat)).collect()
@@ -206,6 +212,19 @@ impl Seats {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         taken.retired = true;
         std::mem::take(&mut taken.seats).into_values().filter_map(|(_, seat)| seat.session.retire()).collect()
+    }
+
+    /// Takes away the seats that were added for calls at the same time and are not used any more.
+    pub(crate) fn release(&self, idle_since: Timestamp) -> Vec<Arc<Session>> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = |seat: &Arc<Seat>| {
+            seat.pooled
+                && Arc::strong_count(seat) == 1
+                && !seat.handshakes.is_under_way()
+                && seat.session.get().is_none_or(|session| session.last_activity() < idle_since)
+        };
+        let left: Vec<_> = taken.seats.extract_if(.., |_, (_, seat)| idle(seat)).collect();
+        left.into_iter().filter_map(|(_, (_, seat))| seat.session.retire()).collect()
     }
 
     /// Takes away the seat of a party that has left.

@@ -10,7 +10,7 @@ use mcp_manager::Manager;
 use mcp_protocol::capability::ServerCapabilities;
 use mcp_protocol::result::Caching;
 use mcp_protocol::{ProtocolVersion, RawJson};
-use mcp_registry::{Exposure, Selection, ServerKey, ServerName, ServerRecord, Status};
+use mcp_registry::{Exposure, OnToolChange, Selection, ServerKey, ServerName, ServerRecord, Status};
 use mcp_transport::TransportKind;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -37,6 +37,8 @@ pub(crate) struct Owner {
     /// Whether there may be several.
     pub(crate) is_group: bool,
     pub(crate) exposure: Exposure,
+    /// All its servers, those of the highest priority first, if one of them withholds tools that change; else none.
+    pub(crate) guarded: Vec<Arc<ServerRecord>>,
     /// The revision of the server that would be asked first, as far as it is known.
     pub(crate) version: Option<ProtocolVersion>,
 }
@@ -339,11 +341,19 @@ fn owner_of(name: &ServerName, servers: &[(Arc<ServerRecord>, Arc<Catalog>)], sc
         let profile = catalog.profile.as_ref().map(|profile| profile.version);
         profile.or_else(|| record.protocol_version.as_deref()?.parse().ok())
     });
+    let blocks = |(record, _): &(Arc<ServerRecord>, Arc<Catalog>)| {
+        record.definition.on_tool_change == OnToolChange::Block
+    };
+    let guarded = match servers.iter().any(blocks) {
+        true => servers.iter().map(|(record, _)| record.clone()).collect(),
+        false => Vec::new(),
+    };
     Owner {
         name: name.clone(),
         selection: Arc::new(selection),
         is_group,
         exposure: exposure.unwrap_or_default(),
+        guarded,
         version,
     }
 }

@@ -119,12 +119,10 @@ impl Endpoint {
     /// Where a request goes.
     pub(crate) fn targets(&self, turn: &Turn) -> Result<Vec<Target>, RpcError> {
         let (settings, directory) = (self.bridge.settings(), turn.client.shelf.directory());
-        let table = self.bridge.manager.table();
         let router = Router {
             scope: &self.scope,
             settings: &settings,
             directory: &directory,
-            table: table.servers(),
             watchman: &self.bridge.watchman,
         };
         router.find(turn)

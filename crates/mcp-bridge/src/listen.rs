@@ -133,12 +133,10 @@ impl Endpoint {
         let asked = uris.iter().map(|uri| &**uri).map(async |uri: &str| {
             let owners = {
                 let (settings, directory) = (self.bridge.settings(), shelf.directory());
-                let table = self.bridge.manager.table();
                 let router = Router {
                     scope: &self.scope,
                     settings: &settings,
                     directory: &directory,
-                    table: table.servers(),
                     watchman: &self.bridge.watchman,
                 };
                 router.resource(uri).ok()?

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use mcp_protocol::completion::Reference;
 use mcp_protocol::{ErrorCode, Method, RawJson, RpcError};
-use mcp_registry::{OnToolChange, Selection, ServerRecord};
+use mcp_registry::Selection;
 
 use crate::client::{Turn, object};
-use crate::directory::{Directory, Entry, Owner};
+use crate::directory::{Directory, Entry, Hidden, Owner};
 use crate::names;
 use crate::settings::{Scope, Settings, View};
 use crate::upstream::ListKind;
@@ -26,16 +26,6 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Whether a server is one of those that may be asked.
-    fn admits(&self, server: &ServerRecord) -> bool {
-        let definition = &server.definition;
-        definition.enabled
-            && match &self.selection.group {
-                Some(group) => definition.group.as_ref().is_some_and(|own| own.as_str() == group),
-                None => self.selection.preferred.iter().any(|name| name == server.name().as_str()),
-            }
-    }
-
     /// Whatever the owner has.
     pub(crate) fn of(owner: &Arc<Owner>) -> Self {
         Self { selection: owner.selection.clone(), owner: owner.clone(), name: None, tool: None }
@@ -68,7 +58,6 @@ pub(crate) struct Router<'a> {
     pub(crate) scope: &'a Scope,
     pub(crate) settings: &'a Settings,
     pub(crate) directory: &'a Directory,
-    pub(crate) table: &'a [Arc<ServerRecord>],
     pub(crate) watchman: &'a Watchman,
 }
 
@@ -76,13 +65,11 @@ impl Router<'_> {
     /// The targets of a request, to be asked in this order.
     pub(crate) fn find(&self, turn: &Turn) -> Result<Vec<Target>, RpcError> {
         let mut targets = self.targets(turn)?;
-        let blocks = |record: &Arc<ServerRecord>| record.definition.on_tool_change == OnToolChange::Block;
-        if turn.method == Method::ToolsCall && self.table.iter().any(blocks) {
-            for target in &mut targets {
+        if turn.method == Method::ToolsCall {
+            for target in targets.iter_mut().filter(|target| !target.owner.guarded.is_empty()) {
                 let called = target.name.clone().or_else(|| turn.text("name")).unwrap_or_default();
-                let chosen = |record: &&Arc<ServerRecord>| target.admits(record);
-                let servers: Vec<_> = self.table.iter().filter(chosen).map(|record| &**record).collect();
-                self.watchman.restrict(Arc::make_mut(&mut target.selection), &servers, &called)?;
+                let selection = Arc::make_mut(&mut target.selection);
+                self.watchman.restrict(selection, &target.owner.guarded, &called)?;
             }
         }
         Ok(targets)
@@ -145,13 +132,12 @@ impl Router<'_> {
             return Ok(Target::listed(entry, kind));
         }
         if kind == ListKind::Tools
-            && let Some((hidden, verdict)) = self.directory.withheld(exposed)
+            && let Some((Hidden { entry, server, .. }, verdict)) = self.directory.withheld(exposed)
         {
-            let entry = &hidden.entry;
-            let record = self.table.iter().find(|record| *record.name() == hidden.server);
+            let record = entry.owner.guarded.iter().find(|record| record.name() == server);
             // The directory may be a moment behind an approval.
             if !record.is_some_and(|record| self.watchman.offers(record, &entry.name, verdict)) {
-                return Err(self.watchman.refusal(&hidden.server, &entry.name));
+                return Err(self.watchman.refusal(server, &entry.name));
             }
             return Ok(Target::listed(entry, kind));
         }

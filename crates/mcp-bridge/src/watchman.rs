@@ -122,26 +122,25 @@ impl Watchman {
             || self.guard().is_approved(server.name(), tool)
     }
 
-    /// Keeps a call from those of its servers whose tool is not what was approved. `servers` are those the selection
-    /// leaves.
+    /// Keeps a call from those of its servers whose tool is not what was approved. `servers` are all that may be asked,
+    /// in the order of their priority.
     ///
     /// # Errors
     /// Nobody is left: what the caller is told.
     pub(crate) fn restrict(
         &self,
         selection: &mut Selection,
-        servers: &[&ServerRecord],
+        servers: &[Arc<ServerRecord>],
         tool: &str,
     ) -> Result<(), RpcError> {
-        let admits = |server: &&&ServerRecord| self.admits(server, tool);
+        let admits = |server: &&Arc<ServerRecord>| self.admits(server, tool);
         let Some(withheld) = servers.iter().find(|server| !admits(server)) else { return Ok(()) };
-        let mut admitted: Vec<_> = servers.iter().filter(admits).collect();
+        let admitted: Vec<_> =
+            servers.iter().filter(admits).map(|server| server.name().to_string()).collect();
         if admitted.is_empty() {
             return Err(self.refusal(withheld.name(), tool));
         }
-        // Stable, so that those of one priority stay in the order they have without this.
-        admitted.sort_by_key(|server| std::cmp::Reverse(server.definition.priority));
-        selection.preferred = admitted.into_iter().map(|server| server.name().to_string()).collect();
+        selection.preferred = admitted;
         selection.preferred_only = true;
         Ok(())
     }

@@ -67,10 +67,11 @@ impl Client {
                 break;
             }
         }
+        let caching = list.caching();
         if method == Method::ToolsList && self.mirrors_arguments() {
-            return Ok(Listed { items: self.tool_headers().learn(list.items), caching: list.caching });
+            return Ok(Listed { items: self.tool_headers().learn(list.items), caching });
         }
-        Ok(Listed { items: list.items, caching: list.caching })
+        Ok(Listed { items: list.items, caching })
     }
 }
 
@@ -79,7 +80,8 @@ impl Client {
 pub struct Listed {
     /// Its items as they came.
     pub items: Vec<RawJson>,
-    /// How long it may be kept, and by whom: the strictest word of its pages; `None` if the server says nothing.
+    /// How long it may be kept, and by whom: the strictest word of its pages, where one that says nothing may not be
+    /// kept at all; `None` if none of them says anything.
     pub caching: Option<Caching>,
 }
 
@@ -87,18 +89,26 @@ pub struct Listed {
 #[derive(Debug, Default)]
 struct Pages {
     items: Vec<RawJson>,
-    caching: Option<Caching>,
+    /// The strictest word.
+    said: Option<Caching>,
+    /// A page said nothing.
+    silent: bool,
     bytes: usize,
     cursors: HashSet<Box<str>>,
 }
 
 impl Pages {
+    fn caching(&self) -> Option<Caching> {
+        self.said.map(|said| if self.silent { Caching::default() } else { said })
+    }
+
     /// Adds a page; gives the cursor of the next one.
     fn add(&mut self, method: &Method, answer: &Answer) -> Result<Option<Box<str>>, CallError> {
         let invalid = |reason: String| CallError::unusable(reason, answer.frame.clone());
         let page = Page::read(method, &answer.result).map_err(|error| invalid(error.to_string()))?;
         let said = Envelope::read(&answer.result).ok().and_then(|envelope| envelope.caching);
-        self.caching = match (self.caching, said) {
+        self.silent |= said.is_none();
+        self.said = match (self.said, said) {
             (Some(all), Some(page)) => Some(Caching {
                 ttl: all.ttl.min(page.ttl),
                 scope: if all.scope == CacheScope::Public { page.scope } else { all.scope },

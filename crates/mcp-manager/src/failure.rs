@@ -1,5 +1,7 @@
 //! From the client's errors to the registry's categories. Source: contract §4.5.
 
+use std::time::Duration;
+
 use mcp_client::{CallError, ConnectError};
 use mcp_registry::{CallFailure, ErrorCategory, Failure};
 use mcp_transport::{Delivery, TransportError, TransportErrorKind};
@@ -54,6 +56,12 @@ pub(crate) fn is_refusal(error: &CallError) -> bool {
             ..
         })
     )
+}
+
+/// Whether this was the limit that a call went beyond.
+pub(crate) fn timed_out_after(error: &CallError, limit: Duration) -> bool {
+    let CallError::Transport(TransportError { kind, .. }) = error else { return false };
+    *kind == TransportErrorKind::Timeout { limit }
 }
 
 /// Whether the request waited in a queue of ours until its time was up: no word about the server.
@@ -128,7 +136,6 @@ fn of_transport(error: &TransportError) -> ErrorCategory {
 mod tests {
     use super::*;
     use mcp_protocol::{ErrorCode, RpcError};
-    use std::time::Duration;
 
     #[test]
     fn texts_of_peers_are_cut() {

@@ -516,6 +516,10 @@ impl<'a> Run<'a> {
                 () if user.is_some() && failure::refuses_credentials(&error) => Fault::Nobody,
                 () if failure::is_our_queue(&error) => Fault::Nobody,
                 () if !error.is_timeout() => Fault::Server(session.clone()),
+                // It did its part all along: people were asked, or it told of its progress.
+                () if failure::timed_out_after(&error, patience.total) && patience.idle < patience.total => {
+                    Fault::Deadline { session: session.clone(), fair: false }
+                }
                 () if left < wanted => {
                     let fair = left >= self.inner.policy.max_call_deadline / 2;
                     Fault::Deadline { session: session.clone(), fair }

@@ -359,26 +359,32 @@ async fn a_log_message_on_a_shared_channel_is_about_the_only_call() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_for_a_client_says_what_it_is_able_to_do_and_how_long_it_may_be_kept() {
-    let page = |out: &Outbound| {
-        let (caching, next) = match params_json(out).get("cursor").map(|at| at.as_str().to_owned()).as_deref()
-        {
-            None => (r#""ttlMs":60000,"cacheScope":"public","#, r#","nextCursor":"1""#),
-            Some(r#""1""#) => (r#""ttlMs":90000,"cacheScope":"private","#, r#","nextCursor":"2""#),
-            Some(r#""2""#) => (r#""ttlMs":5000,"cacheScope":"public","#, r#","nextCursor":"3""#),
-            _ => ("", ""),
+    const FIRST: &str = r#""ttlMs":60000,"cacheScope":"public","#;
+    for (second, third, ttl, scope) in [
+        (r#""ttlMs":90000,"cacheScope":"private","#, FIRST, 60, CacheScope::Private),
+        (FIRST, r#""ttlMs":5000,"cacheScope":"public","#, 5, CacheScope::Public),
+        (FIRST, "", 0, CacheScope::Private),
+    ] {
+        let page = move |out: &Outbound| {
+            let at = params_json(out).get("cursor").map(|at| at.as_str().to_owned());
+            let (caching, next) = match at.as_deref() {
+                None => (FIRST, r#","nextCursor":"1""#),
+                Some(r#""1""#) => (second, r#","nextCursor":"2""#),
+                _ => (third, ""),
+            };
+            own([result(out, &format!(r#"{{"resultType":"complete",{caching}"prompts":[{{}}]{next}}}"#))])
         };
-        own([result(out, &format!(r#"{{"resultType":"complete",{caching}"prompts":[{{}}]{next}}}"#))])
-    };
-    let server = Server::new(TransportKind::Http, http(Era::Stateless, page));
-    let client = server.connect(&options(None)).await.unwrap();
-    let declared = capabilities(r#"{"elicitation":{}}"#);
-    let listed = client.list_for(Method::PromptsList, Some(declared), LIMIT).await.unwrap();
-    assert_eq!(listed.items.len(), 4);
-    let caching = listed.caching.unwrap();
-    assert_eq!((caching.ttl, caching.scope), (Duration::from_secs(5), CacheScope::Private), "the strictest");
-    for sent in server.wire().wait_for_many(&Method::PromptsList, 4).await {
-        let meta = params_json(&sent).get("_meta").unwrap();
-        assert_eq!(meta.get(CAPABILITIES).unwrap().as_str(), r#"{"elicitation":{}}"#, "each page");
+        let server = Server::new(TransportKind::Http, http(Era::Stateless, page));
+        let client = server.connect(&options(None)).await.unwrap();
+        let declared = capabilities(r#"{"elicitation":{}}"#);
+        let listed = client.list_for(Method::PromptsList, Some(declared), LIMIT).await.unwrap();
+        assert_eq!(listed.items.len(), 3);
+        let caching = listed.caching.unwrap();
+        assert_eq!((caching.ttl.as_secs(), caching.scope), (ttl, scope), "the strictest");
+        for sent in server.wire().wait_for_many(&Method::PromptsList, 3).await {
+            let meta = params_json(&sent).get("_meta").unwrap();
+            assert_eq!(meta.get(CAPABILITIES).unwrap().as_str(), r#"{"elicitation":{}}"#, "each page");
+        }
     }
     let silent = |out: &Outbound| own([result(out, r#"{"prompts":[]}"#)]);
     let server = Server::new(TransportKind::Http, http(Era::Stateless, silent));

@@ -252,12 +252,14 @@ impl Endpoint {
         if let Some(state) = state.and_then(|params| params.get("requestState")) {
             return self.resume(turn, state).await;
         }
+        self.begin_anew(turn).await
+    }
+
+    /// The same for a request that carries nothing on.
+    pub(crate) async fn begin_anew(self, turn: Turn) -> Outcome {
         if !turn.client.kind.profile.can_be_asked() {
-            return match self.pass(&turn, None).await?.1 {
-                Passed::Done(outcome) => outcome,
-                Passed::Asks { server, result } => self.asks(&turn, &server, result),
-                Passed::AsksFirst(requests) => self.asks_first(&turn, requests),
-            };
+            let (_, passed) = self.pass(&turn, None).await?;
+            return self.outcome(&turn, passed);
         }
         let targets = self.targets(&turn)?;
         let last = targets.len().saturating_sub(1);
@@ -274,11 +276,7 @@ impl Endpoint {
             if at < last && is_not_found(&passed) {
                 continue;
             }
-            return match passed {
-                Passed::Done(outcome) => outcome,
-                Passed::Asks { server, result } => self.asks(&turn, &server, result),
-                Passed::AsksFirst(requests) => self.asks_first(&turn, requests),
-            };
+            return self.outcome(&turn, passed);
         }
         Err(RpcError::new(ErrorCode::INTERNAL_ERROR, "no server was found for the request"))
     }

@@ -369,6 +369,7 @@ impl Parking {
     pub(crate) fn close(&self) {
         let all: Vec<_> = self.held().drain().map(|(_, held)| held).collect();
         for held in all {
+            held.questions.give_up();
             held.keeper.notify_one();
         }
     }

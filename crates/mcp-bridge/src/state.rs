@@ -188,6 +188,15 @@ impl Endpoint {
         self.input_required(turn, requests, &State::Again)
     }
 
+    /// What a client that can be asked gets of a request that was passed on.
+    pub(crate) fn outcome(&self, turn: &Turn, passed: Passed) -> Outcome {
+        match passed {
+            Passed::Done(outcome) => outcome,
+            Passed::Asks { server, result } => self.asks(turn, &server, result),
+            Passed::AsksFirst(requests) => self.asks_first(turn, requests),
+        }
+    }
+
     /// Keeps a call whose server has asked something, and asks the client.
     pub(crate) fn park(
         &self,
@@ -257,11 +266,8 @@ impl Endpoint {
                 match step {
                     Step::Asks(requests) => self.input_required(&turn, requests, &State::Held(handle)),
                     Step::Ended(relayed) => {
-                        match self.bridge.conclude(&self.scope, &turn, &held.target, relayed) {
-                            Passed::Done(outcome) => outcome,
-                            Passed::Asks { server, result } => self.asks(&turn, &server, result),
-                            Passed::AsksFirst(requests) => self.asks_first(&turn, requests),
-                        }
+                        let passed = self.bridge.conclude(&self.scope, &turn, &held.target, relayed);
+                        self.outcome(&turn, passed)
                     }
                 }
             }
@@ -278,11 +284,8 @@ impl Endpoint {
                 let manner = Manner { asker: None, sink: Some(sink) };
                 let relay = self.bridge.relay(&turn, &target, params, manner);
                 let relayed = self.bridge.manager.relay(relay).await;
-                match self.bridge.conclude(&self.scope, &turn, &target, relayed) {
-                    Passed::Done(outcome) => outcome,
-                    Passed::Asks { server, result } => self.asks(&turn, &server, result),
-                    Passed::AsksFirst(requests) => self.asks_first(&turn, requests),
-                }
+                let passed = self.bridge.conclude(&self.scope, &turn, &target, relayed);
+                self.outcome(&turn, passed)
             }
             State::Again => {
                 let Some(params) = &turn.params else { return Err(bad_state()) };
@@ -290,12 +293,7 @@ impl Endpoint {
                 members.remove("requestState");
                 members.remove("inputResponses");
                 turn.params = Some(members.encode());
-                let (_, passed) = self.pass(&turn, None).await?;
-                match passed {
-                    Passed::Done(outcome) => outcome,
-                    Passed::Asks { server, result } => self.asks(&turn, &server, result),
-                    Passed::AsksFirst(requests) => self.asks_first(&turn, requests),
-                }
+                self.begin_anew(turn).await
             }
         }
     }

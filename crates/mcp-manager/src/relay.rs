@@ -222,8 +222,9 @@ impl Manager {
 
     /// Ends the sessions that were opened for this seat alone; calls on them end first.
     pub fn leave(&self, seat: &str) {
+        let seat = Arc::from(seat);
         let sessions: Vec<_> =
-            self.0.snapshot().links().iter().filter_map(|link| link.seats.vacate(seat)).collect();
+            self.0.snapshot().links().iter().flat_map(|link| link.seats.vacate(&seat)).collect();
         for session in sessions {
             self.0.end_session(session);
         }

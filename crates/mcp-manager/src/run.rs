@@ -22,10 +22,7 @@ use crate::link::Link;
 use crate::manager::Inner;
 use crate::relay::{Bridged, Refusal, Relayed};
 use crate::session::Session;
-use crate::user::{Authorization, MAX_SEATS, Occupant, POOLED, Party, Seat, UserContext};
-
-/// Most connections of one party to a server that are held by calls at the same time.
-const MAX_POOL: usize = 16;
+use crate::user::{Authorization, MAX_POOL, MAX_SEATS, Occupant, Party, Seat, UserContext, pooled};
 
 /// What is asked for, whoever is asked.
 pub(crate) struct Request {
@@ -310,14 +307,15 @@ impl<'a> Run<'a> {
         let seat =
             |name: Arc<str>| self.seat(link, Occupant { user: None, party: Some((name, party.clone())) });
         let asker = self.request.bridged.as_ref().and_then(|bridged| bridged.asker.as_ref());
-        let shares = link.definition().endpoint.kind() != TransportKind::Http;
+        // What is at the other end of a URL shows only there.
+        let met = link.session().map(|session| session.client().transport());
+        let shares = met.unwrap_or_else(|| link.definition().endpoint.kind()) != TransportKind::Http;
         let Some(asker) = asker.filter(|_| shares && may_require_input(&self.request.method)) else {
             return seat(name.clone());
         };
         let mut first = None;
         for number in 1..=MAX_POOL {
-            let name = if number == 1 { name.clone() } else { format!("{name}{POOLED}{number}").into() };
-            let access = seat(name)?;
+            let access = seat(pooled(name, number))?;
             if let Access::Own(seat, who, leased) = access {
                 debug_assert!(leased.is_none(), "it was just taken");
                 if let Some(leased) = seat.lease.try_take(asker.owner) {

@@ -115,8 +115,16 @@ fn identity(token: Option<&str>, seat: Option<&str>) -> Identity {
 /// Tells the users of a server apart without keeping their tokens.
 type Identity = [u8; 32];
 
+/// Most connections of one party to a server that are held by calls at the same time.
+pub(crate) const MAX_POOL: usize = 16;
+
 /// Between the name of a seat and the number of one of several.
-pub(crate) const POOLED: &str = " #";
+const POOLED: &str = " #";
+
+/// The name of one of several seats, counted from 1.
+pub(crate) fn pooled(seat: &Arc<str>, number: usize) -> Arc<str> {
+    if number == 1 { seat.clone() } else { format!("{seat}{POOLED}{number}").into() }
+}
 
 /// The place of one user or party at a server of the handshake era, where a session belongs to whoever opened it.
 #[derive(Debug)]
@@ -227,11 +235,15 @@ impl Seats {
         left.into_iter().filter_map(|(_, (_, seat))| seat.session.retire()).collect()
     }
 
-    /// Takes away the seat of a party that has left.
-    pub(crate) fn vacate(&self, seat: &str) -> Option<Arc<Session>> {
+    /// Takes away the seats of a party that has left.
+    pub(crate) fn vacate(&self, seat: &Arc<str>) -> Vec<Arc<Session>> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (_, seat) = taken.seats.remove(&identity(None, Some(seat)))?;
-        seat.session.retire()
+        let mut left = Vec::new();
+        for number in 1..=MAX_POOL {
+            let seat = taken.seats.remove(&identity(None, Some(&pooled(seat, number))));
+            left.extend(seat.and_then(|(_, seat)| seat.session.retire()));
+        }
+        left
     }
 
     /// Takes a session away if it is one of these; says whether it was.

@@ -33,6 +33,14 @@ pub(crate) fn answer(text: String) -> Answer {
     Ok(Reply::Own(futures::stream::once(ready(item)).boxed()))
 }
 
+/// The same, on a stream that stays open without another word.
+pub(crate) fn then_silence(text: String) -> Answer {
+    match answer(text)? {
+        Reply::Own(frames) => Ok(Reply::Own(frames.chain(futures::stream::pending()).boxed())),
+        other => Ok(other),
+    }
+}
+
 /// A message that could not be sent.
 pub(crate) fn unsent(text: &str) -> Answer {
     Err(TransportError::new(TransportErrorKind::Connect(text.into()), Delivery::NotSent))

@@ -1,26 +1,17 @@
 //! What clients may take (reliability document §6), and many of them at once.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 mod support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::response::Response;
-use futures::future::join_all;
 use mcp_protocol::{Method, Notification};
-use mcp_serve_http::ServeLimits;
-use mcp_server::{Endpoint, FrontLimits, HttpFront, Principal};
+use mcp_server::{FrontLimits, Principal};
 use serde_json::{Value, json};
 use support::{
-    BOTH, Client, Director, Events, Held, Site, body, initialize, modern, progress, raw, refusal, script,
-    tool,
+    BOTH, Client, Desk, Events, Held, Site, body, initialize, modern, progress, raw, refusal, tool,
 };
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::advance;
 
 type Waiting = tokio::task::JoinHandle<reqwest::Response>;
@@ -171,40 +162,6 @@ async fn so_much_is_kept_to_be_sent_again() {
     site.end().await;
 }
 
-/// Without sockets, so that time can be the test's.
-struct Desk {
-    front: HttpFront,
-    endpoint: Endpoint,
-}
-
-impl Desk {
-    fn new(limits: FrontLimits) -> (Self, Director) {
-        let (service, director) = script();
-        let endpoint = Endpoint { key: "a".into(), service };
-        (Self { front: HttpFront::new(limits), endpoint }, director)
-    }
-
-    async fn send(&self, method: &str, session: Option<&str>, message: Option<&Value>) -> Response {
-        let mut request = Request::builder().method(method).header("accept", BOTH);
-        if let Some(session) = session {
-            request = request.header("mcp-session-id", session);
-        }
-        let body = message.map_or_else(Body::empty, |message| Body::from(message.to_string()));
-        let request = request.header("content-type", "application/json").body(body).unwrap();
-        self.front.handle(&self.endpoint, Principal::anonymous(), request).await
-    }
-
-    async fn initialize(&self) -> String {
-        let answer = self.send("POST", None, Some(&initialize("2025-11-25"))).await;
-        answer.headers()["mcp-session-id"].to_str().unwrap().to_owned()
-    }
-
-    async fn ping(&self, session: &str) -> u16 {
-        let ping = support::plain(1, "ping", json!({}));
-        self.send("POST", Some(session), Some(&ping)).await.status().as_u16()
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_client_that_never_comes_back_is_forgotten_soon() {
     let (desk, mut director) = Desk::new(FrontLimits::default());
@@ -281,61 +238,6 @@ async fn answers_are_kept_for_a_while() {
     assert_eq!(resume().await, 400);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_calls_of_one_id_get_their_own_answers() {
-    let site = Site::plain().await;
-    let sessions = join_all((0..20).map(|_| site.client.initialize("2025-11-25"))).await;
-    let call = async |client: Client, n: u32, envelope: bool| {
-        let arguments = json!({ "name": "echo", "arguments": { "n": n } });
-        let answer = if envelope {
-            client.modern(1, "tools/call", arguments).await
-        } else {
-            client.post(&support::plain(1, "tools/call", arguments)).await
-        };
-        assert_eq!(body(answer).await["result"]["n"], n);
-    };
-    let calls = (0..1000).map(|n| {
-        let (client, envelope) = match sessions.get(n as usize % 40) {
-            Some(session) => (session.clone(), false),
-            None => (site.client.clone(), true),
-        };
-        call(client, n, envelope)
-    });
-    join_all(calls).await;
-    assert_eq!(site.front.stats().in_flight, 0);
-    site.end().await;
-}
-
-#[tokio::test]
-async fn a_thousand_clients_wait_at_once() {
-    let (desk, mut director) = Desk::new(FrontLimits::default());
-    let desk = Arc::new(desk);
-    let mut asking = Vec::new();
-    for n in 0..1000_u32 {
-        let (desk, session) = (Arc::clone(&desk), desk.initialize().await);
-        asking.push(tokio::spawn(async move {
-            let message = support::plain(1, "tools/call", json!({ "name": "held", "n": n }));
-            let answer = desk.send("POST", Some(&session), Some(&message)).await;
-            (n, axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap())
-        }));
-    }
-    let mut held = Vec::new();
-    for _ in 0..1000 {
-        held.push(director.held().await);
-    }
-    assert_eq!(desk.front.stats().in_flight, 1000);
-    for held in held.into_iter().rev() {
-        let n: u32 = held.request.params.as_ref().unwrap().get("n").unwrap().to().unwrap();
-        held.answer(&json!({ "n": n }));
-    }
-    for answer in join_all(asking).await {
-        let (n, answer) = answer.unwrap();
-        let answer: Value = serde_json::from_slice(&answer).unwrap();
-        assert_eq!((&answer["id"], &answer["result"]["n"]), (&json!(1), &json!(n)));
-    }
-    assert_eq!(desk.front.stats().in_flight, 0);
-}
-
 #[tokio::test]
 async fn what_slow_streams_of_a_session_hold_is_limited_together() {
     let (desk, mut director) = Desk::new(FrontLimits { kept_events: 4, ..FrontLimits::default() });
@@ -363,37 +265,6 @@ async fn what_slow_streams_of_a_session_hold_is_limited_together() {
     }
 }
 
-/// Whichever of the two comes first, there is one outcome, and nothing is left behind.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cancellation_races_the_answer() {
-    let (desk, mut director) = Desk::new(FrontLimits::default());
-    let desk = Arc::new(desk);
-    let session: Arc<str> = desk.initialize().await.into();
-    let mut answered = 0;
-    for _ in 0..2000 {
-        let asking = tokio::spawn({
-            let (desk, session) = (Arc::clone(&desk), Arc::clone(&session));
-            async move {
-                let answer = desk.send("POST", Some(&session), Some(&tool(1, "held"))).await;
-                let is_json = answer.headers()["content-type"] == "application/json";
-                (is_json, axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap())
-            }
-        });
-        let held = director.held().await;
-        let cancelling = tokio::spawn({
-            let (desk, session) = (Arc::clone(&desk), Arc::clone(&session));
-            async move { desk.send("POST", Some(&session), Some(&support::cancel(1))).await.status() }
-        });
-        held.answer_if_wanted(&json!({}));
-        let (is_json, text) = asking.await.unwrap();
-        assert_eq!(cancelling.await.unwrap(), 202);
-        assert_eq!(is_json, text.ends_with(b"\"result\":{}}"), "{text:?}");
-        answered += u64::from(is_json);
-        assert_eq!(desk.front.stats().in_flight, 0);
-    }
-    assert_eq!(answered + desk.front.stats().cancelled, 2000);
-}
-
 #[tokio::test]
 async fn a_stateless_call_that_is_not_read_drops_what_it_says() {
     let (desk, mut director) = Desk::new(FrontLimits { queue_messages: 3, ..FrontLimits::default() });
@@ -415,61 +286,4 @@ async fn a_stateless_call_that_is_not_read_drops_what_it_says() {
     let text = std::str::from_utf8(&text).unwrap();
     assert_eq!(text.matches("notifications/progress").count(), 3);
     assert!(text.ends_with("\"result\":{\"done\":true}}\n\n"), "answers always find room: {text}");
-}
-
-#[tokio::test]
-async fn fifty_calls_of_one_id_in_one_session() {
-    let mut site = Site::plain().await;
-    let session = site.client.initialize("2025-11-25").await;
-    let asking: Vec<_> = (0..50)
-        .map(|n| {
-            let session = session.clone();
-            let message = support::plain(1, "tools/call", json!({ "name": "held", "n": n }));
-            tokio::spawn(async move { (n, session.post(&message).await) })
-        })
-        .collect();
-    let mut held = Vec::new();
-    for _ in 0..50 {
-        held.push(site.director.held().await);
-    }
-    for held in held.into_iter().rev() {
-        let n: u32 = held.request.params.as_ref().unwrap().get("n").unwrap().to().unwrap();
-        held.answer(&json!({ "n": n }));
-    }
-    for answer in asking {
-        let (n, answer) = answer.await.unwrap();
-        assert_eq!(body(answer).await["result"]["n"], n);
-    }
-    site.end().await;
-}
-
-#[tokio::test]
-async fn a_slow_reader_stalls_alone_and_loses_its_stream() {
-    let serving = ServeLimits { write_stall: Duration::from_millis(200), ..ServeLimits::default() };
-    let mut site = Site::start_with(FrontLimits::default(), serving).await;
-    let slow = site.client.initialize("2025-06-18").await;
-    let outlet = site.director.outlet().await;
-    let mut socket = TcpStream::connect(site.address).await.unwrap();
-    let head = format!(
-        "GET /mcp HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nMcp-Session-Id: {}\r\n\r\n",
-        slow.session_id()
-    );
-    socket.write_all(head.as_bytes()).await.unwrap();
-    site.until(|stats| stats.streams == 1).await;
-    // It never reads: the buffers fill, then the queue, and what is more is dropped.
-    let text = "x".repeat(1 << 18);
-    for n in 0.. {
-        if site.front.stats().dropped > 0 {
-            break;
-        }
-        let params = Some(raw(&json!({ "n": n, "text": text })));
-        outlet.notify(Notification { method: Method::LogMessage, params });
-        tokio::task::yield_now().await;
-    }
-    let good = site.client.initialize("2025-06-18").await;
-    assert_eq!(good.post(&tool(1, "echo")).await.status(), 200);
-    site.until(|stats| stats.streams == 0).await;
-    drop(socket);
-    assert_eq!(slow.post(&tool(1, "echo")).await.status(), 200, "the session is still there");
-    site.end().await;
 }

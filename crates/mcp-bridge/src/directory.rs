@@ -214,11 +214,11 @@ impl Directory {
         self.shown.first().map(|shown| &shown.owner).or_else(|| self.missing.first())
     }
 
-    /// What the servers offer.
-    pub(crate) fn capabilities(&self) -> Vec<ServerCapabilities> {
+    /// What the servers offer, each with its revision.
+    pub(crate) fn capabilities(&self) -> Vec<(ProtocolVersion, ServerCapabilities)> {
         let of = |shown: &Shown| {
-            let raw = shown.catalog.profile.as_ref()?.capabilities.clone()?;
-            ServerCapabilities::from_raw(raw).ok()
+            let profile = shown.catalog.profile.as_ref()?;
+            Some((profile.version, ServerCapabilities::from_raw(profile.capabilities.clone()?).ok()?))
         };
         self.shown.iter().filter_map(of).collect()
     }

@@ -19,7 +19,7 @@ use crate::client::{Client, Turn, Way};
 use crate::convert::capabilities::{offered_alone, offered_together};
 use crate::directory::{Directory, Shelf};
 use crate::held::{Parking, Passing, Questions, Step};
-use crate::party::{EXTENSIONS, Kind};
+use crate::party::{Kind, extensions};
 use crate::route::{Router, Target};
 use crate::session::Session;
 use crate::settings::Scope;
@@ -71,7 +71,7 @@ impl Endpoint {
         }
         drop(known);
         let version = ProtocolVersion::LATEST_STATELESS;
-        let kind = Kind::of(&key.0, &capabilities, version);
+        let kind = Kind::of(&key.0, &capabilities, version, &self.scope);
         let shelf = self.shelf(&kind).await;
         let party = Arc::new(kind.clone());
         let principal = key.0.clone();
@@ -94,9 +94,10 @@ impl Endpoint {
     /// What is offered to a client of a revision.
     pub(crate) fn capabilities(&self, directory: &Directory, version: ProtocolVersion) -> ServerCapabilities {
         let all = directory.capabilities();
+        let extensions = extensions(&self.scope);
         match (self.is_one(), &all[..]) {
-            (true, [one]) => offered_alone(one, version, EXTENSIONS),
-            _ => offered_together(&all, true, version, EXTENSIONS),
+            (true, [one]) => offered_alone(one, version, &extensions),
+            _ => offered_together(&all, true, version, &extensions),
         }
     }
 

@@ -14,10 +14,19 @@ use mcp_registry::{ServerRecord, Sharing};
 use mcp_server::Principal;
 use mcp_transport::TransportKind;
 
-use crate::convert::capabilities::Profile;
+use crate::convert::capabilities::{Extensions, Profile};
+use crate::settings::Scope;
 
 /// Extensions that are passed on between clients and servers. Source: bridging §4.
-pub(crate) const EXTENSIONS: &[&str] = &["io.modelcontextprotocol/ui"];
+const EXTENSIONS: Extensions<'static> = Extensions::named(&["io.modelcontextprotocol/ui"]);
+
+/// The extensions that an endpoint passes on: one server is shown with all it has.
+pub(crate) fn extensions(scope: &Scope) -> Extensions<'static> {
+    match scope {
+        Scope::One(_) => EXTENSIONS.and_others(),
+        Scope::All | Scope::View(_) => EXTENSIONS,
+    }
+}
 
 /// What a kind of client is to servers: all clients of one principal that are able to do the same.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,8 +42,9 @@ impl Kind {
         principal: &Principal,
         capabilities: &ClientCapabilities,
         version: ProtocolVersion,
+        scope: &Scope,
     ) -> Self {
-        let profile = Profile::of(capabilities, version, EXTENSIONS);
+        let profile = Profile::of(capabilities, version, &extensions(scope));
         let seat = (!profile.is_empty()).then(|| {
             let declared = profile.declare(ProtocolVersion::LATEST_STATELESS);
             let changes = profile.declare(ProtocolVersion::LATEST_HANDSHAKE);

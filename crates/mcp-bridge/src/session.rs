@@ -55,7 +55,7 @@ impl Session {
     pub(crate) async fn open(endpoint: Endpoint, opening: Opening) -> Result<Opened, RpcError> {
         let Opening { principal, transport, version, params, outlet } = opening;
         let capabilities = declared(&params);
-        let kind = Kind::of(&principal, &capabilities, version);
+        let kind = Kind::of(&principal, &capabilities, version, &endpoint.scope);
         let shelf = endpoint.shelf(&kind).await;
         let directory = shelf.directory();
         let owner = endpoint.bridge.new_owner();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// How a connection is opened and what state it has. Source: MCP 2026-07-28, Versioning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Era {
     /// `initialize` and sessions: revisions up to 2025-11-25 ("legacy" in the specification).
     Handshake,

@@ -5,9 +5,49 @@ use std::collections::BTreeMap;
 use ProtocolVersion::{V2025_06_18, V2025_11_25};
 use mcp_protocol::capability::{ClientCapabilities, ServerCapabilities};
 use mcp_protocol::elicitation::ElicitMode;
+use mcp_protocol::task::EXTENSION as TASKS;
 use mcp_protocol::{Era, JsonKind, Members, Method, ProtocolVersion, RawJson};
 
 use super::{items, json};
+
+/// Which extensions are passed on between clients and servers. Source: bridging §4.
+///
+/// That of tasks is always passed on where both sides are stateless, and nowhere else: tasks of the handshake era are
+/// no extension.
+#[derive(Debug, Clone, Copy)]
+pub struct Extensions<'a> {
+    named: &'a [&'a str],
+    others: bool,
+}
+
+impl<'a> Extensions<'a> {
+    /// Those that mean the same in every revision that can name them.
+    #[must_use]
+    pub const fn named(ids: &'a [&'a str]) -> Self {
+        Self { named: ids, others: false }
+    }
+
+    /// All others as well, between a client and a server of the same era: what they mean is between the two.
+    #[must_use]
+    pub const fn and_others(self) -> Self {
+        Self { others: true, ..self }
+    }
+
+    /// The one era that the other side has to be of, if there is such a condition; `None`: it is not passed on.
+    fn beyond(&self, id: &str, side: ProtocolVersion) -> Option<Option<Era>> {
+        match id {
+            TASKS => (side.era() == Era::Stateless).then_some(Some(Era::Stateless)),
+            _ if self.named.contains(&id) => Some(None),
+            _ => self.others.then_some(Some(side.era())),
+        }
+    }
+
+    /// Whether a client is told that a server has an extension.
+    fn reach(&self, id: &str, server: ProtocolVersion, client: ProtocolVersion) -> bool {
+        let condition = self.beyond(id, server).filter(|_| client >= V2025_11_25);
+        condition.is_some_and(|era| era.is_none_or(|era| era == client.era()))
+    }
+}
 
 /// What a client lets servers do, as far as we can pass it on: the part of its capabilities that is declared to
 /// upstream servers.
@@ -18,8 +58,16 @@ use super::{items, json};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Profile {
     flags: u8,
-    /// Settings of extensions by their id, as JSON text. Compared as text.
-    extensions: BTreeMap<Box<str>, Box<str>>,
+    /// Extensions by their id.
+    extensions: BTreeMap<Box<str>, Extension>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Extension {
+    /// JSON text. Compared as text.
+    settings: Box<str>,
+    /// The only era whose servers are told of it.
+    era: Option<Era>,
 }
 
 const ROOTS: u8 = 1;
@@ -40,11 +88,15 @@ const PATHS: [(u8, &[&str]); 5] = [
 ];
 
 impl Profile {
-    /// The profile of a client of a revision. Of its extensions those named are passed on.
+    /// The profile of a client of a revision.
     ///
     /// What the revision does not know does not count, whatever the client says.
     #[must_use]
-    pub fn of(capabilities: &ClientCapabilities, client: ProtocolVersion, extensions: &[&str]) -> Self {
+    pub fn of(
+        capabilities: &ClientCapabilities,
+        client: ProtocolVersion,
+        passed_on: &Extensions<'_>,
+    ) -> Self {
         let known = capabilities.clip(client);
         let mut flags = PATHS.iter().filter(|(_, path)| known.has(path)).fold(0, |all, (flag, _)| all | flag);
         if known.elicits_forms() {
@@ -53,8 +105,14 @@ impl Profile {
         if known.elicits_urls() {
             flags |= PAGES;
         }
-        let settings = |id: &&str| Some(((*id).into(), known.extension(id)?.as_str().into()));
-        Self { flags, extensions: extensions.iter().filter_map(settings).collect() }
+        let declared = known.get(&["extensions"]).unwrap_or_else(RawJson::empty_object);
+        let declared = declared.members().unwrap_or_default();
+        let extensions = declared.texts().filter_map(|(id, settings)| {
+            let era = passed_on.beyond(id, client)?;
+            let is_object = json(settings).kind() == JsonKind::Object;
+            is_object.then(|| (id.into(), Extension { settings: settings.into(), era }))
+        });
+        Self { flags, extensions: extensions.collect() }
     }
 
     /// The part of it that a server of a revision can be told. Source: bridging §4.3.
@@ -64,6 +122,7 @@ impl Profile {
         if server.era() == Era::Stateless {
             clipped.flags &= !ROOTS_CHANGES;
         }
+        clipped.extensions.retain(|_, extension| extension.era.is_none_or(|era| era == server.era()));
         if server < V2025_11_25 {
             clipped.flags &= !(SAMPLING_TOOLS | SAMPLING_CONTEXT | PAGES);
             clipped.extensions.clear();
@@ -99,8 +158,8 @@ impl Profile {
         }
         if !told.extensions.is_empty() {
             let mut settings = Members::default();
-            for (id, text) in &told.extensions {
-                settings.set_json(id, json(text));
+            for (id, extension) in &told.extensions {
+                settings.set_json(id, json(&extension.settings));
             }
             members.set_json("extensions", settings.encode());
         }
@@ -208,17 +267,17 @@ pub fn needed_for(question: &Method, params: Option<&RawJson>) -> ClientCapabili
     ClientCapabilities::default().with(path, RawJson::empty_object())
 }
 
-/// The capabilities of many servers together, toward a client of a revision: what any of them has. Of the extensions
-/// those named are passed on.
+/// The capabilities of many servers together, each with its revision, toward a client of a revision: what any of them
+/// has.
 ///
 /// `growing`: servers may come and go, so that tools, prompts and resources are offered, and changes of their lists
 /// announced, whoever is there at the moment. Source: bridging §4.1, §4.2.
 #[must_use]
 pub fn offered_together<'a>(
-    servers: impl IntoIterator<Item = &'a ServerCapabilities>,
+    servers: impl IntoIterator<Item = &'a (ProtocolVersion, ServerCapabilities)>,
     growing: bool,
     client: ProtocolVersion,
-    extensions: &[&str],
+    extensions: &Extensions<'_>,
 ) -> ServerCapabilities {
     let mut offered = ServerCapabilities::default();
     if growing {
@@ -226,7 +285,7 @@ pub fn offered_together<'a>(
             offered = offered.with(&[list, "listChanged"], json("true"));
         }
     }
-    for server in servers {
+    for (version, server) in servers {
         for name in LISTS.into_iter().chain(["logging", "completions"]) {
             if server.has(&[name]) && !offered.has(&[name]) {
                 offered = offered.with(&[name], RawJson::empty_object());
@@ -237,8 +296,13 @@ pub fn offered_together<'a>(
                 offered = offered.with(path, json("true"));
             }
         }
-        for id in passed_on(client, extensions) {
-            if let (Some(settings), None) = (server.extension(id), offered.extension(id)) {
+        let declared = server.get(&["extensions"]).unwrap_or_else(RawJson::empty_object);
+        for (id, settings) in declared.members().unwrap_or_default().texts() {
+            let settings = json(settings);
+            if settings.kind() == JsonKind::Object
+                && extensions.reach(id, *version, client)
+                && offered.extension(id).is_none()
+            {
                 offered = offered.with(&["extensions", id], settings);
             }
         }
@@ -247,12 +311,13 @@ pub fn offered_together<'a>(
 }
 
 /// The capabilities of one server that is shown as it is: what the client's revision knows, and whatever no revision
-/// knows. Lists it offers may change even if it never says so: it may come back with other ones. Tasks are left out.
+/// knows. Lists it offers may change even if it never says so: it may come back with other ones. Tasks of the handshake
+/// era are left out.
 #[must_use]
 pub fn offered_alone(
-    server: &ServerCapabilities,
+    (version, server): &(ProtocolVersion, ServerCapabilities),
     client: ProtocolVersion,
-    extensions: &[&str],
+    extensions: &Extensions<'_>,
 ) -> ServerCapabilities {
     let mut offered = server.clip(client).without(&["tasks"]);
     for list in LISTS {
@@ -266,7 +331,7 @@ pub fn offered_alone(
         return offered.without(&["extensions"]);
     }
     let Ok(mut kept) = declared.members() else { return offered.without(&["extensions"]) };
-    kept.retain(|id| passed_on(client, extensions).any(|passed| passed == id));
+    kept.retain(|id| extensions.reach(id, *version, client));
     match kept.len() {
         0 => offered.without(&["extensions"]),
         _ => offered.with(&["extensions"], kept.encode()),
@@ -281,11 +346,6 @@ const FEATURES: [&[&str]; 4] = [
     &["resources", "listChanged"],
     &["resources", "subscribe"],
 ];
-
-/// The extensions a revision can be told of.
-fn passed_on<'a>(version: ProtocolVersion, extensions: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
-    extensions.iter().copied().filter(move |_| version >= V2025_11_25)
-}
 
 #[cfg(test)]
 mod tests;

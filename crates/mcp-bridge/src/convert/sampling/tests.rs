@@ -4,6 +4,7 @@ use mcp_protocol::capability::ClientCapabilities;
 use proptest::prelude::*;
 
 use super::*;
+use crate::convert::capabilities::Extensions;
 
 const TEXT: &str = r#"{"type":"text","text":"a", "n":1.0}"#;
 const IMAGE: &str = r#"{"type":"image","data":"","mimeType":"image/png"}"#;
@@ -16,7 +17,7 @@ fn raw(text: &str) -> RawJson {
 
 fn profile(text: &str) -> Profile {
     let capabilities = ClientCapabilities::from_raw(raw(text)).unwrap();
-    Profile::of(&capabilities, V2026_07_28, &[])
+    Profile::of(&capabilities, V2026_07_28, &Extensions::named(&[]))
 }
 
 fn asked(params: &str, server: ProtocolVersion, client: ProtocolVersion) -> Result<String, Unaskable> {

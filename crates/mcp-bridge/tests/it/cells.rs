@@ -40,18 +40,22 @@ impl Client {
 
 /// Every client against every server.
 async fn each_cell(check: impl AsyncFn(&World, &Server, ProtocolVersion)) {
-    for kind in KINDS {
-        for server in [V2025_11_25, V2026_07_28] {
-            for client in ProtocolVersion::ALL {
-                let server = demo::server("demo", kind, server);
-                let world = World::new(&[&server]);
-                check(&world, &server, client).await;
-            }
+    for (kind, version) in [
+        (TransportKind::Stdio, V2025_11_25),
+        (TransportKind::Stdio, V2026_07_28),
+        (TransportKind::Http, V2025_11_25),
+        (TransportKind::Http, V2026_07_28),
+        (TransportKind::Sse, V2025_11_25),
+    ] {
+        let server = demo::server("demo", kind, version).await;
+        for client in ProtocolVersion::ALL {
+            let world = World::new(&[&server]);
+            check(&world, &server, client).await;
         }
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn lists_calls_reads_prompts_and_completions() {
     each_cell(async |world, server, version| {
         let what = format!("{version} to {} over {:?}", server.version(), server.kind());
@@ -104,7 +108,7 @@ async fn lists_calls_reads_prompts_and_completions() {
     .await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn errors_come_in_the_words_of_the_clients_revision() {
     each_cell(async |world, server, version| {
         let what = format!("{version} to {} over {:?}", server.version(), server.kind());
@@ -137,12 +141,12 @@ async fn errors_come_in_the_words_of_the_clients_revision() {
     .await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn progress_and_log_messages_reach_whoever_wants_them() {
     each_cell(async |world, server, version| {
         let what = format!("{version} to {} over {:?}", server.version(), server.kind());
         let client = Client::new(world, version, json!({})).await;
-        let slow = json!({"name": "demo__slow", "arguments": {"ms": 400, "steps": 4}, "_meta": {"progressToken": "mine"}});
+        let slow = json!({"name": "demo__slow", "arguments": {"ms": 40, "steps": 4}, "_meta": {"progressToken": "mine"}});
         let call = client.start(Method::ToolsCall, slow);
         let probe = call.probe.clone();
         call.ok().await;
@@ -185,7 +189,7 @@ async fn progress_and_log_messages_reach_whoever_wants_them() {
     .await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_client_that_takes_a_call_back_has_the_server_told() {
     for kind in KINDS {
         for upstream in [V2025_11_25, V2026_07_28] {
@@ -202,10 +206,10 @@ async fn a_client_that_takes_a_call_back_has_the_server_told() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_the_servers_are_is_told_when_a_client_opens() {
     for upstream in [V2025_11_25, V2026_07_28] {
-        let a = demo::server("a", TransportKind::Http, upstream);
+        let a = demo::server("a", TransportKind::Http, upstream).await;
         let b = Server::scripted("b", TransportKind::Stdio, upstream).instructing("Be kind.");
         let world = World::new(&[&a, &b]);
         for version in ProtocolVersion::ALL {
@@ -248,9 +252,9 @@ async fn what_the_servers_are_is_told_when_a_client_opens() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn methods_of_the_other_era_are_unknown() {
-    let server = demo::server("demo", TransportKind::Stdio, V2025_11_25);
+    let server = demo::server("demo", TransportKind::Stdio, V2025_11_25).await;
     let world = World::new(&[&server]);
     let session = world.classic(V2025_11_25, json!({})).await;
     for method in [
@@ -275,9 +279,9 @@ async fn methods_of_the_other_era_are_unknown() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn the_request_id_is_said_where_there_are_no_headers_or_the_client_wants_it() {
-    let server = demo::server("demo", TransportKind::Http, V2025_11_25);
+    let server = demo::server("demo", TransportKind::Http, V2025_11_25).await;
     let world = World::new(&[&server]);
     let echo = json!({"name": "demo__echo", "arguments": {"message": "x"}});
     let mut wanting = echo.clone();

@@ -3,82 +3,87 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use mcp_demo_server::{DemoOptions, DemoServer, Effect, PeerId};
-use mcp_protocol::{EraPolicy, Message, Method, Notification, ProtocolVersion, RawJson, RequestId};
+use mcp_demo_server::{DemoOptions, serve_http, serve_sse, serve_stdio};
+use mcp_protocol::{EraPolicy, Message, ProtocolVersion};
 use mcp_transport::TransportKind;
-use serde_json::json;
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, WriteHalf};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::net::{Backend, Server, Wire};
 
-/// Longer than any test.
-const LONG: std::time::Duration = std::time::Duration::from_secs(86400);
+/// Bytes on the way in either direction.
+const PIPE: usize = 1 << 20;
+/// Messages that wait to be written.
+const QUEUE: usize = 256;
 
-struct Demo {
-    core: Mutex<DemoServer>,
-    peers: Mutex<HashMap<usize, (PeerId, Wire)>>,
-    started: Instant,
-    changed: Notify,
-}
-
-/// A demo server of one era.
-pub(crate) fn server(name: &str, kind: TransportKind, version: ProtocolVersion) -> Server {
+/// A demo server of one era: on pipes in memory, or on a socket.
+pub(crate) async fn server(name: &str, kind: TransportKind, version: ProtocolVersion) -> Server {
     let protocol = EraPolicy::Only(version.era());
     let options = DemoOptions { name: name.into(), protocol, ..DemoOptions::default() };
-    let demo = Arc::new(Demo {
-        core: Mutex::new(DemoServer::new(options)),
-        peers: Mutex::default(),
-        started: Instant::now(),
-        changed: Notify::new(),
-    });
-    tokio::spawn(keep_time(Arc::downgrade(&demo)));
-    Server::behind(name, kind, version, demo, None)
+    if kind == TransportKind::Stdio {
+        let demo = Arc::new(Piped { options, pipes: Mutex::default() });
+        return Server::behind(name, kind, version, demo, None);
+    }
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = if kind == TransportKind::Sse {
+        tokio::spawn(async move { drop(serve_sse(options, listener, std::future::pending()).await) })
+    } else {
+        tokio::spawn(async move { drop(serve_http(options, listener, std::future::pending()).await) })
+    };
+    Server::behind(name, kind, version, Arc::new(Remote(serving)), None).at(address)
 }
 
-impl Demo {
-    fn peer(&self, wire: &Wire) -> PeerId {
-        let mut peers = self.peers.lock().unwrap();
-        let open = || (self.core.lock().unwrap().open_peer(), wire.clone());
-        peers.entry(wire.number()).or_insert_with(open).0
-    }
-
-    fn send(&self, effects: Vec<Effect>) {
-        let peers = self.peers.lock().unwrap();
-        for effect in effects {
-            let Effect::Send { peer, within, message } = effect else { panic!("{effect:?}") };
-            let (_, wire) = peers.values().find(|(known, _)| *known == peer).unwrap();
-            wire.send(within.as_ref(), message.encode());
-        }
-        self.changed.notify_one();
-    }
-
-    fn receive(&self, wire: &Wire, message: Message) {
-        let peer = self.peer(wire);
-        let effects = self.core.lock().unwrap().receive(self.started.elapsed(), peer, message);
-        self.send(effects);
-    }
+/// A process for each connection, as it were.
+struct Piped {
+    options: DemoOptions,
+    pipes: Mutex<HashMap<usize, mpsc::Sender<Message>>>,
 }
 
-impl Backend for Demo {
+impl Backend for Piped {
     fn take(self: Arc<Self>, wire: &Wire, message: &Message) {
-        self.receive(wire, message.clone());
-    }
-
-    fn left(&self, wire: &Wire, id: &RequestId) {
-        let params = RawJson::encode(&json!({"requestId": id})).ok();
-        self.receive(wire, Message::Notification(Notification { method: Method::Cancelled, params }));
+        let mut pipes = self.pipes.lock().unwrap();
+        let pipe = pipes.entry(wire.number()).or_insert_with(|| start(self.options.clone(), wire.clone()));
+        pipe.try_send(message.clone()).unwrap();
     }
 }
 
-async fn keep_time(demo: std::sync::Weak<Demo>) {
-    loop {
-        let Some(this) = demo.upgrade() else { return };
-        let due = this.core.lock().unwrap().next_deadline();
-        let due = this.started + due.unwrap_or(LONG);
-        if timeout_at(due, this.changed.notified()).await.is_err() {
-            let effects = this.core.lock().unwrap().on_deadline(this.started.elapsed());
-            this.send(effects);
+fn start(options: DemoOptions, wire: Wire) -> mpsc::Sender<Message> {
+    let (ours, theirs) = tokio::io::duplex(PIPE);
+    let (sender, messages) = mpsc::channel(QUEUE);
+    let (reader, writer) = tokio::io::split(ours);
+    tokio::spawn(write(messages, writer));
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(reader).lines();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            wire.send(None, line);
         }
+    });
+    tokio::spawn(async move {
+        let (reader, writer) = tokio::io::split(theirs);
+        serve_stdio(options, reader, writer).await
+    });
+    sender
+}
+
+async fn write(mut messages: mpsc::Receiver<Message>, mut writer: WriteHalf<DuplexStream>) {
+    while let Some(message) = messages.recv().await {
+        writer.write_all(&message.encode()).await.unwrap();
+        writer.write_all(b"\n").await.unwrap();
+    }
+}
+
+/// One that is served on a socket until this is dropped.
+struct Remote(JoinHandle<()>);
+
+impl Backend for Remote {
+    fn take(self: Arc<Self>, _wire: &Wire, _message: &Message) {}
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -1,6 +1,7 @@
 //! Servers without sockets or processes: scripted ones and the demo server, each behind either kind of connection.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,11 +13,15 @@ use mcp_transport::{
     Connector, Delivery, Endpoint, Inbox, Incoming, Outbound, Reply, Transport, TransportError,
     TransportErrorKind, TransportKind,
 };
+use mcp_transport_http::{HttpConnector, HttpOptions};
+use mcp_transport_sse::SseConnector;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 
 use crate::support::within;
 
+/// The host of servers that are on a socket.
+const LOOPBACK: &str = "127.0.0.1";
 /// Messages that may wait on one stream.
 const ROOM: usize = 4096;
 
@@ -24,8 +29,6 @@ const ROOM: usize = 4096;
 pub(crate) trait Backend: Send + Sync {
     /// Takes a message of the client.
     fn take(self: Arc<Self>, wire: &Wire, message: &Message);
-    /// The client has closed the stream of a request before its end.
-    fn left(&self, _wire: &Wire, _id: &RequestId) {}
 }
 
 /// All servers of a test.
@@ -55,6 +58,8 @@ struct ServerInner {
     taken: Mutex<HashMap<String, usize>>,
     changed: Notify,
     down: AtomicBool,
+    /// Where it listens, if it is on a socket.
+    address: Option<SocketAddr>,
 }
 
 impl Server {
@@ -82,7 +87,19 @@ impl Server {
             taken: Mutex::default(),
             changed: Notify::new(),
             down: AtomicBool::new(false),
+            address: None,
         }))
+    }
+
+    /// The same on a socket.
+    pub(crate) fn at(self, address: SocketAddr) -> Self {
+        let mut inner = Arc::into_inner(self.0).unwrap();
+        inner.address = Some(address);
+        Self(Arc::new(inner))
+    }
+
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.0.address
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -411,6 +428,12 @@ impl Connector for Net {
     ) -> BoxFuture<'a, Result<Box<dyn Transport>, TransportError>> {
         Box::pin(async move {
             let name = match endpoint {
+                Endpoint::Http(http) if http.url.host_str() == Some(LOOPBACK) => {
+                    return HttpConnector::new(HttpOptions::default()).unwrap().connect(endpoint).await;
+                }
+                Endpoint::Sse(_) => {
+                    return SseConnector::new(HttpOptions::default()).unwrap().connect(endpoint).await;
+                }
                 Endpoint::Stdio(stdio) => stdio.command.clone(),
                 Endpoint::Http(http) => http.url.host_str().unwrap().split('.').next().unwrap().to_owned(),
                 other => panic!("{other:?}"),
@@ -507,7 +530,6 @@ impl Drop for Open {
         if self.wire.0.streams.lock().unwrap().remove(&self.id).is_some() {
             self.wire.0.left.lock().unwrap().push(self.id.clone());
             let server = &self.wire.0.server;
-            server.0.backend.left(&self.wire, &self.id);
             server.0.changed.notify_waiters();
         }
     }

@@ -20,7 +20,7 @@ use mcp_server::{
     TransportShape,
 };
 use mcp_testkit::{Dice, ManualClock};
-use mcp_transport::{Endpoint, HttpEndpoint, StdioEndpoint, TransportKind};
+use mcp_transport::{Endpoint, HttpEndpoint, SseEndpoint, StdioEndpoint, TransportKind};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -69,8 +69,15 @@ pub(crate) struct World {
 }
 
 pub(crate) fn definition(server: &Server) -> Definition {
-    let endpoint = match server.kind() {
-        TransportKind::Stdio => Endpoint::Stdio(StdioEndpoint::new(server.name(), [""; 0])),
+    let endpoint = match (server.kind(), server.address()) {
+        (TransportKind::Sse, Some(address)) => {
+            let url = format!("http://{address}/sse").parse().unwrap();
+            Endpoint::Sse(SseEndpoint::new(HttpEndpoint::new(url)))
+        }
+        (_, Some(address)) => {
+            Endpoint::Http(HttpEndpoint::new(format!("http://{address}/mcp").parse().unwrap()))
+        }
+        (TransportKind::Stdio, None) => Endpoint::Stdio(StdioEndpoint::new(server.name(), [""; 0])),
         _ => {
             let url = format!("https://{}.example/mcp", server.name()).parse().unwrap();
             Endpoint::Http(HttpEndpoint::new(url))

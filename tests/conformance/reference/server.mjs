@@ -51,6 +51,18 @@ class Events {
   }
 }
 
+// Serves the handshake era, which has no answers in requests: the SDK would take them for such all the same, and a
+// client that sends them would look as if it were understood.
+async function connect(transport) {
+  await reference({ era: "legacy" }).connect(transport);
+  const receive = transport.onmessage;
+  transport.onmessage = (message, extra) => {
+    delete message.params?.inputResponses;
+    delete message.params?.requestState;
+    receive(message, extra);
+  };
+}
+
 // The handshake era over HTTP: a server for each session.
 const sessions = new Map();
 
@@ -68,7 +80,7 @@ async function legacy(request, response, body) {
       eventStore: new Events(),
       retryInterval: 100,
     });
-    await reference({ era: "legacy" }).connect(transport);
+    await connect(transport);
   }
   await transport.handleRequest(request, response, body);
 }
@@ -102,7 +114,7 @@ function http() {
 
 function stdio() {
   if (era === "legacy") {
-    reference({ era }).connect(new StdioServerTransport());
+    connect(new StdioServerTransport());
   } else {
     serveStdio(reference, { legacy: era === "both" ? "serve" : "reject" });
   }

@@ -20,8 +20,8 @@ pub(super) fn explained(one: &Retained) -> Result<(), String> {
 /// A row for each path, one for each scenario that does not pass on one of them, and what was tested less.
 pub(super) fn render(retained: &[Retained]) -> String {
     let mut text = String::from(
-        "| path | required: 2025-11-25 | 2026-07-28 | both | optional: 2025-11-25 | 2026-07-28 | 2025-06-18 | \
-         2025-03-26 | skills |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+        "| path | | required: 2025-11-25 | 2026-07-28 | both | optional: 2025-11-25 | 2026-07-28 | 2025-06-18 | \
+         2025-03-26 | skills |\n| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
     for one in retained {
         let count = |sets: &[Set], required: bool| {
@@ -34,7 +34,8 @@ pub(super) fn render(retained: &[Retained]) -> String {
         };
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            one.path.name,
             one.path.title,
             count(&[Set::V2025_11_25], true),
             count(&[Set::V2026_07_28], true),
@@ -51,21 +52,30 @@ pub(super) fn render(retained: &[Retained]) -> String {
     text
 }
 
+/// A row for each scenario and reason, with the paths.
 fn failures(retained: &[Retained]) -> String {
-    let mut rows = String::new();
+    let mut rows: Vec<(&Scenario, &str, Vec<&str>)> = Vec::new();
     for one in retained {
         for (scenario, _) in one.results.iter().filter(|(_, outcome)| !outcome.passed()) {
-            let required = if scenario.required { "yes" } else { "no" };
             let why = one.expected.why(scenario).unwrap_or("not expected");
-            let _ = writeln!(rows, "| {} | `{scenario}` | {required} | {why} |", one.path.name);
+            match rows.iter_mut().find(|(other, reason, _)| *other == scenario && *reason == why) {
+                Some((.., paths)) => paths.push(one.path.name),
+                None => rows.push((scenario, why, vec![one.path.name])),
+            }
         }
     }
     if rows.is_empty() {
         return "\nNothing is lost on any path.\n".to_owned();
     }
-    format!(
-        "\nWhat does not pass:\n\n| path | scenario | required | why |\n| --- | --- | --- | --- |\n{rows}"
-    )
+    let mut text = String::from(
+        "\nWhat does not pass:\n\n| scenario | required | paths | why |\n| --- | --- | --- | --- |\n",
+    );
+    for (scenario, why, paths) in rows {
+        let required = if scenario.required { "yes" } else { "no" };
+        let paths = if paths.len() + 1 == retained.len() { "all".to_owned() } else { paths.join(", ") };
+        let _ = writeln!(text, "| `{scenario}` | {required} | {paths} | {why} |");
+    }
+    text
 }
 
 /// Scenarios in which the suite saw less than it does without the gateway, such as a capability that is not there.
@@ -111,7 +121,7 @@ mod tests {
         let text = render(&[direct, retained(1, [Outcome::Passed(1), failed(), Outcome::Passed(1)])]);
         assert!(text.contains("| – | 2 of 2 | 2 of 2 | – | 1 of 1 | – | – | – |"), "{text}");
         assert!(text.contains("| – | 1 of 2 | 1 of 2 | – | 1 of 1 | – | – | – |"), "{text}");
-        assert!(text.contains("| server-http | `2026-07-28 b` | yes | not to be had |"), "{text}");
+        assert!(text.contains("| `2026-07-28 b` | yes | all | not to be had |"), "{text}");
         assert!(text.contains("than directly: server-http: `2026-07-28 a` (1 of 2).\n"), "{text}");
     }
 

@@ -46,7 +46,7 @@ const BOTH: &[Set] = &[Set::V2025_11_25, Set::V2026_07_28];
 pub(super) const PATHS: [Path; 8] = [
     Path {
         name: "direct",
-        title: "none: the reference server itself",
+        title: "the reference server itself",
         era: "both",
         way: Way::Direct,
         sets: &Set::ALL,
@@ -88,7 +88,7 @@ pub(super) const PATHS: [Path; 8] = [
     },
     Path {
         name: "legacy-upstream-stdio",
-        title: "the same over stdio",
+        title: "the same, stdio behind it",
         era: "legacy",
         way: Way::Server(Transport::Stdio),
         sets: BOTH,

@@ -176,7 +176,10 @@ async fn without_a_handler_of_the_connection_nobody_stands_in() {
 
 /// The streams on which a server over HTTP answers, in the order the calls came.
 #[derive(Clone, Default)]
-struct Streams(Arc<Mutex<Vec<(Outbound, mpsc::Sender<String>)>>>);
+struct Streams(Arc<Mutex<Vec<Answering>>>);
+
+/// A call and the stream on which it is answered.
+type Answering = (Outbound, mpsc::Sender<String>);
 
 impl Streams {
     /// Opens one for each call; answers are taken.

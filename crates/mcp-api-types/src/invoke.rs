@@ -224,11 +224,11 @@ pub enum Delivery {
     Unknown,
 }
 
-fn empty_object() -> Box<RawValue> {
+pub(crate) fn empty_object() -> Box<RawValue> {
     RawValue::from_string("{}".to_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-fn object<'de, D: Deserializer<'de>>(from: D) -> Result<Box<RawValue>, D::Error> {
+pub(crate) fn object<'de, D: Deserializer<'de>>(from: D) -> Result<Box<RawValue>, D::Error> {
     let raw = Box::<RawValue>::deserialize(from)?;
     // The text of a raw value starts at the value, without space before it.
     if raw.get().starts_with('{') { Ok(raw) } else { Err(D::Error::custom("must be a JSON object")) }

@@ -9,9 +9,11 @@
 //! What a server or a caller wrote (arguments, results, capabilities, tools) is kept as
 //! [`RawValue`](serde_json::value::RawValue): it passes through byte for byte. Such types have no `PartialEq`.
 
+mod change;
 mod error;
 mod event;
 mod explain;
+mod exposed;
 mod invoke;
 mod manage;
 mod ready;
@@ -20,12 +22,16 @@ mod server;
 mod session;
 mod user;
 
+pub use change::{ApproveTool, ToolChange, ToolChangeQuery, ToolVersion};
 pub use error::{ErrorDetail, Location, NotOffered, NotOfferedDetail, ValidationError, ValidationIssue};
 pub use event::{
     ConnectionEvent, ConnectionEventQuery, InvocationEvent, InvocationEventQuery, ItemList, Phase,
     RegistryDetail, RegistryEvent, RegistryEventKind,
 };
 pub use explain::{ExplainedAttempt, ExplainedCandidate, Explanation, Outcome, UnderWay, Verdict};
+pub use exposed::{
+    ExposedEntry, ExposedKind, ExposedList, ExposedQuery, Fetched, GetPrompt, Hiding, ReadResource,
+};
 pub use invoke::{
     Attempt, CallOnServer, Delivery, ErrorCategory, FailureCode, InvocationError, InvocationFailure,
     InvocationResult, InvokeResource, InvokeTool, Stage,

@@ -4,9 +4,10 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use mcp_api_types::{ErrorDetail, Location, NotOffered, NotOfferedDetail, ValidationError, ValidationIssue};
+use mcp_bridge::{ApproveError, Withheld};
 use mcp_config::InvalidField;
 use mcp_manager::{DirectedError, SessionControlError, UnknownServer};
-use mcp_registry::{InvocationError, RegistryFull};
+use mcp_registry::{CorrelationId, InvocationError, RegistryFull};
 
 use crate::invoke::{invocation_failure, request_id};
 
@@ -27,6 +28,21 @@ pub(crate) enum ApiError {
     NoSessionControls(SessionControlError),
     /// 409
     NothingToReload,
+    /// 409
+    NoBridge,
+    /// 404
+    UnknownView(String),
+    /// 403
+    Withheld(Withheld),
+    /// 409, or 500 where it could not be saved
+    NotApproved(ApproveError),
+    /// 503
+    Unfetched {
+        /// Why.
+        message: String,
+        /// Its id, if a server was asked.
+        request_id: Option<CorrelationId>,
+    },
     /// 415
     ContentType,
     /// 413
@@ -70,6 +86,18 @@ impl From<SessionControlError> for ApiError {
             SessionControlError::UnknownServer(error) => error.into(),
             SessionControlError::NotAvailable { .. } => Self::NoSessionControls(error),
         }
+    }
+}
+
+impl From<Withheld> for ApiError {
+    fn from(error: Withheld) -> Self {
+        Self::Withheld(error)
+    }
+}
+
+impl From<ApproveError> for ApiError {
+    fn from(error: ApproveError) -> Self {
+        Self::NotApproved(error)
     }
 }
 
@@ -127,6 +155,23 @@ impl IntoResponse for ApiError {
             Self::NoSessionControls(error) => detail(StatusCode::CONFLICT, error.to_string()),
             Self::NothingToReload => {
                 detail(StatusCode::CONFLICT, "the gateway was started without a configuration file".into())
+            }
+            Self::NoBridge => detail(StatusCode::CONFLICT, "the gateway serves no MCP clients".into()),
+            Self::UnknownView(name) => detail(StatusCode::NOT_FOUND, format!("no view is named {name:?}")),
+            Self::Withheld(error) => detail(StatusCode::FORBIDDEN, error.to_string()),
+            Self::NotApproved(error) => {
+                let status = match error {
+                    ApproveError::NotCurrent(_) => StatusCode::CONFLICT,
+                    ApproveError::NotSaved(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                };
+                detail(status, error.to_string())
+            }
+            Self::Unfetched { message, request_id: id } => {
+                let answer = detail(StatusCode::SERVICE_UNAVAILABLE, message);
+                match &id {
+                    Some(id) => (request_id(id), answer).into_response(),
+                    None => answer,
+                }
             }
             Self::ContentType => {
                 detail(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body as application/json".into())

@@ -8,6 +8,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri, header};
 use mcp_api_types::{Location, ValidationError};
+use mcp_bridge::Bridge;
 use mcp_manager::DirectedError;
 use mcp_protocol::{JsonKind, Limits, RawJson};
 use serde::de::DeserializeOwned;
@@ -90,6 +91,17 @@ pub(crate) fn no_parameters(uri: &Uri) -> Result<(), ApiError> {
         "is unknown; this path takes no parameters",
         "value_error",
     )))
+}
+
+/// The bridge that serves clients. There is one, unless the API is over servers alone.
+pub(crate) struct TheBridge(pub(crate) Bridge);
+
+impl FromRequestParts<ApiState> for TheBridge {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(_parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        state.bridge().cloned().map(Self).ok_or(ApiError::NoBridge)
+    }
 }
 
 /// The `{name}` of a path. A server has that name: 404 comes before anything else that is wrong.

@@ -30,7 +30,10 @@ pub(crate) async fn tool(
     State(state): State<ApiState>,
     Body(request): Body<InvokeTool>,
 ) -> Result<Response, ApiError> {
-    let call = tool_call(request).map_err(ApiError::Invalid)?;
+    let mut call = tool_call(request).map_err(ApiError::Invalid)?;
+    if let Some(bridge) = state.bridge() {
+        bridge.restrict(&mut call.selection)?;
+    }
     Ok(respond(&state.manager().call(call).await?))
 }
 
@@ -50,6 +53,11 @@ pub(crate) async fn on_server(
     Body(request): Body<CallOnServer>,
 ) -> Result<Response, ApiError> {
     bounded(["path".into(), "tool".into()], &tool, MAX_TOOL).map_err(ApiError::Invalid)?;
+    if let Some(bridge) = state.bridge() {
+        let only = vec![server.clone()];
+        let tool = Some(tool.as_str().into());
+        bridge.restrict(&mut Selection { preferred: only, preferred_only: true, tool, group: None })?;
+    }
     let call = DirectedCall {
         arguments: encode(&request.parameters).map_err(ApiError::Invalid)?,
         idempotent: request.idempotent,

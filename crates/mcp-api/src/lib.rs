@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 mod auth;
+mod changes;
 mod convert;
 mod error;
 mod events;
 mod explain;
+mod exposed;
 mod extract;
 mod health;
 mod invoke;

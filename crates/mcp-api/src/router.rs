@@ -12,7 +12,7 @@ use crate::auth::require_key;
 use crate::error::ApiError;
 use crate::extract::no_parameters;
 use crate::state::ApiState;
-use crate::{events, explain, health, invoke, manage, reload, servers, sessions, tools};
+use crate::{changes, events, explain, exposed, health, invoke, manage, reload, servers, sessions, tools};
 
 /// Largest body of an invocation in bytes, of anything else a quarter of it (reliability §6).
 const MAX_BODY: usize = 4 << 20;
@@ -32,6 +32,8 @@ pub fn router(state: ApiState) -> Router {
         ("/invoke/tool", post(invoke::tool)),
         ("/invoke/resource", post(invoke::resource)),
         ("/servers/{name}/tools/{tool}/call", post(invoke::on_server)),
+        ("/resources/read", post(exposed::read)),
+        ("/prompts/get", post(exposed::prompt)),
     ];
     let invoke = calls.into_iter().fold(Router::new(), register).layer(DefaultBodyLimit::max(MAX_BODY));
     let open = admin
@@ -72,6 +74,7 @@ fn admin_routes() -> Vec<(&'static str, MethodRouter<ApiState>)> {
         ("/stats", get(manage::stats)),
         ("/invocations/{request_id}", get(explain::explain)),
         ("/reload", post(reload::reload)),
+        ("/tool-changes/approve", post(changes::approve)),
     ]
 }
 
@@ -88,6 +91,8 @@ fn asking_routes() -> Vec<(&'static str, MethodRouter<ApiState>)> {
         ("/invocation-events", get(events::invocation)),
         ("/registry-events", get(events::registry)),
         ("/adapter-sessions", get(sessions::list)),
+        ("/tool-changes", get(changes::list)),
+        ("/exposed", get(exposed::list)),
     ]
 }
 

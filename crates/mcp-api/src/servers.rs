@@ -69,7 +69,12 @@ pub(crate) async fn delete(
     State(state): State<ApiState>,
     ServerPath(name): ServerPath,
 ) -> Result<StatusCode, ApiError> {
+    let record = state.manager().server(&name)?;
     state.manager().unregister(&name).await?;
+    // Whoever comes under that name next starts anew.
+    if let Some(bridge) = state.bridge() {
+        bridge.forget_tools(record.name());
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mcp_api_types::ReadyState;
+use mcp_bridge::Bridge;
 use mcp_manager::Manager;
 use mcp_registry::Timestamp;
 
@@ -27,27 +28,38 @@ pub struct ApiState(Arc<Shared>);
 struct Shared {
     manager: Manager,
     settings: Settings,
+    bridge: Option<Bridge>,
     reloader: Option<Arc<dyn Reload>>,
     started_at: Timestamp,
     started: AtomicBool,
 }
 
 impl ApiState {
-    /// An API that is not ready yet.
+    /// An API that is not ready yet, over servers alone.
     #[must_use]
     pub fn new(manager: Manager, settings: Settings) -> Self {
-        Self::build(manager, settings, None)
+        Self::build(manager, settings, None, None)
     }
 
-    /// The same, with a configuration that can be read again.
+    /// The same, with the bridge that serves their clients, and maybe a configuration that can be read again.
     #[must_use]
-    pub fn with_reload(manager: Manager, settings: Settings, reloader: Arc<dyn Reload>) -> Self {
-        Self::build(manager, settings, Some(reloader))
+    pub fn with_bridge(
+        manager: Manager,
+        settings: Settings,
+        bridge: Bridge,
+        reloader: Option<Arc<dyn Reload>>,
+    ) -> Self {
+        Self::build(manager, settings, Some(bridge), reloader)
     }
 
-    fn build(manager: Manager, settings: Settings, reloader: Option<Arc<dyn Reload>>) -> Self {
-        let started_at = manager.now();
-        Self(Arc::new(Shared { manager, settings, reloader, started_at, started: AtomicBool::new(false) }))
+    fn build(
+        manager: Manager,
+        settings: Settings,
+        bridge: Option<Bridge>,
+        reloader: Option<Arc<dyn Reload>>,
+    ) -> Self {
+        let (started_at, started) = (manager.now(), AtomicBool::new(false));
+        Self(Arc::new(Shared { manager, settings, bridge, reloader, started_at, started }))
     }
 
     /// From now on `/readyz` says ready, until the manager shuts down.
@@ -65,6 +77,10 @@ impl ApiState {
 
     pub(crate) fn manager(&self) -> &Manager {
         &self.0.manager
+    }
+
+    pub(crate) fn bridge(&self) -> Option<&Bridge> {
+        self.0.bridge.as_ref()
     }
 
     pub(crate) fn reloader(&self) -> Option<&Arc<dyn Reload>> {

@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use mcp_protocol::meta::RequestMeta;
 use mcp_protocol::{Method, Notification, ProtocolVersion, RawJson, Request, RequestId};
-use mcp_registry::{ServerName, StoreError};
+use mcp_registry::{OnToolChange, Selection, ServerName, ServerRecord, StoreError};
 use mcp_server::{AskError, Channel, Outcome, Principal, Service, StatelessCall, TransportShape};
 
 use crate::bridge::Bridge;
@@ -19,7 +19,7 @@ use crate::names;
 use crate::party::Kind;
 use crate::settings::Scope;
 use crate::upstream::ListKind;
-use crate::watchman::ApproveError;
+use crate::watchman::{ApproveError, Withheld};
 
 /// What clients see of all servers as one, as [`Bridge::exposed`] tells it.
 #[derive(Debug, Clone)]
@@ -112,7 +112,6 @@ impl Bridge {
     /// The second value is the id under which the request is found in traces and events, if it came that far.
     pub async fn fetch(
         &self,
-        principal: Principal,
         view: Option<&str>,
         method: Method,
         params: RawJson,
@@ -121,7 +120,7 @@ impl Bridge {
         let version = ProtocolVersion::LATEST_STATELESS;
         let outlet = Arc::new(Nobody::default());
         let call = StatelessCall {
-            principal,
+            principal: Principal::anonymous(),
             transport: TransportShape::Http,
             request: Request { id: RequestId::from(1), method, params: Some(params) },
             meta: RequestMeta::new(version, mcp_protocol::capability::ClientCapabilities::default()),
@@ -140,6 +139,22 @@ impl Bridge {
             history: history.clone(),
         };
         self.0.watchman.remembered(|guard| guard.changed().map(tell).collect())
+    }
+
+    /// Keeps a call of a tool that does not come from a client from servers that withhold it.
+    ///
+    /// # Errors
+    /// [`Withheld`] if no other server is left.
+    pub fn restrict(&self, selection: &mut Selection) -> Result<(), Withheld> {
+        let Some(tool) = selection.tool.clone() else { return Ok(()) };
+        let table = self.0.manager.table();
+        let blocks = |record: &Arc<ServerRecord>| record.definition.on_tool_change == OnToolChange::Block;
+        if !table.servers().iter().any(blocks) {
+            return Ok(());
+        }
+        let mut servers = table.eligible(selection);
+        servers.retain(|record| !record.lacks_tool(&tool));
+        self.0.watchman.restrict(selection, &servers, &tool)
     }
 
     /// Approves what a tool is now, and waits until that is saved. The digest says what it was when somebody decided.

@@ -30,4 +30,4 @@ pub use digest::{Digest, InvalidDigest};
 pub use exposed::{Exposed, ExposedEntry, Hiding, ToolHistory};
 pub use settings::{Scope, Settings, View};
 pub use upstream::ListKind;
-pub use watchman::{ApproveError, ToolStore};
+pub use watchman::{ApproveError, ToolStore, Withheld};

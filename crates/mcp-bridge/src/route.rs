@@ -137,7 +137,7 @@ impl Router<'_> {
             let record = entry.owner.guarded.iter().find(|record| record.name() == server);
             // The directory may be a moment behind an approval.
             if !record.is_some_and(|record| self.watchman.offers(record, &entry.name, verdict)) {
-                return Err(self.watchman.refusal(server, &entry.name));
+                return Err(self.watchman.withheld(server, &entry.name).into());
             }
             return Ok(Target::listed(entry, kind));
         }

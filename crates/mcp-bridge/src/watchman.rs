@@ -1,5 +1,6 @@
 //! Looks at the tools of every server, and sees to what is done about those that have changed. Source: product §5, S22.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -36,6 +37,42 @@ pub enum ApproveError {
     /// It is approved, but would not be after a restart.
     #[error("approved, but until the next start only: {0}")]
     NotSaved(#[from] StoreError),
+}
+
+/// A tool that nobody may call, as its definition is not one that was approved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withheld {
+    /// Whose it is.
+    pub server: ServerName,
+    /// The name the server gave it.
+    pub tool: Box<str>,
+    /// Whether it was ever listed, so that there is something to approve.
+    pub known: bool,
+}
+
+impl fmt::Display for Withheld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { server, tool, known } = self;
+        write!(f, "tool {tool:?} of server {server} is withheld: ")?;
+        match known {
+            true => write!(
+                f,
+                "its definition is not the one that was approved; `mcp-gateway changes` shows what there is to \
+                 approve, `mcp-gateway changes approve {server} TOOL` approves it"
+            ),
+            false => f.write_str("the server has listed none like that which could be approved"),
+        }
+    }
+}
+
+impl std::error::Error for Withheld {}
+
+impl From<Withheld> for RpcError {
+    fn from(withheld: Withheld) -> Self {
+        let mut refused = InternalError::new(reason::TOOL_CHANGED, &withheld.to_string());
+        refused.delivery = Some(Delivery::NotSent);
+        refused.to_error()
+    }
 }
 
 pub(crate) struct Watchman {
@@ -132,13 +169,13 @@ impl Watchman {
         selection: &mut Selection,
         servers: &[Arc<ServerRecord>],
         tool: &str,
-    ) -> Result<(), RpcError> {
+    ) -> Result<(), Withheld> {
         let admits = |server: &&Arc<ServerRecord>| self.admits(server, tool);
         let Some(withheld) = servers.iter().find(|server| !admits(server)) else { return Ok(()) };
         let admitted: Vec<_> =
             servers.iter().filter(admits).map(|server| server.name().to_string()).collect();
         if admitted.is_empty() {
-            return Err(self.refusal(withheld.name(), tool));
+            return Err(self.withheld(withheld.name(), tool));
         }
         selection.preferred = admitted;
         selection.preferred_only = true;
@@ -146,22 +183,9 @@ impl Watchman {
     }
 
     /// What a caller is told of a tool that is withheld.
-    pub(crate) fn refusal(&self, server: &ServerName, tool: &str) -> RpcError {
-        let text = if self.guard().history(server, tool).is_some() {
-            format!(
-                "tool {tool:?} of server {server} is withheld: its definition is not the one that was approved; \
-                 `mcp-gateway changes` shows what there is to approve, `mcp-gateway changes approve {server} NAME` \
-                 approves it"
-            )
-        } else {
-            format!(
-                "tool {tool:?} of server {server} is withheld: the server has listed none like that that could be \
-                 approved"
-            )
-        };
-        let mut refused = InternalError::new(reason::TOOL_CHANGED, &text);
-        refused.delivery = Some(Delivery::NotSent);
-        refused.to_error()
+    pub(crate) fn withheld(&self, server: &ServerName, tool: &str) -> Withheld {
+        let known = self.guard().history(server, tool).is_some();
+        Withheld { server: server.clone(), tool: tool.into(), known }
     }
 
     /// Something of what is remembered.
@@ -223,12 +247,9 @@ async fn keep(watchman: Weak<Watchman>, changed: Arc<Notify>) {
         let saved = this.save().await;
         drop(this);
         if let Err(error) = saved {
-            tracing::error!(%error, "what is remembered of tools could not be saved");
+            tracing::error!(%error, "what is known of tools could not be saved");
             tokio::time::sleep(AGAIN).await;
             changed.notify_one();
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,12 +1,15 @@
-//! Servers that were registered over the REST API, kept between runs.
+//! What is kept between runs: servers that were registered over the REST API, and what is known of tools.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mcp_bridge::ToolStore;
+use mcp_bridge::guard::{Guard, Saved};
 use mcp_cli::Exit;
-use mcp_config::StateFile;
+use mcp_config::{StateFile, WholeFile};
 use mcp_manager::Manager;
 use mcp_registry::{Kept, ServerName, Store, StoreError};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::Failed;
@@ -54,4 +57,60 @@ pub(crate) fn keep(
     let count = restored.iter().filter(|server| server.registered).count();
     tracing::info!(file = %path.display(), servers = count, "state file read");
     Ok(())
+}
+
+/// Version of the format of [`ToolFile`].
+const VERSION: u32 = 1;
+
+/// What is remembered of the tools of servers, in a file beside the state file.
+pub(crate) struct ToolFile(WholeFile);
+
+#[derive(Serialize, Deserialize)]
+struct Tools<T> {
+    version: u32,
+    tools: T,
+}
+
+impl ToolFile {
+    /// The file that goes with this state file: `state.tools.json` with `state.json`.
+    pub(crate) fn beside(state_file: &Path) -> Self {
+        Self(WholeFile::new(state_file.with_extension("tools.json")))
+    }
+
+    /// What was remembered. Whoever starts without that approves whatever the servers offer by now, so a file that
+    /// cannot be read stops the start.
+    pub(crate) fn load(&self) -> Result<Guard, Failed> {
+        self.read().map_err(|error| {
+            let text = format!(
+                "{error}; mend the file, or move it away to approve all tools as they are at this start"
+            );
+            Failed::new(Exit::InvalidConfig, text)
+        })
+    }
+
+    fn read(&self) -> Result<Guard, StoreError> {
+        let failed = |error: &dyn std::error::Error| self.error("read", &crate::with_causes(error));
+        let Some(bytes) = self.0.read().map_err(|error| failed(&error))? else { return Ok(Guard::default()) };
+        let Tools::<Saved> { version, tools } =
+            serde_json::from_slice(&bytes).map_err(|error| failed(&error))?;
+        if version != VERSION {
+            let text = format!("it has version {version}, this gateway reads {VERSION}");
+            return Err(self.error("read", &text));
+        }
+        Guard::from_saved(tools).map_err(|error| failed(&error))
+    }
+
+    fn error(&self, doing: &str, error: &str) -> StoreError {
+        StoreError(format!("cannot {doing} the file of known tools {}: {error}", self.0.path().display()))
+    }
+}
+
+impl ToolStore for ToolFile {
+    fn save(&self, tools: &Saved) -> Result<(), StoreError> {
+        let failed = |error: &dyn std::error::Error| self.error("write", &crate::with_causes(error));
+        let mut bytes =
+            serde_json::to_vec(&Tools { version: VERSION, tools }).map_err(|error| failed(&error))?;
+        bytes.push(b'\n');
+        self.0.write(&bytes).map_err(|error| failed(&error))
+    }
 }

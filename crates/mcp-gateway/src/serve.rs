@@ -1,9 +1,10 @@
 //! `serve`: the service from start to orderly end.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_api::{ApiKeys, ApiState, Settings};
+use mcp_api::{ApiKeys, ApiState, Reload, Settings};
 use mcp_cli::Exit;
 use mcp_config::{GatewaySettings, ListenAddress};
 use mcp_serve_http::{HostPolicy, ServeLimits};
@@ -36,10 +37,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
     let Started { manager, bridge, reloader, demo } = Started::from(config, as_written).await?;
 
     let settings = Settings { api_keys: keys.clone(), version: env!("CARGO_PKG_VERSION") };
-    let state = match &reloader {
-        Some(reloader) => ApiState::with_reload(manager.clone(), settings, reloader.clone()),
-        None => ApiState::new(manager.clone(), settings),
-    };
+    let reload = reloader.clone().map(|reloader| reloader as Arc<dyn Reload>);
+    let state = ApiState::with_bridge(manager.clone(), settings, bridge.clone(), reload);
     let mcp = mcp_api::mcp_router(bridge.clone(), front.clone(), keys);
     let router = mcp_api::router(state.clone()).merge(mcp).layer(hosts.layer());
     state.set_ready();
@@ -84,7 +83,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
             ?unclean,
             "ended"
         );
-        report.calls_cut == 0 && report.not_saved.is_none() && cut == 0
+        let saved = start::save_tools(&bridge).await;
+        report.calls_cut == 0 && report.not_saved.is_none() && cut == 0 && saved
     };
     let clean = tokio::select! {
         clean = orderly => clean,
@@ -92,6 +92,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
             tracing::warn!(signal, "ending at once");
             // Children must not be left behind even then.
             let _ = tokio::time::timeout(HARD_STOP, manager.shutdown(Duration::ZERO)).await;
+            let _ = tokio::time::timeout(HARD_STOP, start::save_tools(&bridge)).await;
             false
         }
     };

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use mcp_bridge::{Bridge, Settings, View};
+use mcp_bridge::guard::Guard;
+use mcp_bridge::{Bridge, Settings, ToolStore, View};
 use mcp_cli::Exit;
 use mcp_client::ClientInfo;
 use mcp_config::{BridgeSettings, Config, GatewaySettings};
@@ -14,6 +15,7 @@ use mcp_registry::{Policy, SystemRandom};
 use mcp_server::FrontLimits;
 
 use crate::demo_servers::DemoServers;
+use crate::kept::ToolFile;
 use crate::reload::Reloader;
 use crate::{Failed, connector, kept};
 
@@ -42,7 +44,7 @@ impl Started {
         for definition in definitions {
             manager.register(definition).map_err(|error| Failed::new(Exit::InvalidConfig, error))?;
         }
-        let bridge = bridge(&manager, settings)?;
+        let bridge = bridge(&manager, settings, config.gateway.state_file.as_deref())?;
         let reloader =
             config.source.map(|path| Reloader::new(path, manager.clone(), bridge.clone(), as_written, names));
         if let (Some(path), Some(reloader)) = (config.gateway.state_file, &reloader) {
@@ -87,10 +89,24 @@ pub(crate) fn manager(policy: Policy, networks: &[IpNet]) -> Result<Manager, Fai
     }))
 }
 
-fn bridge(manager: &Manager, settings: Settings) -> Result<Bridge, Failed> {
+fn bridge(manager: &Manager, settings: Settings, state_file: Option<&Path>) -> Result<Bridge, Failed> {
+    let (guard, store) = match state_file.map(ToolFile::beside) {
+        Some(file) => (file.load()?, Some(Arc::new(file) as Arc<dyn ToolStore>)),
+        None => (Guard::default(), None),
+    };
     let info = ClientInfo::new("mcp-gateway", env!("CARGO_PKG_VERSION"));
     let info = RawJson::encode(&info).map_err(|error| Failed::new(Exit::Failed, error))?;
-    Bridge::new(manager.clone(), settings, info).map_err(|error| Failed::because(Exit::Failed, &error))
+    Bridge::remembering(manager.clone(), settings, info, guard, store)
+        .map_err(|error| Failed::because(Exit::Failed, &error))
+}
+
+/// Saves what is known of tools, at the end; says whether that worked.
+pub(crate) async fn save_tools(bridge: &Bridge) -> bool {
+    let saved = bridge.save_tools().await;
+    if let Err(error) = &saved {
+        tracing::error!(%error, "what is known of tools could not be saved");
+    }
+    saved.is_ok()
 }
 
 /// The bridge's settings as the configuration has them.

@@ -46,6 +46,7 @@ pub(crate) async fn run(args: StdioArgs) -> Result<ExitCode, Failed> {
     if let Some(error) = &report.not_saved {
         tracing::error!(error, "registered servers could not be saved");
     }
+    start::save_tools(&bridge).await;
     if let Some(demo) = demo {
         demo.stop().await;
     }

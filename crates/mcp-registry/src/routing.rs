@@ -49,6 +49,18 @@ impl RoutingTable {
         first(Status::Healthy).or_else(|| first(Status::Degraded))
     }
 
+    /// The enabled servers a selection leaves, in preference order, whatever their status and their tools.
+    #[must_use]
+    pub fn eligible(&self, selection: &Selection) -> Vec<Arc<ServerRecord>> {
+        let wanted = |record: &&Arc<ServerRecord>| {
+            let definition = &record.definition;
+            let in_group = |group| definition.group.as_ref().is_some_and(|own| own.as_str() == group);
+            definition.enabled && selection.group.as_deref().is_none_or(in_group)
+        };
+        let base = self.base(&selection.preferred, selection.preferred_only);
+        base.into_iter().map(|at| &self.servers[at]).filter(wanted).cloned().collect()
+    }
+
     /// Preferred names that exist, without repeats, then (unless `only`) all others in ranking order.
     fn base(&self, preferred: &[String], only: bool) -> Vec<usize> {
         let mut base: Vec<usize> =

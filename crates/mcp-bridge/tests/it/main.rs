@@ -3,7 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
 
 mod cells;
+mod changes;
 mod demo;
+mod held;
 mod lists;
 mod net;
+mod rounds;
+mod states;
 mod support;

@@ -105,7 +105,7 @@ impl Inner {
             Err(error) => return Passed::Done(Err(no_answer(&error))),
         };
         match &relayed.outcome {
-            Ok(answer) => self.answered(turn, target, &relayed, answer),
+            Ok(answer) => self.answered(scope, turn, target, &relayed, answer),
             Err(Refusal::Unanswered { method, error }) => {
                 let mut failed = InternalError::new(
                     reason::CLIENT_REFUSED,
@@ -138,13 +138,23 @@ impl Inner {
         }
     }
 
-    fn answered(&self, turn: &Turn, target: &Target, relayed: &Relayed, answer: &Answer) -> Passed {
+    fn answered(
+        &self,
+        scope: &Scope,
+        turn: &Turn,
+        target: &Target,
+        relayed: &Relayed,
+        answer: &Answer,
+    ) -> Passed {
         let result = &answer.result;
         let mut caching = None;
         if relayed.version.era() == Era::Stateless {
             match Envelope::read(result) {
                 Ok(envelope) if envelope.result_type == ResultType::InputRequired => {
                     return Passed::Asks { server: relayed.server.clone(), result: result.clone() };
+                }
+                Ok(envelope) if envelope.result_type == ResultType::Task => {
+                    return Passed::Done(self.task_created(scope, turn, relayed, result));
                 }
                 Ok(envelope) => caching = envelope.caching,
                 Err(error) => return Passed::Done(Err(unreadable(turn, &error.to_string()))),

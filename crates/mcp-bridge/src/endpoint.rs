@@ -220,6 +220,7 @@ impl Endpoint {
             Method::ServerDiscover => self.discover(&turn).await,
             Method::SubscriptionsListen => self.listen(&turn, listen).await,
             method if may_require_input(method) => self.hold(turn).await,
+            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => self.task(&turn).await,
             Method::CompletionComplete => match self.pass(&turn, None).await?.1 {
                 Passed::Done(outcome) => outcome,
                 Passed::Asks { .. } | Passed::AsksFirst(_) => {

@@ -21,6 +21,7 @@ pub mod seal;
 mod session;
 mod settings;
 mod state;
+mod tasks;
 mod upstream;
 mod watchman;
 

@@ -12,6 +12,7 @@ use crate::client::Turn;
 use crate::directory::{Reader, Shelf};
 use crate::endpoint::Endpoint;
 use crate::route::Router;
+use crate::tasks::Watched;
 use crate::upstream::{ListKind, News, Upstream};
 
 /// Time for a server to agree to tell of a resource.
@@ -28,6 +29,7 @@ struct Listening {
     prompts: bool,
     resources: bool,
     uris: std::sync::Mutex<Vec<(Box<str>, Arc<Upstream>)>>,
+    tasks: Vec<Watched>,
 }
 
 impl Listening {
@@ -61,7 +63,16 @@ impl Reader for Listening {
     }
 
     fn heard(&self, from: &Upstream, news: &News) {
-        let News::Updated { uri, notification } = news else { return };
+        let (uri, notification) = match news {
+            News::Updated { uri, notification } => (uri, notification),
+            News::Said(Notification { method: Method::Tasks, params: Some(params) }) => {
+                for told in self.tasks.iter().filter_map(|task| task.hear(from, params)) {
+                    self.tell(Method::Tasks, Some(told));
+                }
+                return;
+            }
+            _ => return,
+        };
         // What is updated may be a part of what was subscribed to.
         let wanted = self.uris().iter().any(|(known, upstream)| {
             upstream.server == from.server && (*known == *uri || uri.starts_with(&**known))
@@ -92,6 +103,7 @@ impl Endpoint {
         if uris.len() > MAX_URIS {
             return Err(invalid(&format!("a subscription has at most {MAX_URIS} resources")));
         }
+        let tasks = self.watch_tasks(turn, &wanted.task_ids.clone().unwrap_or_default()).await?;
         let id = RawJson::encode(&id).map_err(|error| invalid(&error.to_string()))?;
         let shelf = turn.client.shelf.clone();
         let offered = self.capabilities(&shelf.directory(), turn.client.version);
@@ -104,6 +116,7 @@ impl Endpoint {
             prompts: changes("prompts", wanted.prompts_list_changed),
             resources: changes("resources", wanted.resources_list_changed),
             uris: std::sync::Mutex::default(),
+            tasks,
         });
         let agreed = self.subscribe_all(turn, &shelf, &uris).await;
         let mut accepted = SubscriptionFilter::new();
@@ -112,6 +125,9 @@ impl Endpoint {
         accepted.resources_list_changed = listening.resources.then_some(true);
         if !agreed.is_empty() {
             accepted.resource_subscriptions = Some(agreed.iter().map(|(uri, _)| uri.clone()).collect());
+        }
+        if !listening.tasks.is_empty() {
+            accepted.task_ids = Some(listening.tasks.iter().map(|task| task.id.clone()).collect());
         }
         *listening.uris() = agreed;
         let acknowledged = RawJson::encode(&AcknowledgedParams::new(accepted)).ok();

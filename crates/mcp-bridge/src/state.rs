@@ -68,7 +68,7 @@ fn bad_state() -> RpcError {
 
 impl Scope {
     /// Its name, for what is sealed.
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self {
             Self::All => String::new(),
             Self::View(name) => format!("views/{name}"),
@@ -147,40 +147,12 @@ impl Endpoint {
             self.seal(turn, &State::Of { server: server.as_str().into(), state: asked.state.clone() })?;
         let mut members = result.members().map_err(|error| unreadable(turn, &error.to_string()))?;
         members.set_json("requestState", RawJson::string(&sealed));
-        let requests = (!self.is_one()).then(|| self.with_names(server, &result)).flatten();
+        let requests = result.get("inputRequests").filter(|_| !self.is_one());
+        let requests = requests.and_then(|requests| with_names(server, &requests));
         if let Some(requests) = requests {
             members.set_json("inputRequests", requests);
         }
         Ok(turn.signed(members.encode()))
-    }
-
-    /// The questions with the name of the server in front: the client sees only us. Source: bridging §1, rule 7.
-    fn with_names(&self, server: &ServerName, result: &RawJson) -> Option<RawJson> {
-        let requests = result.get("inputRequests")?;
-        let mut named = requests.members().ok()?;
-        let mut changed = false;
-        let texts: Vec<(String, RawJson)> = requests
-            .members()
-            .ok()?
-            .texts()
-            .filter_map(|(key, text)| Some((key.to_owned(), serde_json::from_str(text).ok()?)))
-            .collect();
-        for (key, request) in &texts {
-            let elicits = request
-                .get("method")
-                .and_then(|method| method.to::<Box<str>>().ok())
-                .is_some_and(|method| &*method == Method::ElicitationCreate.as_str());
-            let Some(params) = request.get("params").filter(|_| elicits) else { continue };
-            let latest = mcp_protocol::ProtocolVersion::LATEST_STATELESS;
-            let route =
-                elicitation::Route { server: latest, client: latest, server_name: Some(server.as_str()) };
-            let Ok(question) = elicitation::to_client(&params, &route, || "".into()) else { continue };
-            let Ok(mut members) = request.members() else { continue };
-            members.set_json("params", question.params);
-            named.set_json(key, members.encode());
-            changed = true;
-        }
-        changed.then(|| named.encode())
     }
 
     /// A server has given up until the client has done something; the call is then made again. Source: bridging §6.3.3.
@@ -317,6 +289,33 @@ impl Endpoint {
         let page = usize::from_be_bytes(bytes.try_into().map_err(|_| bad_cursor())?);
         if page < pages { Ok(page) } else { Err(bad_cursor()) }
     }
+}
+
+/// The questions with the name of the server in front: the client sees only us. Source: bridging §1, rule 7.
+pub(crate) fn with_names(server: &ServerName, requests: &RawJson) -> Option<RawJson> {
+    let mut named = requests.members().ok()?;
+    let mut changed = false;
+    let texts: Vec<(String, RawJson)> = requests
+        .members()
+        .ok()?
+        .texts()
+        .filter_map(|(key, text)| Some((key.to_owned(), serde_json::from_str(text).ok()?)))
+        .collect();
+    for (key, request) in &texts {
+        let elicits = request
+            .get("method")
+            .and_then(|method| method.to::<Box<str>>().ok())
+            .is_some_and(|method| &*method == Method::ElicitationCreate.as_str());
+        let Some(params) = request.get("params").filter(|_| elicits) else { continue };
+        let latest = mcp_protocol::ProtocolVersion::LATEST_STATELESS;
+        let route = elicitation::Route { server: latest, client: latest, server_name: Some(server.as_str()) };
+        let Ok(question) = elicitation::to_client(&params, &route, || "".into()) else { continue };
+        let Ok(mut members) = request.members() else { continue };
+        members.set_json("params", question.params);
+        named.set_json(key, members.encode());
+        changed = true;
+    }
+    changed.then(|| named.encode())
 }
 
 /// What cursors are sealed for: the parameters have the cursor itself.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use mcp_client::{CallError, Client, Interest, ServerProfile, Subscription};
 use mcp_manager::{Attached, Manager, Party};
+use mcp_protocol::capability::ClientCapabilities;
 use mcp_protocol::header::ParamHeaders;
 use mcp_protocol::logging::LogLevel;
 use mcp_protocol::resource::ResourceUpdatedParams;
@@ -145,6 +146,11 @@ impl Catalog {
         &self.lists[kind.index()]
     }
 
+    /// What was thought of a tool, by its place in the list.
+    pub(crate) fn verdict(&self, at: usize) -> Verdict {
+        self.verdicts.get(at).copied().unwrap_or(Verdict::Unjudged)
+    }
+
     /// Whether all is known that there is to know.
     pub(crate) fn is_known(&self) -> bool {
         self.profile.is_some()
@@ -182,12 +188,39 @@ pub(crate) struct Upstream {
     task: Mutex<Option<AbortHandle>>,
 }
 
+/// Something that a server tells of if it is asked to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Wish {
+    /// Changes of a resource.
+    Resource(Box<str>),
+    /// Changes of a task, of a stateless server.
+    Task(Box<str>),
+}
+
+impl Wish {
+    fn interest(&self) -> Interest {
+        match self {
+            Self::Resource(uri) => Interest { uris: [String::from(&**uri)].into(), ..Interest::default() },
+            Self::Task(id) => Interest { tasks: [String::from(&**id)].into(), ..Interest::default() },
+        }
+    }
+}
+
+impl std::fmt::Display for Wish {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Resource(uri) => write!(f, "{uri}"),
+            Self::Task(id) => write!(f, "the task {id}"),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Wishes {
-    /// Resources, and how many want to hear of each.
-    uris: HashMap<Box<str>, usize>,
+    /// What is wished for, and how many want to hear of each.
+    wanted: HashMap<Wish, usize>,
     /// Those that the server has agreed to tell of, on the present connection.
-    kept: HashMap<Box<str>, Subscription>,
+    kept: HashMap<Wish, Subscription>,
     /// The least level of log messages that each session wants.
     levels: HashMap<u64, LogLevel>,
     client: Option<Client>,
@@ -243,9 +276,14 @@ impl Upstream {
 
     /// Asks the server to tell of a resource. Each successful call needs one of [`unsubscribe`](Self::unsubscribe).
     pub(crate) async fn subscribe(&self, uri: &str, limit: Duration) -> Result<(), CallError> {
+        self.want(Wish::Resource(uri.into()), limit).await
+    }
+
+    /// Asks the server to tell of something. Each successful call needs one of [`unwant`](Self::unwant).
+    pub(crate) async fn want(&self, wish: Wish, limit: Duration) -> Result<(), CallError> {
         let client = {
             let mut wishes = lock(&self.wishes);
-            if let Some(users) = wishes.uris.get_mut(uri) {
+            if let Some(users) = wishes.wanted.get_mut(&wish) {
                 *users += 1;
                 return Ok(());
             }
@@ -255,28 +293,45 @@ impl Upstream {
             Some(client) => client,
             None => self.attach().await?.client,
         };
-        let interest = Interest { uris: [uri.to_owned()].into(), ..Interest::default() };
-        let subscription = client.subscribe(interest, limit).await?;
-        if !subscription.accepted().uris.contains(uri) {
-            let text = format!("the server does not tell of changes of {uri}");
+        let interest = wish.interest();
+        let subscription =
+            client.subscribe_for(interest.clone(), self.declared_with(&wish, &client), limit).await?;
+        if *subscription.accepted() != interest {
+            let text = format!("the server does not tell of changes of {wish}");
             let error = mcp_protocol::RpcError::new(ErrorCode::INVALID_PARAMS, &text);
             return Err(CallError::Rpc { error, frame: bytes::Bytes::new() });
         }
         let mut wishes = lock(&self.wishes);
-        *wishes.uris.entry(uri.into()).or_default() += 1;
-        wishes.kept.insert(uri.into(), subscription);
+        *wishes.wanted.entry(wish.clone()).or_default() += 1;
+        wishes.kept.insert(wish, subscription);
         Ok(())
     }
 
     /// Takes one wish back.
     pub(crate) fn unsubscribe(&self, uri: &str) {
+        self.unwant(&Wish::Resource(uri.into()));
+    }
+
+    /// Takes one wish back.
+    pub(crate) fn unwant(&self, wish: &Wish) {
         let mut wishes = lock(&self.wishes);
-        let Some(users) = wishes.uris.get_mut(uri) else { return };
+        let Some(users) = wishes.wanted.get_mut(wish) else { return };
         *users -= 1;
         if *users == 0 {
-            wishes.uris.remove(uri);
-            wishes.kept.remove(uri);
+            wishes.wanted.remove(wish);
+            wishes.kept.remove(wish);
         }
+    }
+
+    /// What is declared when something is wished for: nothing that a server could ask on account of it.
+    fn declared_with(&self, wish: &Wish, client: &Client) -> Option<ClientCapabilities> {
+        self.declared_to(client).filter(|_| matches!(wish, Wish::Task(_)))
+    }
+
+    /// What the client is able to do, where requests say so.
+    fn declared_to(&self, client: &Client) -> Option<ClientCapabilities> {
+        let profile = client.profile();
+        (profile.era == Era::Stateless).then(|| self.party.capabilities(profile.version))
     }
 
     /// Has the server send log messages from a level on: the lowest that any session wants.
@@ -330,7 +385,7 @@ impl Upstream {
     /// Reads lists, those marked.
     async fn read(&self, client: &Client, wanted: [bool; 4]) {
         let profile = client.profile();
-        let capabilities = (profile.era == Era::Stateless).then(|| self.party.capabilities(profile.version));
+        let capabilities = self.declared_to(client);
         let reads = ListKind::ALL.map(|kind| {
             let offered =
                 profile.capabilities.as_ref().is_some_and(|all| all.get(kind.capability()).is_some());
@@ -452,28 +507,29 @@ impl Upstream {
 
     /// Asks again for what was asked for on the connection before.
     async fn renew_wishes(&self, client: &Client) {
-        let (uris, level) = {
+        let (wanted, level) = {
             let mut wishes = lock(&self.wishes);
             wishes.kept.clear();
             wishes.client = Some(client.clone());
-            let uris: Vec<_> = wishes.uris.keys().cloned().collect();
-            (uris, wishes.levels.values().min().copied())
+            let wanted: Vec<_> = wishes.wanted.keys().cloned().collect();
+            (wanted, wishes.levels.values().min().copied())
         };
         if let Some(level) = level.filter(|_| client.profile().era == Era::Handshake)
             && let Err(error) = client.set_log_level(level, LIST_LIMIT).await
         {
             tracing::debug!(server = %self.server.name, %error, "the server does not take the log level");
         }
-        for uri in uris {
-            let interest = Interest { uris: [String::from(&*uri)].into(), ..Interest::default() };
-            match client.subscribe(interest, LIST_LIMIT).await {
+        for wish in wanted {
+            match client.subscribe_for(wish.interest(), self.declared_with(&wish, client), LIST_LIMIT).await {
                 Ok(subscription) => {
-                    lock(&self.wishes).kept.insert(uri.clone(), subscription);
+                    lock(&self.wishes).kept.insert(wish.clone(), subscription);
                     // What happened meanwhile nobody will tell.
-                    self.tell(&updated(&uri));
+                    if let Wish::Resource(uri) = &wish {
+                        self.tell(&updated(uri));
+                    }
                 }
                 Err(error) => {
-                    tracing::warn!(server = %self.server.name, %uri, %error, "a subscription was lost");
+                    tracing::warn!(server = %self.server.name, %wish, %error, "a subscription was lost");
                 }
             }
         }

@@ -18,13 +18,16 @@ pub struct Interest {
     pub resources: bool,
     /// Of these resources.
     pub uris: BTreeSet<String>,
+    /// Of these tasks, by their ids; stateless era only, where the request has to declare the extension. What is lost
+    /// on the way is not made up for: whoever needs to know has to ask for the state of the task.
+    pub tasks: BTreeSet<String>,
 }
 
 impl Interest {
     /// All lists, and no resource by itself.
     #[must_use]
     pub fn in_lists() -> Self {
-        Self { tools: true, prompts: true, resources: true, uris: BTreeSet::new() }
+        Self { tools: true, prompts: true, resources: true, ..Self::default() }
     }
 
     /// Whether there is none.
@@ -65,7 +68,7 @@ impl Interest {
             tools: declares("tools"),
             prompts: declares("prompts"),
             resources: declares("resources"),
-            uris: BTreeSet::new(),
+            ..Self::default()
         }
     }
 
@@ -76,6 +79,7 @@ impl Interest {
             prompts: self.prompts && other.prompts,
             resources: self.resources && other.resources,
             uris: self.uris.intersection(&other.uris).cloned().collect(),
+            tasks: self.tasks.intersection(&other.tasks).cloned().collect(),
         }
     }
 
@@ -85,6 +89,7 @@ impl Interest {
         self.prompts |= other.prompts;
         self.resources |= other.resources;
         self.uris.extend(other.uris.iter().cloned());
+        self.tasks.extend(other.tasks.iter().cloned());
     }
 
     pub(crate) fn to_filter(&self) -> SubscriptionFilter {
@@ -96,16 +101,21 @@ impl Interest {
         if !self.uris.is_empty() {
             filter.resource_subscriptions = Some(self.uris.iter().map(|uri| uri.as_str().into()).collect());
         }
+        if !self.tasks.is_empty() {
+            filter.task_ids = Some(self.tasks.iter().map(|id| id.as_str().into()).collect());
+        }
         filter
     }
 
     pub(crate) fn of_filter(filter: &SubscriptionFilter) -> Self {
         let uris = filter.resource_subscriptions.iter().flatten();
+        let tasks = filter.task_ids.iter().flatten();
         Self {
             tools: filter.tools_list_changed == Some(true),
             prompts: filter.prompts_list_changed == Some(true),
             resources: filter.resources_list_changed == Some(true),
             uris: uris.map(|uri| uri.clone().into_string()).collect(),
+            tasks: tasks.map(|id| id.clone().into_string()).collect(),
         }
     }
 }

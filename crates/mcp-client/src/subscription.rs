@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mcp_protocol::capability::ClientCapabilities;
 use mcp_protocol::subscription::{AcknowledgedParams, ListenParams};
 use mcp_protocol::{Era, Method, RawJson};
 use tokio::task::AbortHandle;
@@ -58,12 +59,27 @@ impl Client {
     /// # Errors
     /// [`CallError`] if the server has not agreed within `timeout`; nothing is then subscribed to.
     pub async fn subscribe(&self, interest: Interest, timeout: Duration) -> Result<Subscription, CallError> {
+        self.subscribe_for(interest, None, timeout).await
+    }
+
+    /// The same where each request says what the client is able to do, with other `capabilities` than the
+    /// connection's.
+    ///
+    /// # Errors
+    /// As for [`subscribe`](Self::subscribe).
+    pub async fn subscribe_for(
+        &self,
+        interest: Interest,
+        capabilities: Option<ClientCapabilities>,
+        timeout: Duration,
+    ) -> Result<Subscription, CallError> {
         let deadline = Deadline::after(timeout);
         match self.profile().era {
             Era::Stateless => {
-                let (call, accepted) = deadline.bound(self.listen(&interest)).await?;
+                let (call, accepted) = deadline.bound(self.listen(&interest, capabilities.clone())).await?;
                 self.link().also_told(&accepted);
-                let listening = Some(tokio::spawn(keep(self.clone(), call, interest)).abort_handle());
+                let kept = keep(self.clone(), call, interest, capabilities);
+                let listening = Some(tokio::spawn(kept).abort_handle());
                 Ok(Subscription { client: self.clone(), accepted, listening })
             }
             Era::Handshake => {
@@ -83,10 +99,15 @@ impl Client {
     }
 
     /// Opens a stream of changes and waits until the server says what it will tell of.
-    async fn listen(&self, interest: &Interest) -> Result<(Call, Interest), CallError> {
+    async fn listen(
+        &self,
+        interest: &Interest,
+        capabilities: Option<ClientCapabilities>,
+    ) -> Result<(Call, Interest), CallError> {
         let params = RawJson::encode(&ListenParams::new(interest.to_filter()));
         let params = params.map_err(|error| CallError::malformed(error.to_string()))?;
-        let mut call = self.start(Outgoing::new(Method::SubscriptionsListen, Some(params))).await?;
+        let request = Outgoing { capabilities, ..Outgoing::new(Method::SubscriptionsListen, Some(params)) };
+        let mut call = self.start(request).await?;
         match call.next().await {
             Some(Ok(CallEvent::Notification(told))) if told.method == Method::SubscriptionsAcknowledged => {
                 let accepted = told.params.and_then(|params| params.to::<AcknowledgedParams>().ok());
@@ -108,7 +129,7 @@ impl Client {
 }
 
 /// Reads a stream of changes, and opens another one when it ends, as long as the connection lives.
-async fn keep(client: Client, mut call: Call, interest: Interest) {
+async fn keep(client: Client, mut call: Call, interest: Interest, capabilities: Option<ClientCapabilities>) {
     let mut pause = PAUSES.0;
     loop {
         let opened = Instant::now();
@@ -127,7 +148,7 @@ async fn keep(client: Client, mut call: Call, interest: Interest) {
                 _ = client.closed() => return,
             }
             pause = (pause * 2).min(PAUSES.1);
-            match Deadline::after(RENEWAL_LIMIT).bound(client.listen(&interest)).await {
+            match Deadline::after(RENEWAL_LIMIT).bound(client.listen(&interest, capabilities.clone())).await {
                 Ok((call, accepted)) => {
                     client.link().publish_changes(&accepted);
                     break call;

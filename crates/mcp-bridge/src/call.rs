@@ -6,7 +6,7 @@ use std::time::Duration;
 use mcp_client::{Answer, Asker, NotificationSink};
 use mcp_manager::{Refusal, Relay, Relayed};
 use mcp_protocol::result::{Caching, Envelope, InputRequest, ResultType};
-use mcp_protocol::{Era, ErrorCode, ProtocolVersion, RawJson, RpcError};
+use mcp_protocol::{Era, ErrorCode, Method, ProtocolVersion, RawJson, RpcError};
 use mcp_registry::{FailureCode, InvocationError, ServerName};
 use mcp_server::{Outcome, Outlet};
 use mcp_transport::Delivery;
@@ -106,6 +106,10 @@ impl Inner {
         };
         match &relayed.outcome {
             Ok(answer) => self.answered(scope, turn, target, &relayed, answer),
+            Err(Refusal::Unanswered { method, error }) if is_undeclared(turn, method, error) => {
+                let why = format!("it asks for {method}, which the client has not declared");
+                Passed::Done(Err(unreadable(turn, &why)))
+            }
             Err(Refusal::Unanswered { method, error }) => {
                 let mut failed = InternalError::new(
                     reason::CLIENT_REFUSED,
@@ -177,6 +181,17 @@ impl Inner {
         let name = (server.era() == Era::Handshake).then_some(&self.server_info);
         let sealed = envelope::seal(result, &turn.method, caching, name, server, client);
         sealed.map(|result| turn.signed(result)).map_err(|error| unreadable(turn, &error.to_string()))
+    }
+}
+
+/// Whether a stateless server asked for what it was not told of, so that the client never saw the question.
+fn is_undeclared(turn: &Turn, question: &Method, error: &RpcError) -> bool {
+    let profile = &turn.client.kind.profile;
+    match question {
+        Method::SamplingCreateMessage => !profile.samples(),
+        Method::RootsList => !profile.has_roots(),
+        // What a client says to a form is never an error to such a server: this one is our own.
+        _ => matches!(error.code(), Some(ErrorCode::METHOD_NOT_FOUND | ErrorCode::INVALID_PARAMS)),
     }
 }
 

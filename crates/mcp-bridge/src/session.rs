@@ -11,7 +11,7 @@ use mcp_manager::Party;
 use mcp_protocol::logging::{LogLevel, SetLevelParams};
 use mcp_protocol::result::may_require_input;
 use mcp_protocol::{
-    Era, ErrorCode, Members, Method, Notification, ProtocolVersion, RawJson, Request, RpcError,
+    Era, ErrorCode, Members, Method, Notification, ProtocolVersion, RawJson, Request, RpcError, meta,
 };
 use mcp_registry::{ServerName, ServerRecord};
 use mcp_server::{Conversation, Opened, Opening, Outcome, Outlet, TransportShape};
@@ -284,7 +284,10 @@ impl Session {
                     })
                 };
                 if wanted {
-                    self.outlet.notify(notification.clone());
+                    // What a stateless server says of its own leg is not for this one.
+                    let params = notification.params.as_ref();
+                    let params = params.and_then(|params| meta::strip(params, meta::HOP_KEYS).ok());
+                    self.outlet.notify(Notification { method: Method::ResourcesUpdated, params });
                 }
             }
             News::Said(notification) => match notification.method {

@@ -5,9 +5,12 @@
 mod cells;
 mod changes;
 mod demo;
+mod exact;
 mod held;
 mod lists;
 mod net;
+mod news;
 mod rounds;
+mod sharing;
 mod states;
 mod support;

@@ -56,6 +56,8 @@ struct ServerInner {
     log: Mutex<Vec<(Wire, Outbound)>>,
     /// How many requests of a method a test has taken.
     taken: Mutex<HashMap<String, usize>>,
+    /// Methods that are refused with an HTTP status.
+    refused: Mutex<HashMap<String, (u16, Delivery)>>,
     changed: Notify,
     down: AtomicBool,
     /// Where it listens, if it is on a socket.
@@ -85,6 +87,7 @@ impl Server {
             wires: Mutex::default(),
             log: Mutex::default(),
             taken: Mutex::default(),
+            refused: Mutex::default(),
             changed: Notify::new(),
             down: AtomicBool::new(false),
             address: None,
@@ -160,6 +163,11 @@ impl Server {
     /// From now on a method is left to the test.
     pub(crate) fn hold(&self, method: Method) {
         self.script().on.lock().unwrap().insert(method.as_str().into(), Arc::new(drop));
+    }
+
+    /// From now on a method is refused with an HTTP status.
+    pub(crate) fn refuse(&self, method: &Method, status: u16, delivery: Delivery) {
+        self.0.refused.lock().unwrap().insert(method.as_str().into(), (status, delivery));
     }
 
     /// From now on it cannot be connected to, or can again.
@@ -482,6 +490,13 @@ impl Transport for Line {
                 return Err(TransportError::new(kind, Delivery::NotSent));
             }
             server.0.log.lock().unwrap().push((self.wire.clone(), out.clone()));
+            if let Message::Request(request) = &out.message
+                && let Some((status, delivery)) =
+                    server.0.refused.lock().unwrap().get(request.method.as_str())
+            {
+                let kind = TransportErrorKind::Status { status: *status, retry_after: None };
+                return Err(TransportError::new(kind, *delivery));
+            }
             let reply = match &out.message {
                 Message::Request(request) if server.kind() == TransportKind::Http => {
                     let (sender, receiver) = mpsc::channel(ROOM);

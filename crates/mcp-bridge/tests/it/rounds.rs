@@ -55,7 +55,9 @@ async fn the_client_is_asked_and_the_request_sent_again() {
                     asked.answer(json!({"action": "accept", "content": {"answer": "me"}, "unknown": 1}));
                 }
                 Method::RootsList => asked.answer(json!({"roots": [{"uri": "file:///x"}]})),
-                _ => asked.answer(json!({"role": "assistant", "model": "m", "content": [{"type": "text", "text": "Hm."}]})),
+                _ => asked.answer(
+                    json!({"role": "assistant", "model": "m", "content": [{"type": "text", "text": "Hm."}]}),
+                ),
             }
         }
         let second = server.next(Method::ToolsCall).await;
@@ -79,7 +81,10 @@ async fn the_client_is_asked_and_the_request_sent_again() {
         let result = call.ok().await;
         assert_eq!((said(&result), result.get("resultType")), ("done", None));
         let told = probe.told_of("notifications/progress");
-        assert_eq!(told, [json!({"progressToken": 5, "progress": 1}), json!({"progressToken": 5, "progress": 2})]);
+        assert_eq!(
+            told,
+            [json!({"progressToken": 5, "progress": 1}), json!({"progressToken": 5, "progress": 2})]
+        );
         assert!(!session.probe.is_asked().await);
     }
 }
@@ -128,7 +133,13 @@ async fn what_was_not_declared_is_not_asked() {
     for (capabilities, asked) in [
         (json!({}), question("elicitation/create", form("?"))),
         (json!({"roots": {}}), question("elicitation/create", form("?"))),
-        (json!({"elicitation": {"form": {}}}), question("elicitation/create", json!({"mode": "url", "url": "https://x.example/", "message": "?"}))),
+        (
+            json!({"elicitation": {"form": {}}}),
+            question(
+                "elicitation/create",
+                json!({"mode": "url", "url": "https://x.example/", "message": "?"}),
+            ),
+        ),
     ] {
         let server = server(TransportKind::Http);
         let world = World::new(&[&server]);
@@ -139,7 +150,11 @@ async fn what_was_not_declared_is_not_asked() {
         assert_eq!(first.params()["_meta"]["io.modelcontextprotocol/clientCapabilities"], capabilities);
         first.answer(asks(json!({"x": asked}), None));
         let error = call.err().await;
-        assert_eq!((&error["code"], &error["data"]["reason"]), (&json!(-32603), &json!("invalid_response")), "{error}");
+        assert_eq!(
+            (&error["code"], &error["data"]["reason"]),
+            (&json!(-32603), &json!("invalid_response")),
+            "{error}"
+        );
         assert!(!probe.is_asked().await);
     }
 }
@@ -219,8 +234,12 @@ async fn a_model_or_roots_that_are_refused_end_the_call() {
                 assert!(said(&result).contains(method) && said(&result).contains("not today"), "{result}");
             } else {
                 let error = call.err().await;
-                assert_eq!((&error["code"], &error["data"]["reason"]), (&json!(-32603), &json!("client_refused")), "{error}");
-                assert!(error["data"].to_string().contains("not today"), "{error}");
+                assert_eq!(
+                    (&error["code"], &error["data"]["reason"]),
+                    (&json!(-32603), &json!("client_refused")),
+                    "{error}"
+                );
+                assert!(error["message"].as_str().unwrap().contains("not today"), "{error}");
             }
         }
     }
@@ -235,7 +254,10 @@ async fn pages_get_an_id_and_forms_the_words_of_the_clients_revision() {
     let call = session.tool("t");
     let probe = call.probe.clone();
     let page = json!({"mode": "url", "message": "Sign in", "url": "https://x.example/"});
-    server.next(Method::ToolsCall).await.answer(asks(json!({"x": question("elicitation/create", page)}), None));
+    server
+        .next(Method::ToolsCall)
+        .await
+        .answer(asks(json!({"x": question("elicitation/create", page)}), None));
     let asked = probe.question().await;
     assert_eq!((&asked.params["message"], &asked.params["mode"]), (&json!("Sign in"), &json!("url")));
     assert!(asked.params["elicitationId"].as_str().is_some_and(|id| !id.is_empty()), "{}", asked.params);
@@ -250,8 +272,12 @@ async fn pages_get_an_id_and_forms_the_words_of_the_clients_revision() {
     let call = session.tool("t");
     let probe = call.probe.clone();
     let list = json!({"type": "array", "items": {"type": "string", "enum": ["a", "b", "c"]}, "maxItems": 1});
-    let many = json!({"message": "Which?", "requestedSchema": {"type": "object", "properties": {"list": list}}});
-    server.next(Method::ToolsCall).await.answer(asks(json!({"x": question("elicitation/create", many.clone())}), None));
+    let many =
+        json!({"message": "Which?", "requestedSchema": {"type": "object", "properties": {"list": list}}});
+    server
+        .next(Method::ToolsCall)
+        .await
+        .answer(asks(json!({"x": question("elicitation/create", many.clone())}), None));
     for _ in 0..2 {
         let asked = probe.question().await;
         let fields = asked.params["requestedSchema"]["properties"].as_object().unwrap().clone();

@@ -1,6 +1,7 @@
 //! Tools that need something of the client: its user, its model, its directories.
 
-use mcp_protocol::{Method, ProtocolVersion, RawJson, RpcError};
+use mcp_protocol::{Method, ProtocolVersion, RawJson};
+use mcp_server::AskError;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -97,7 +98,7 @@ impl Question {
     }
 
     /// The tool's result if the client refused.
-    pub(crate) fn refused(self, error: &RpcError) -> Answer {
+    pub(crate) fn refused(self, error: &AskError) -> Answer {
         Answer::tool_error(format!("the client refused {}: {error}", self.method()))
     }
 }

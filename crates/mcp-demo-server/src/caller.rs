@@ -39,15 +39,16 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// The caller of a stateless request; `None` if its revision is none of that era.
-    pub(crate) fn stateless(meta: &RequestMeta) -> Option<Self> {
-        let version = meta.protocol_version.parse::<ProtocolVersion>().ok()?;
-        (version.era() == Era::Stateless).then(|| Self {
+    /// The caller of a stateless request.
+    pub(crate) fn stateless(meta: &RequestMeta) -> Self {
+        // The front end lets no other through than those of this era.
+        let version = meta.protocol_version.parse().unwrap_or(ProtocolVersion::LATEST_STATELESS);
+        Self {
             version,
             abilities: Abilities::of(&meta.client_capabilities, version),
             log_level: meta.log_level,
             progress_token: meta.progress_token.clone(),
-        })
+        }
     }
 
     pub(crate) fn era(&self) -> Era {
@@ -61,13 +62,6 @@ impl Caller {
     pub(crate) fn since(&self, version: ProtocolVersion) -> bool {
         self.version >= version
     }
-}
-
-/// Whether the request carries any of an envelope, which makes it a stateless one.
-pub(crate) fn is_stateless(request: &Request) -> bool {
-    let params = request.params.as_ref();
-    RequestMeta::is_claimed(params)
-        || params.is_some_and(|params| meta::get(params, meta::CLIENT_CAPABILITIES).is_some())
 }
 
 /// The progress token of a request of the handshake era.

@@ -1,19 +1,24 @@
 //! What only the handshake era has: `initialize`, log levels and subscriptions that outlive a request.
 
-use std::collections::BTreeSet;
+use std::future::ready;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use mcp_protocol::capability::ClientCapabilities;
 use mcp_protocol::logging::LogLevel;
-use mcp_protocol::{Era, ErrorCode, Method, ProtocolVersion, RawJson, Request, RpcError};
+use mcp_protocol::{Method, Notification, ProtocolVersion, Request, RpcError};
+use mcp_server::{Conversation, Opened, Opening, Outlet};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, Outcome, invalid_params, raw};
 use crate::caller::{Abilities, Caller, progress_token};
-use crate::core::{DemoServer, PeerId, Session, Turn, UriParams};
-use crate::params::required_params;
+use crate::demo::{Demo, Turn, UriParams};
+use crate::in_flight::InFlight;
+use crate::news::{Filter, Listener, Seat};
+use crate::params::{read, required_params};
 use crate::resources;
-use crate::stateless::unsupported_version;
 
 /// Most resources one session may subscribe to.
 const MOST_SUBSCRIPTIONS: usize = 64;
@@ -22,8 +27,6 @@ pub(crate) const INSTRUCTIONS: &str = "A server to try clients on. Every tool sa
 
 #[derive(Deserialize)]
 struct InitializeParams {
-    #[serde(rename = "protocolVersion")]
-    version: String,
     capabilities: ClientCapabilities,
     #[serde(rename = "clientInfo")]
     _client: Implementation,
@@ -43,100 +46,101 @@ struct LevelParams {
     level: LogLevel,
 }
 
-impl DemoServer {
-    /// `initialize`: agrees on the asked revision, else offers the newest one with a handshake.
-    ///
-    /// Asking for a stateless revision this way is a category error, answered in the same manner
-    /// (wire reference §2.1). A second `initialize` starts over.
-    pub(crate) fn initialize(&mut self, peer: PeerId, request: &Request) -> Result<RawJson, RpcError> {
-        let params: InitializeParams = required_params(request)?;
-        if !self.options.serves(Era::Handshake) {
-            return Err(unsupported_version(&params.version, &self.options));
-        }
-        let asked =
-            params.version.parse().ok().filter(|version: &ProtocolVersion| version.era() == Era::Handshake);
-        let version = asked.unwrap_or(ProtocolVersion::LATEST_HANDSHAKE);
-        self.running.retain(|(of, _), call| *of != peer || call.caller.is_stateless());
-        self.peers.insert(
-            peer,
-            Some(Session {
-                version,
-                abilities: Abilities::of(&params.capabilities, version),
-                log_level: LogLevel::Info,
-                subscriptions: BTreeSet::new(),
-            }),
-        );
-        Ok(raw(&json!({
+/// One session of the handshake era.
+pub(crate) struct Session {
+    seat: Seat,
+    version: ProtocolVersion,
+    abilities: Abilities,
+    log_level: Mutex<LogLevel>,
+    in_flight: InFlight,
+}
+
+impl Session {
+    /// Answers `initialize`.
+    pub(crate) fn open(demo: &Arc<Demo>, opening: Opening) -> Result<Opened, RpcError> {
+        let params: InitializeParams = read(&opening.params)?;
+        let version = opening.version;
+        let result = raw(&json!({
             "protocolVersion": version,
             "capabilities": capabilities(version),
-            "serverInfo": self.identity.describe(version),
+            "serverInfo": demo.identity.describe(version),
             "instructions": INSTRUCTIONS,
-        })))
+        }));
+        let filter = Filter { tools_list_changed: true, ..Filter::default() };
+        let session = Self {
+            seat: Seat::take(demo, Listener { outlet: opening.outlet, filter, subscription: None }),
+            version,
+            abilities: Abilities::of(&params.capabilities, version),
+            log_level: Mutex::new(LogLevel::Info),
+            in_flight: InFlight::default(),
+        };
+        Ok(Opened { result, conversation: Arc::new(session) })
     }
 
-    /// The context of a request without an envelope.
-    pub(crate) fn session_caller(&self, peer: PeerId, request: &Request) -> Result<Caller, RpcError> {
-        if !self.options.serves(Era::Handshake) {
-            // A server of the stateless era alone has no other kind of request.
-            return self.stateless_caller(request);
-        }
-        let session = self.peers.get(&peer).and_then(Option::as_ref);
-        let progress_token = progress_token(request);
-        match session {
-            Some(session) => Ok(Caller {
-                version: session.version,
-                abilities: session.abilities,
-                log_level: Some(session.log_level),
-                progress_token,
-            }),
-            // Allowed before `initialize`, in every revision that has it.
-            None if request.method == Method::Ping => Ok(Caller {
-                version: ProtocolVersion::LATEST_HANDSHAKE,
-                abilities: Abilities::default(),
-                log_level: None,
-                progress_token,
-            }),
-            None if request.method == Method::ServerDiscover && !self.options.serves(Era::Stateless) => {
-                Err(crate::core::method_not_found(&request.method))
-            }
-            None => Err(RpcError::new(
-                ErrorCode::INVALID_PARAMS,
-                "send initialize first, or the _meta members of a stateless request",
-            )),
+    fn caller(&self, request: &Request) -> Caller {
+        Caller {
+            version: self.version,
+            abilities: self.abilities,
+            log_level: Some(*self.log_level.lock().unwrap_or_else(PoisonError::into_inner)),
+            progress_token: progress_token(request),
         }
     }
 
     /// `logging/setLevel`
-    pub(crate) fn set_level(&mut self, peer: PeerId, request: &Request) -> Outcome {
+    fn set_level(&self, request: &Request) -> Outcome {
         let params: LevelParams = required_params(request)?;
-        if let Some(Some(session)) = self.peers.get_mut(&peer) {
-            session.log_level = params.level;
-        }
+        *self.log_level.lock().unwrap_or_else(PoisonError::into_inner) = params.level;
         Ok(Answer::new(json!({})))
     }
 
     /// `resources/subscribe`
-    pub(crate) fn subscribe(&mut self, turn: &Turn<'_>, request: &Request) -> Outcome {
+    fn subscribe(&self, request: &Request, caller: &Caller) -> Outcome {
         let UriParams { uri } = required_params(request)?;
         if !resources::exists(&uri) {
-            return Err(resources::not_found(&uri, &turn.caller));
+            return Err(resources::not_found(&uri, caller));
         }
-        if let Some(Some(session)) = self.peers.get_mut(&turn.peer) {
-            if session.subscriptions.len() >= MOST_SUBSCRIPTIONS && !session.subscriptions.contains(&uri) {
-                return Err(invalid_params("too many subscriptions in this session"));
+        let subscribed = self.seat.change(|filter| {
+            let subscribed = &mut filter.resource_subscriptions;
+            let fits = subscribed.len() < MOST_SUBSCRIPTIONS || subscribed.contains(&uri);
+            if fits {
+                subscribed.insert(uri);
             }
-            session.subscriptions.insert(uri);
+            fits
+        });
+        match subscribed {
+            Some(false) => Err(invalid_params("too many subscriptions in this session")),
+            Some(true) | None => Ok(Answer::new(json!({}))),
         }
-        Ok(Answer::new(json!({})))
     }
 
     /// `resources/unsubscribe`
-    pub(crate) fn unsubscribe(&mut self, peer: PeerId, request: &Request) -> Outcome {
+    fn unsubscribe(&self, request: &Request) -> Outcome {
         let UriParams { uri } = required_params(request)?;
-        if let Some(Some(session)) = self.peers.get_mut(&peer) {
-            session.subscriptions.remove(&uri);
-        }
+        self.seat.change(|filter| filter.resource_subscriptions.remove(&uri));
         Ok(Answer::new(json!({})))
+    }
+}
+
+impl Conversation for Session {
+    fn call(&self, request: Request, outlet: Outlet) -> BoxFuture<'static, mcp_server::Outcome> {
+        let entry = match self.in_flight.enter(&request.id) {
+            Ok(entry) => entry,
+            Err(error) => return ready(Err(error)).boxed(),
+        };
+        let (demo, caller) = (&self.seat.demo, self.caller(&request));
+        let outcome = match request.method {
+            Method::LoggingSetLevel => self.set_level(&request),
+            Method::ResourcesSubscribe => self.subscribe(&request, &caller),
+            Method::ResourcesUnsubscribe => self.unsubscribe(&request),
+            _ => return entry.until(demo.answer(Turn { id: request.id.clone(), caller, outlet }, &request)),
+        };
+        ready(demo.conclude(outcome, &caller)).boxed()
+    }
+
+    fn notified(&self, _notification: Notification) {} // nothing here depends on one
+
+    fn end(&self) {
+        self.seat.leave();
     }
 }
 

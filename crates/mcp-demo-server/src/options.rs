@@ -1,6 +1,6 @@
 //! What can be chosen about a demo server.
 
-use mcp_protocol::{Era, EraPolicy, ProtocolVersion};
+use mcp_protocol::{EraPolicy, ProtocolVersion};
 use mcp_serve_http::HostPolicy;
 
 /// Settings of one demo server.
@@ -32,16 +32,12 @@ impl Default for DemoOptions {
 }
 
 impl DemoOptions {
-    /// Whether the era is served.
-    pub(crate) fn serves(&self, era: Era) -> bool {
-        match self.protocol {
-            EraPolicy::Auto => true,
-            EraPolicy::Only(only) => only == era,
-        }
-    }
-
     /// The revisions served, newest first (wire reference, A2).
     pub(crate) fn versions(&self) -> Vec<ProtocolVersion> {
-        ProtocolVersion::ALL.into_iter().rev().filter(|version| self.serves(version.era())).collect()
+        let is_served = |version: &ProtocolVersion| match self.protocol {
+            EraPolicy::Auto => true,
+            EraPolicy::Only(era) => version.era() == era,
+        };
+        ProtocolVersion::ALL.into_iter().rev().filter(is_served).collect()
     }
 }

@@ -15,6 +15,7 @@ pub(crate) fn required_params<'de, T: Deserialize<'de>>(request: &'de Request) -
     read(request.params.as_ref().ok_or_else(|| invalid_params("this method needs params"))?)
 }
 
-fn read<'de, T: Deserialize<'de>>(params: &'de RawJson) -> Result<T, RpcError> {
+/// Reads params.
+pub(crate) fn read<'de, T: Deserialize<'de>>(params: &'de RawJson) -> Result<T, RpcError> {
     serde_json::from_str(params.as_str()).map_err(|error| invalid_params(&format!("invalid params: {error}")))
 }

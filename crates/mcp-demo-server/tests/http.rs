@@ -7,7 +7,9 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use mcp_demo_server::{DemoOptions, HttpEnd, serve_http};
 use mcp_protocol::{Era, EraPolicy, ProtocolVersion};
 use reqwest::{Client, Response};
@@ -92,19 +94,40 @@ async fn body(response: Response) -> Value {
     serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
 }
 
-/// The events of a stream, until it ends or `most` came.
-async fn events(response: Response, most: usize) -> Vec<Value> {
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let (mut stream, mut text, mut events) = (response.bytes_stream(), String::new(), Vec::new());
-    while events.len() < most {
-        let Some(chunk) = timeout(BOUND, stream.next()).await.unwrap() else { break };
-        text.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
-        while let Some((event, rest)) = text.split_once("\n\n") {
-            if let Some(data) = event.strip_prefix("event: message\ndata: ") {
-                events.push(serde_json::from_str(data).unwrap());
+/// Reads the messages of a stream.
+struct Events {
+    stream: BoxStream<'static, reqwest::Result<Bytes>>,
+    text: String,
+}
+
+impl Events {
+    fn of(response: Response) -> Self {
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { stream: response.bytes_stream().boxed(), text: String::new() }
+    }
+
+    /// The next message, past comments and events without one; `None` at the end.
+    async fn next(&mut self) -> Option<Value> {
+        loop {
+            while let Some((event, rest)) = self.text.split_once("\n\n") {
+                let data = event.lines().find_map(|line| line.strip_prefix("data: ")).map(str::to_owned);
+                self.text = rest.to_owned();
+                if let Some(data) = data {
+                    return Some(serde_json::from_str(&data).unwrap());
+                }
             }
-            text = rest.to_owned();
+            let chunk = timeout(BOUND, self.stream.next()).await.unwrap()?;
+            self.text.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
         }
+    }
+}
+
+/// The messages of a stream, until it ends or `most` came.
+async fn events(response: Response, most: usize) -> Vec<Value> {
+    let (mut stream, mut events) = (Events::of(response), Vec::new());
+    while events.len() < most {
+        let Some(event) = stream.next().await else { break };
+        events.push(event);
     }
     events
 }
@@ -319,16 +342,14 @@ async fn a_question_travels_on_the_stream_of_its_call() {
     let id = site.initialize("2025-06-18").await;
     let session = [("mcp-session-id", id.as_str())];
     let call = request(ProtocolVersion::V2025_06_18, 1, "tools/call", json!({ "name": "ask_user" }));
-    let mut stream = site.post(&session, &call).await.bytes_stream();
-    let first = timeout(BOUND, stream.next()).await.unwrap().unwrap().unwrap();
-    let text = std::str::from_utf8(&first).unwrap().strip_prefix("event: message\ndata: ").unwrap();
-    let question: Value = serde_json::from_str(text).unwrap();
+    let mut stream = Events::of(site.post(&session, &call).await);
+    let question = stream.next().await.unwrap();
     assert_eq!(question["method"], "elicitation/create");
     let answer = json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "action": "decline" } });
     assert_eq!(site.post(&session, &answer).await.status(), 202);
-    let rest = timeout(BOUND, stream.next()).await.unwrap().unwrap().unwrap();
-    assert!(std::str::from_utf8(&rest).unwrap().contains("The user declined to answer."));
-    assert!(timeout(BOUND, stream.next()).await.unwrap().is_none());
+    let answer = stream.next().await.unwrap();
+    assert_eq!(answer["result"]["content"][0]["text"], "The user declined to answer.");
+    assert_eq!(stream.next().await, None);
 }
 
 #[tokio::test]
@@ -355,7 +376,7 @@ async fn batches_are_answered_together() {
     let session = [("mcp-session-id", id.as_str())];
     let answers = body(site.post(&session, &json!([ping(1), note, 7, ping(2)])).await).await;
     let ids: Vec<_> = answers.as_array().unwrap().iter().map(|answer| answer.get("id").cloned()).collect();
-    assert_eq!(ids, [None, Some(json!(1)), Some(json!(2))]);
+    assert_eq!(ids, [Some(json!(1)), None, Some(json!(2))]);
     assert_eq!(site.post(&session, &json!([note])).await.status(), 202);
     assert_eq!(site.post(&session, &json!([])).await.status(), 400);
 
@@ -378,7 +399,13 @@ async fn listeners_get_their_end_when_the_server_stops() {
     let heard = events(listening, 10).await;
     assert_eq!(heard[0]["method"], "notifications/subscriptions/acknowledged");
     assert_eq!(heard[1]["method"], "notifications/tools/list_changed");
-    assert_eq!(heard[2]["result"]["resultType"], "complete");
+    let end = &heard[2];
+    assert_eq!(end["id"], 1);
+    assert_eq!(end["result"]["resultType"], "complete");
+    assert_eq!(end["result"]["_meta"]["io.modelcontextprotocol/subscriptionId"], 1);
+    if let Some(mut schema) = Schema::load(MODERN) {
+        schema.check_message("subscriptions/listen", end);
+    }
     assert_eq!(events(mail, 10).await.len(), 1);
 }
 

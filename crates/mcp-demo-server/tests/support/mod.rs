@@ -8,18 +8,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use jsonschema::Validator;
-use mcp_protocol::{Limits, Message, ProtocolVersion};
+use mcp_protocol::ProtocolVersion;
 use serde_json::{Value, json};
 
 pub(crate) const MODERN: ProtocolVersion = ProtocolVersion::V2026_07_28;
-
-pub(crate) fn message(value: &Value) -> Message {
-    Message::parse(&value.to_string().into(), &Limits::default()).unwrap()
-}
-
-pub(crate) fn value(message: &Message) -> Value {
-    serde_json::from_slice(&message.encode()).unwrap()
-}
 
 /// A request as a revision wants it: with an envelope in the stateless era, plain before.
 pub(crate) fn request(version: ProtocolVersion, id: u32, method: &str, params: Value) -> Value {

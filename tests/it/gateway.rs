@@ -1,10 +1,10 @@
 //! The binary as its users have it: started as a process, asked over REST and on the command line.
 
-mod binary;
-mod configuration;
-mod home;
+pub(crate) mod binary;
+pub(crate) mod configuration;
+pub(crate) mod home;
 mod process;
-mod running;
+pub(crate) mod running;
 
 mod access;
 mod commands;

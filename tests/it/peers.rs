@@ -33,21 +33,30 @@ impl Program {
         Self::python_script(test, "modern_server.py")
     }
 
-    /// A server of ours in Python.
+    /// The `rmcp` client of this package; always there.
+    pub(crate) fn rmcp_client() -> Self {
+        Self::at(env!("CARGO_BIN_EXE_rmcp-client"))
+    }
+
+    /// A server or client of ours in Python.
     pub(crate) fn python_script(test: &str, script: &str) -> Option<Self> {
-        Some(Self { command: python(test)?, args: vec![text(&folder().join(script))] })
+        Some(Self { command: python("python", test)?, args: vec![text(&folder().join(script))] })
     }
 
     /// A published server that is a Python module.
     pub(crate) fn python_module(test: &str, module: &str) -> Option<Self> {
-        Some(Self { command: python(test)?, args: vec!["-m".into(), module.into()] })
+        Some(Self { command: python("python", test)?, args: vec!["-m".into(), module.into()] })
     }
 
     /// A published server on the first generation of the Python SDK.
     pub(crate) fn python_v1_program(test: &str, program: &str) -> Option<Self> {
-        let set = installed("python-mcp1").filter(|set| set.join(PYTHON).exists());
-        let set = set.or_else(|| skipped(test, "Python 3.10 or later with venv"))?;
-        Some(Self::at(set.join(PYTHON).with_file_name(format!("{program}{}", std::env::consts::EXE_SUFFIX))))
+        let python = python("python-mcp1", test)?;
+        Some(Self::at(python.with_file_name(format!("{program}{}", std::env::consts::EXE_SUFFIX))))
+    }
+
+    /// A client of ours on the first generation of the Python SDK.
+    pub(crate) fn python_v1_script(test: &str, script: &str) -> Option<Self> {
+        Some(Self { command: python("python-mcp1", test)?, args: vec![text(&folder().join(script))] })
     }
 
     /// A published server of the `@modelcontextprotocol` family on Node.js.
@@ -57,7 +66,7 @@ impl Program {
         Some(Self { command: node, args: vec![text(&script)] })
     }
 
-    /// A server of ours in JavaScript.
+    /// A server or client of ours in JavaScript.
     pub(crate) fn script(test: &str, script: &str) -> Option<Self> {
         let (node, _) = node(test)?;
         Some(Self { command: node, args: vec![text(&folder().join(script))] })
@@ -91,9 +100,10 @@ fn node(test: &str) -> Option<(PathBuf, PathBuf)> {
     Some((node.or_else(|| skipped(test, "Node.js 20 or later with npm"))?, set))
 }
 
-fn python(test: &str) -> Option<PathBuf> {
+/// The Python of a set of packages.
+fn python(set: &str, test: &str) -> Option<PathBuf> {
     // A link to the Python it was installed with, which may have gone since.
-    let python = installed("python").map(|set| set.join(PYTHON)).filter(|python| python.exists());
+    let python = installed(set).map(|set| set.join(PYTHON)).filter(|python| python.exists());
     python.or_else(|| skipped(test, "Python 3.10 or later with venv"))
 }
 

@@ -7,26 +7,23 @@ const LIMIT_MS = 10_000;
 
 // Tries all of the plan with the client that `connect` makes: an object with `revision` and `close()`, and of
 //   request(method, params, { onprogress, signal })   the result, or rejects
-//   ping()
+//   ping()                                            any request that always succeeds
 //   subscribe(uri, told)                              calls `told` at each change
-// those that the client has.
+//   transport                                         which has been connected
+// those that the plan needs.
 export async function drive(connect) {
   const plan = JSON.parse(process.argv[2]);
   const client = await connect(plan);
-  const cells = {};
-  for (const [name, what] of Object.entries(plan.tries)) {
-    const attempt = attempts[name] ?? (what.params ? request : list);
+  const outcomes = [];
+  for (const what of plan.tries) {
+    const attempt = attempts[what.column] ?? (what.params ? request : list);
     try {
-      const result = await within(LIMIT_MS, attempt(client, what));
-      if (result !== undefined) {
-        cells[name] = { result };
-      }
+      outcomes.push({ result: await within(LIMIT_MS, attempt(client, what)) });
     } catch (error) {
-      cells[name] = { failed: `${error?.stack ?? error}` };
+      outcomes.push({ failed: `${error?.stack ?? error}` });
     }
   }
-  // What the result of `revision` is known from may have come with the first answers.
-  const text = JSON.stringify({ revision: client.revision, cells });
+  const text = JSON.stringify({ revision: client.revision, outcomes });
   await within(LIMIT_MS, client.close());
   process.stdout.write(`${text}\n`, () => process.exit(0));
 }
@@ -55,18 +52,25 @@ async function list(client, { method }) {
 }
 
 const attempts = {
-  async progress(client, { method, params }) {
+  // The SDKs drop reports that arrive together with the answer, whoever sends them, so the transport is asked.
+  async progress({ transport, request }, { method, params }) {
     const reports = [];
-    const onprogress = ({ progress }) => reports.push(progress);
-    return client.withoutProgress ? undefined : { result: await client.request(method, params, { onprogress }), reports };
+    const { onmessage } = transport;
+    transport.onmessage = (message, extra) => {
+      if (message.method === "notifications/progress") {
+        reports.push(message.params.progress);
+      }
+      onmessage(message, extra);
+    };
+    const result = await request(method, params, { onprogress() {} });
+    transport.onmessage = onmessage;
+    return { result, reports };
   },
 
   // Gives up a call that has shown that it runs, and looks whether the server noticed, where it tells.
   async cancel(client, { method, params, counter }) {
-    if (client.withoutCancellation) {
-      return undefined;
-    }
-    const counted = async () => JSON.stringify((await client.request(method, { name: counter, arguments: {} }, {})).content);
+    const count = { name: counter, arguments: {} };
+    const counted = async () => JSON.stringify((await client.request(method, count, {})).content);
     const before = counter && (await counted());
     const abort = new AbortController();
     const started = Promise.withResolvers();
@@ -92,9 +96,6 @@ const attempts = {
 
   // Servers may agree before they listen to changes themselves, so the resource is changed until one is told.
   async subscribe(client, { uri, change }) {
-    if (!client.subscribe) {
-      return undefined;
-    }
     const changed = Promise.withResolvers();
     await client.subscribe(uri, changed.resolve);
     for (;;) {

@@ -40,27 +40,25 @@ def wire(result) -> dict:
 class Attempts:
     """Tries everything with `request(method, params, progress)`, which gives a result as on the wire.
 
-    `subscribe(uri, told)` is a context in which the event `told` is set at each change, or `None`. `ping()` is any
-    request that always succeeds.
+    `subscribe(uri, told)` is a context in which the event `told` is set at each change, `ping()` any request that
+    always succeeds. Those that the plan does not need may be `None`.
     """
 
-    def __init__(self, request, ping, subscribe=None):
+    def __init__(self, request, ping=None, subscribe=None):
         self.request = request
         self.ping = ping
         self.subscribe = subscribe
 
-    async def run(self, tries: dict, revision: str) -> None:
-        cells = {}
-        for name, what in tries.items():
-            attempt = getattr(self, "try_" + name, self.ask if "params" in what else self.list)
+    async def run(self, tries: list, revision: str) -> None:
+        outcomes = []
+        for what in tries:
+            attempt = getattr(self, "try_" + what["column"], self.ask if "params" in what else self.list)
             try:
                 with anyio.fail_after(LIMIT):
-                    result = await attempt(what)
-                if result is not None:
-                    cells[name] = {"result": result}
+                    outcomes.append({"result": await attempt(what)})
             except Exception:
-                cells[name] = {"failed": traceback.format_exc()}
-        print(json.dumps({"revision": revision, "cells": cells}), flush=True)
+                outcomes.append({"failed": traceback.format_exc()})
+        print(json.dumps({"revision": revision, "outcomes": outcomes}), flush=True)
 
     async def ask(self, what: dict):
         return await self.request(what["method"], what["params"])
@@ -117,8 +115,6 @@ class Attempts:
 
     async def try_subscribe(self, what: dict):
         """Servers may agree before they listen to changes themselves, so the resource is changed until one is told."""
-        if self.subscribe is None:
-            return None
         told = anyio.Event()
         async with self.subscribe(what["uri"], told):
             while not told.is_set():

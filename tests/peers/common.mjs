@@ -1,10 +1,12 @@
-// What the servers on the TypeScript SDKs share: where the packages are, and how a server lives and ends.
+// What the peers in JavaScript share: where the packages are, and how a server lives and ends.
 
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 
 // `cargo xtask peers` installs the packages there, not beside these files.
-export const load = createRequire(new URL("../../target/peers/node/", import.meta.url));
+const FOLDER = new URL("../../target/peers/node/", import.meta.url);
+export const PACKAGES = new URL("node_modules/", FOLDER);
+export const load = createRequire(FOLDER);
 
 // Listens on a free loopback port, prints the URL of the endpoint as the first line, and ends when standard
 // input does, so that it never outlives the test that started it.

@@ -41,6 +41,7 @@ await drive(async (plan) => {
     "resources/read": (params, options) => client.readResource(params, options),
   };
   return {
+    transport,
     revision,
     request: (method, params, options) => methods[method](params, options),
     ping: () => client.ping(),

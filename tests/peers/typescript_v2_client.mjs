@@ -23,7 +23,8 @@ await drive(async (plan) => {
   client.setRequestHandler("elicitation/create", ({ params }) => elicited(params));
   client.setRequestHandler("sampling/createMessage", () => SAMPLED);
   client.setRequestHandler("roots/list", () => ROOTS);
-  await client.connect(transports[plan.transport](plan));
+  const transport = transports[plan.transport](plan);
+  await client.connect(transport);
   const methods = {
     "tools/list": (params, options) => client.listTools(params, options),
     "tools/call": (params, options) => client.callTool(params, options),
@@ -34,6 +35,7 @@ await drive(async (plan) => {
     "resources/read": (params, options) => client.readResource(params, options),
   };
   return {
+    transport,
     revision: client.getNegotiatedProtocolVersion(),
     request: (method, params, options) => methods[method](params, options),
     // The stateless era has no ping.

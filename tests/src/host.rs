@@ -45,10 +45,14 @@ impl RequestHandler for Host {
     }
 }
 
-/// A form filled in: fields with a default have it, others that are required a value of their type.
+/// The answer to the form of an elicitation.
 fn form(request: &ServerRequest) -> Map<String, Value> {
     let schema = request.params.as_ref().and_then(|params| params.get("requestedSchema")?.to::<Value>().ok());
-    let Some(schema) = schema else { return Map::new() };
+    schema.map(|schema| filled_in(&schema)).unwrap_or_default()
+}
+
+/// A form filled in: fields with a default have it, others that are required a value of their type.
+pub fn filled_in(schema: &Value) -> Map<String, Value> {
     let required = |name: &str| {
         let required = schema["required"].as_array();
         required.is_some_and(|required| required.iter().any(|required| required == name))

@@ -1,4 +1,4 @@
-//! `cargo xtask interop`: the table of servers and features in `docs/interop.md`.
+//! `cargo xtask interop`: the tables of servers and of clients in `docs/interop.md`.
 
 use std::path::Path;
 
@@ -6,6 +6,9 @@ use crate::checkout::Checkout;
 use crate::{docs, peers, tool};
 
 const DOC: &str = "docs/interop.md";
+
+/// What marks the tables in the document, and names the folders of their rows.
+const TABLES: [&str; 2] = ["servers", "clients"];
 
 /// Runs the tests of the matrix, which write down what they find, and puts it into the document.
 pub(crate) fn run(checkout: &Checkout) -> Result<(), String> {
@@ -18,17 +21,20 @@ pub(crate) fn run(checkout: &Checkout) -> Result<(), String> {
     }
     std::fs::create_dir_all(&folder).map_err(fail)?;
     let test = ["test", "--package", "mcp-tests", "--test", "it", "--", "interop::"];
-    // A server that cannot be started here must not vanish from the table.
+    // What cannot be started here must not vanish from the table.
     tool::run(checkout.cargo(&test).env("MCP_INTEROP_RESULTS", &folder).env("CI", "true"))?;
-    let table = table(&results(&folder)?);
-    println!("{table}");
     let file = checkout.root().join(DOC);
-    let document = std::fs::read_to_string(&file).map_err(|error| format!("cannot read {DOC}: {error}"))?;
-    let document = docs::replace(&document, "interop", &table)?;
+    let mut document =
+        std::fs::read_to_string(&file).map_err(|error| format!("cannot read {DOC}: {error}"))?;
+    for name in TABLES {
+        let table = table(&results(&folder.join(name))?);
+        println!("{table}");
+        document = docs::replace(&document, name, &table)?;
+    }
     std::fs::write(&file, document).map_err(|error| format!("cannot write {DOC}: {error}"))
 }
 
-/// What each server's test wrote, by server.
+/// What each test wrote, by server or client.
 fn results(folder: &Path) -> Result<Vec<String>, String> {
     let fail = |error| format!("cannot read {}: {error}", folder.display());
     let entries = std::fs::read_dir(folder).map_err(fail)?;

@@ -28,7 +28,7 @@ usage: cargo xtask COMMAND
 
 commands:
   tidy       check what the compiler does not: crate layers, manifests, links, leftovers
-  peers      install the independent MCP servers of the interop tests into target/peers
+  peers      install the independent MCP servers and clients of the interop tests into target/peers
   test       everything that must pass; says at the end what was skipped and what to install
   ci         the same, and a missing tool is a failure
   conformance
@@ -37,7 +37,8 @@ commands:
              `conformance gateway-client`, and after it one scenario; `conformance gateway`, and after it a path
              and a scenario
   faults     write the table of faults into docs/faults.md; `faults --check` says whether it is current
-  interop    run our client against every server of the interop tests, and write the result into docs/interop.md
+  interop    run our client against servers of others, and clients of others through the gateway, and write the
+             result into docs/interop.md
   sim        run the simulators: --seeds N (default 1000), --seed S to replay one, --jobs J, --only NAME
   bench      run the benchmarks, or one: `bench parse`, `bench gateway` (further arguments go to it)
   coverage   line coverage of each crate by the tests";

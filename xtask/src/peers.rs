@@ -1,4 +1,4 @@
-//! `cargo xtask peers`: the independent MCP servers of the interop tests.
+//! `cargo xtask peers`: the independent MCP servers and clients of the interop tests.
 //!
 //! They are named with their versions in `tests/peers` and installed into `target/peers`, each set in a
 //! folder of its own with a stamp that says what it was made from.

@@ -41,6 +41,20 @@ impl Try {
         Self { method: Method::PromptsGet, params, expected }
     }
 
+    /// The same as JSON for a client of others, which sees tools and prompts with this prefix.
+    pub(super) fn plan(&self, prefix: &str) -> Value {
+        let mut params = self.params.clone();
+        if let Some(Value::String(name)) = params.get_mut("name") {
+            name.insert_str(0, prefix);
+        }
+        json!({ "method": self.method.as_str(), "params": params })
+    }
+
+    /// The tool or prompt that is asked for.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.params["name"].as_str()
+    }
+
     fn request(&self) -> Outgoing {
         Outgoing::new(self.method.clone(), Some(RawJson::encode(&self.params).unwrap()))
     }
@@ -53,8 +67,12 @@ impl Try {
     }
 
     fn judge(&self, answer: &Answer) -> Result<(), String> {
-        let text = answer.result.as_str();
-        if text.contains(self.expected) { Ok(()) } else { Err(format!("answered {text}")) }
+        self.judge_text(answer.result.as_str())
+    }
+
+    /// Judges a result in JSON without white space.
+    pub(super) fn judge_text(&self, result: &str) -> Result<(), String> {
+        if result.contains(self.expected) { Ok(()) } else { Err(format!("answered {result}")) }
     }
 }
 
@@ -106,6 +124,26 @@ pub(super) enum Cell {
     Sent,
     NotOffered,
     Failed(String),
+}
+
+impl Cell {
+    /// What is to be said of both: a failure, if there is one, else the most that is known to work.
+    pub(super) fn join(&mut self, other: Self) {
+        let rank = |cell: &Self| match cell {
+            Self::Failed(_) => 0,
+            Self::Works => 1,
+            Self::Sent => 2,
+            Self::NotOffered => 3,
+        };
+        match (self, other) {
+            (Self::Failed(why), Self::Failed(other)) => {
+                why.push_str("; ");
+                why.push_str(&other);
+            }
+            (this, other) if rank(&other) < rank(this) => *this = other,
+            _ => {}
+        }
+    }
 }
 
 impl fmt::Display for Cell {

@@ -1,7 +1,6 @@
-//! The rows of `docs/interop.md`.
+//! The rows of servers.
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +12,10 @@ use mcp_transport_http::{HttpConnector, HttpOptions};
 use mcp_transport_sse::SseConnector;
 use mcp_transport_stdio::StdioConnector;
 
-use super::features::{COLUMNS, Cell, Features, try_all};
+use super::features::{Features, try_all};
+use super::table::{Found, SERVERS};
 use crate::process::HttpServer;
 use crate::wait;
-
-/// The folder for the rows, set by `cargo xtask interop`. Without it they are compared with the document.
-const RESULTS: &str = "MCP_INTEROP_RESULTS";
 
 /// To find out which era a server speaks. Those that start slowly must not be taken for silent ones.
 const PROBE: Duration = Duration::from_secs(15);
@@ -30,16 +27,17 @@ pub(super) const BOTH_ERAS: &[EraPolicy] = &[EraPolicy::Auto, EraPolicy::Only(Er
 
 /// What is found out about one server.
 #[derive(Debug)]
-pub(super) struct Rows {
-    server: &'static str,
-    lines: String,
-    failures: String,
-}
+pub(super) struct Rows(Found);
 
 impl Rows {
     /// `server` is its name with the version.
     pub(super) fn of(server: &'static str) -> Self {
-        Self { server, lines: String::new(), failures: String::new() }
+        Self(Found::by(&SERVERS, server))
+    }
+
+    #[track_caller]
+    pub(super) fn done(self) {
+        self.0.done();
     }
 
     pub(super) async fn stdio(
@@ -88,55 +86,13 @@ impl Rows {
             };
             let client = connect(connector, endpoint, &options).await;
             let client = client.unwrap_or_else(|error| {
-                panic!("{} over {transport}: {error}, tried {:?}", self.server, error.tried)
+                panic!("{} over {transport}: {error}, tried {:?}", self.0.subject, error.tried)
             });
             let profile = client.profile();
             let cells = try_all(&client, &features(profile.era)).await;
             close(client).await;
-            self.line(transport, &profile.protocol_version, &cells);
+            self.0.line(transport, &profile.protocol_version, &cells);
         }
-    }
-
-    fn line(&mut self, transport: &str, revision: &str, cells: &[Cell; COLUMNS.len()]) {
-        let _ = write!(self.lines, "| {} | {transport} | {revision} |", self.server);
-        for (column, cell) in COLUMNS.iter().zip(cells) {
-            let _ = write!(self.lines, " {cell} |");
-            if let Cell::Failed(why) = cell {
-                let _ = writeln!(
-                    self.failures,
-                    "{} over {transport} in {revision}, {column}: {why}",
-                    self.server
-                );
-            }
-        }
-        self.lines.push('\n');
-    }
-
-    /// Compares the rows with those of the document, or writes them where they are asked for.
-    #[track_caller]
-    pub(super) fn done(self) {
-        println!("{}{}", self.lines, self.failures);
-        if let Some(folder) = std::env::var_os(RESULTS) {
-            let file = PathBuf::from(folder).join(format!("{}.md", self.server));
-            let heading = format!("| server | transport | revision | {} |", COLUMNS.join(" | "));
-            let rule = format!("|{}", " --- |".repeat(3 + COLUMNS.len()));
-            let Self { lines, failures, .. } = self;
-            std::fs::write(file, format!("{heading}\n{rule}\n{lines}\n{failures}")).unwrap();
-            return;
-        }
-        let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/interop.md");
-        let document = std::fs::read_to_string(document).unwrap();
-        let start = format!("| {} |", self.server);
-        let mut documented = String::new();
-        for line in document.lines().filter(|line| line.starts_with(&start)) {
-            documented.push_str(line);
-            documented.push('\n');
-        }
-        assert_eq!(
-            self.lines, documented,
-            "docs/interop.md has other rows; run `cargo xtask interop` if these are right\n{}",
-            self.failures
-        );
     }
 }
 

@@ -83,7 +83,7 @@ async fn fastmcp() {
 }
 
 /// The features of the server on `rmcp`, whose `slow` is another one.
-fn of_rmcp(era: Era) -> Features {
+pub(super) fn of_rmcp(era: Era) -> Features {
     Features {
         progress: Some(Try::call("steps", json!({ "steps": 3, "step_ms": 1 }), "3 steps done")),
         cancel: Some((Try::call("steps", json!({ "steps": 1_000, "step_ms": 50 }), ""), Some("cancelled"))),
@@ -111,29 +111,31 @@ async fn rmcp_with_a_handshake_alone() {
     rows.done();
 }
 
+/// The features of `server-everything`.
+pub(super) fn of_everything(_: Era) -> Features {
+    let slow = |duration: f64, expected| {
+        Try::call("trigger-long-running-operation", json!({ "duration": duration, "steps": 3 }), expected)
+    };
+    Features {
+        call: Some(Try::call("get-sum", json!({ "a": 40, "b": 2 }), "40 and 2 is 42")),
+        fail: Some(Try::call("get-sum", json!({ "a": "forty", "b": 2 }), r#""isError":true"#)),
+        read: Some(Try::read("demo://resource/dynamic/text/7", "Resource 7")),
+        prompt: Some(Try::get("args-prompt", json!({ "city": "Ulm" }), "What's weather in Ulm?")),
+        progress: Some(slow(0.01, "completed")),
+        cancel: Some((slow(3.0, ""), None)),
+        subscribe: Some((
+            "demo://resource/dynamic/text/1",
+            Try::call("toggle-subscriber-updates", json!({}), "content"),
+        )),
+        elicit: Some(Try::call("trigger-elicitation-request", json!({}), "Ada")),
+        sample: Some(Try::call("trigger-sampling-request", json!({ "prompt": "What?" }), "42")),
+        roots: Some(Try::call("get-roots-list", json!({}), "file:///srv/project")),
+    }
+}
+
 #[tokio::test]
 async fn server_everything() {
     let Some(program) = Program::node("server-everything", "server-everything") else { return };
-    let features = |_| {
-        let slow = |duration: f64, expected| {
-            Try::call("trigger-long-running-operation", json!({ "duration": duration, "steps": 3 }), expected)
-        };
-        Features {
-            call: Some(Try::call("get-sum", json!({ "a": 40, "b": 2 }), "40 and 2 is 42")),
-            fail: Some(Try::call("get-sum", json!({ "a": "forty", "b": 2 }), r#""isError":true"#)),
-            read: Some(Try::read("demo://resource/dynamic/text/7", "Resource 7")),
-            prompt: Some(Try::get("args-prompt", json!({ "city": "Ulm" }), "What's weather in Ulm?")),
-            progress: Some(slow(0.01, "completed")),
-            cancel: Some((slow(3.0, ""), None)),
-            subscribe: Some((
-                "demo://resource/dynamic/text/1",
-                Try::call("toggle-subscriber-updates", json!({}), "content"),
-            )),
-            elicit: Some(Try::call("trigger-elicitation-request", json!({}), "Ada")),
-            sample: Some(Try::call("trigger-sampling-request", json!({ "prompt": "What?" }), "42")),
-            roots: Some(Try::call("get-roots-list", json!({}), "file:///srv/project")),
-        }
-    };
     let listening = async |transport: &'static str, path| {
         let program = program.clone().with_args([transport]);
         HttpServer::on_free_port_at(path, |port| {
@@ -144,9 +146,9 @@ async fn server_everything() {
         .await
     };
     let mut rows = Rows::of("server-everything 2026.8.31");
-    rows.stdio(program.clone().with_args(["stdio"]).endpoint(), ONE_ERA, features).await;
-    rows.http(&listening("streamableHttp", "/mcp").await, ONE_ERA, features).await;
-    rows.sse(&listening("sse", "/sse").await, features).await;
+    rows.stdio(program.clone().with_args(["stdio"]).endpoint(), ONE_ERA, of_everything).await;
+    rows.http(&listening("streamableHttp", "/mcp").await, ONE_ERA, of_everything).await;
+    rows.sse(&listening("sse", "/sse").await, of_everything).await;
     rows.done();
 }
 

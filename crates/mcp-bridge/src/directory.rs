@@ -12,7 +12,7 @@ use mcp_protocol::result::Caching;
 use mcp_protocol::{ProtocolVersion, RawJson};
 use mcp_registry::{Exposure, OnToolChange, Selection, ServerKey, ServerName, ServerRecord, Status};
 use mcp_transport::TransportKind;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -297,15 +297,21 @@ pub(crate) fn assemble(
                     continue;
                 };
                 let withheld = (kind == ListKind::Tools)
-                    .then(|| catalog.verdicts.get(at).copied().unwrap_or(Verdict::Unjudged))
+                    .then(|| catalog.verdict(at))
                     .filter(|verdict| !watchman.offers(record, &entry.name, *verdict));
-                let (entry, why) = match withheld {
-                    Some(verdict) => (entry, Why::Withheld(verdict)),
-                    None => match directory.lists[kind.index()].add(entry) {
-                        Ok(()) => continue,
-                        Err((entry, by)) => (entry, Why::Taken(by)),
-                    },
+                let other = || {
+                    let there = servers.iter().filter(there);
+                    let (item, record, catalog) = stand_in(there, &entry.name, watchman)?;
+                    self::entry(kind, item, &owner, record, catalog, view, settings)
                 };
+                let shown = match withheld {
+                    None => Ok(entry),
+                    Some(verdict) => other().ok_or((entry, Why::Withheld(verdict))),
+                };
+                let list = &mut directory.lists[kind.index()];
+                let shown =
+                    shown.and_then(|entry| list.add(entry).map_err(|(entry, by)| (entry, Why::Taken(by))));
+                let Err((entry, why)) = shown else { continue };
                 directory.hidden.push(Hidden { kind, entry, server: record.name().clone(), why });
             }
         }
@@ -320,6 +326,20 @@ pub(crate) fn assemble(
         };
     }
     directory
+}
+
+/// One of these servers by whom a tool of that name is offered, and the tool.
+fn stand_in<'a>(
+    mut servers: impl Iterator<Item = &'a (Arc<ServerRecord>, Arc<Catalog>)>,
+    tool: &str,
+    watchman: &Watchman,
+) -> Option<(&'a RawJson, &'a ServerRecord, &'a Catalog)> {
+    servers.find_map(|(record, catalog)| {
+        let items = &catalog.list(ListKind::Tools).items;
+        let is_it = |item: &RawJson| ListKind::Tools.name_of(item).is_some_and(|name| *name == *tool);
+        let at = items.iter().position(is_it)?;
+        watchman.offers(record, tool, catalog.verdict(at)).then(|| (&items[at], &**record, &**catalog))
+    })
 }
 
 fn owner_of(name: &ServerName, servers: &[(Arc<ServerRecord>, Arc<Catalog>)], scope: &Scope) -> Owner {
@@ -587,7 +607,12 @@ impl Library {
         shelves.insert((scope.clone(), kind.clone()), shelf.clone());
         drop(shelves);
         shelf.rebuild();
-        let task = tokio::spawn(keep(Arc::downgrade(&shelf), shelf.changed.clone(), self.manager.clone()));
+        let task = tokio::spawn(keep(
+            Arc::downgrade(&shelf),
+            shelf.changed.clone(),
+            self.manager.clone(),
+            self.watchman.watch(),
+        ));
         // It is the only one: the shelf was just made.
         let _ = shelf.task.set(task.abort_handle());
         shelf
@@ -638,15 +663,17 @@ impl Library {
 }
 
 /// Makes the directory anew whenever something has changed.
-async fn keep(shelf: Weak<Shelf>, changed: Arc<Notify>, manager: Manager) {
+async fn keep(shelf: Weak<Shelf>, changed: Arc<Notify>, manager: Manager, mut turned: watch::Receiver<()>) {
     let mut table = manager.watch_table();
     loop {
         tokio::select! {
             () = changed.notified() => {}
             told = table.changed() => if told.is_err() { return },
+            told = turned.changed() => if told.is_err() { return },
         }
         tokio::time::sleep(BURST).await;
         table.mark_unchanged();
+        turned.mark_unchanged();
         let Some(this) = shelf.upgrade() else { return };
         this.rebuild();
     }

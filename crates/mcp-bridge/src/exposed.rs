@@ -167,9 +167,7 @@ impl Bridge {
         tool: &str,
         digest: Digest,
     ) -> Result<(), ApproveError> {
-        let approved = self.0.watchman.approve(server, tool, digest).await;
-        self.0.library.renew();
-        approved
+        self.0.watchman.approve(server, tool, digest).await
     }
 
     /// Forgets the tools of a server that an operator has removed: one that comes under its name starts anew. What a

@@ -8,7 +8,7 @@ use mcp_manager::Manager;
 use mcp_protocol::{RawJson, RpcError};
 use mcp_registry::{OnToolChange, RegistryChange, Selection, ServerName, ServerRecord, StoreError};
 use mcp_transport::Delivery;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::convert::error::{InternalError, reason};
 use crate::digest::Digest;
@@ -81,6 +81,8 @@ pub(crate) struct Watchman {
     store: Option<Arc<dyn ToolStore>>,
     /// Rung when there is something new to be saved.
     changed: Arc<Notify>,
+    /// Told when tools may be withheld that were not, or the other way round.
+    turned: watch::Sender<()>,
     /// The revision that is saved; held while saving, so that an older one never takes the place of a newer one.
     saved: Arc<tokio::sync::Mutex<u64>>,
 }
@@ -89,8 +91,8 @@ impl Watchman {
     /// One that goes on from what is remembered, and keeps it in the store if there is one.
     pub(crate) fn start(manager: Manager, guard: Guard, store: Option<Arc<dyn ToolStore>>) -> Arc<Self> {
         let saved = Arc::new(tokio::sync::Mutex::new(guard.revision()));
-        let watchman =
-            Arc::new(Self { manager, guard: Mutex::new(guard), store, changed: Arc::default(), saved });
+        let (guard, turned) = (Mutex::new(guard), watch::Sender::new(()));
+        let watchman = Arc::new(Self { manager, guard, store, changed: Arc::default(), turned, saved });
         if watchman.store.is_some() {
             tokio::spawn(keep(Arc::downgrade(&watchman), watchman.changed.clone()));
         }
@@ -122,10 +124,13 @@ impl Watchman {
         }
         let is_new = guard.revision() != revision;
         drop(guard);
+        let withheld = policy == OnToolChange::Block;
         if is_new {
             self.changed.notify_one();
+            if withheld {
+                self.turned.send_replace(());
+            }
         }
-        let withheld = policy == OnToolChange::Block;
         for (tool, digest) in changed {
             tracing::warn!(server = %name, %tool, %digest, withheld, "the definition of a tool has changed");
             let change = RegistryChange::ToolChanged {
@@ -138,19 +143,27 @@ impl Watchman {
         verdicts.into()
     }
 
-    /// Whether a tool is offered that was judged like that when it was listed.
+    /// Whether a tool is offered that was judged like that when it was listed. Calls of one that is not offered to
+    /// somebody are refused to all, so it is in nobody's list either.
     pub(crate) fn offers(&self, server: &ServerRecord, tool: &str, verdict: Verdict) -> bool {
         if server.definition.on_tool_change != OnToolChange::Block {
             return true;
         }
+        let guard = self.guard();
+        let Some(history) = guard.history(server.name(), tool).filter(|history| history.is_approved()) else {
+            return false;
+        };
         match verdict {
             Verdict::New | Verdict::Same => true,
-            Verdict::Changed { digest, .. } => {
-                // It may have been approved since.
-                self.guard().history(server.name(), tool).is_some_and(|history| history.approved() == digest)
-            }
+            // It may have been approved since.
+            Verdict::Changed { digest, .. } => history.approved() == digest,
             Verdict::Unjudged => false,
         }
+    }
+
+    /// Is told when tools may be withheld that were not, or the other way round.
+    pub(crate) fn watch(&self) -> watch::Receiver<()> {
+        self.turned.subscribe()
     }
 
     /// Whether calls of a tool are passed on to a server.
@@ -201,6 +214,7 @@ impl Watchman {
         digest: Digest,
     ) -> Result<(), ApproveError> {
         self.guard().approve(server, tool, digest)?;
+        self.turned.send_replace(());
         Ok(self.save().await?)
     }
 

@@ -224,15 +224,20 @@ async fn in_a_group_those_stand_in_whose_tool_is_as_approved() {
     );
     let client = world.modern();
     assert_eq!(said(&client.tool("g__t").ok().await), "a");
-    // Seen by whoever asks `a` itself; the list of the group is still the one from before.
     let alone = world.modern_at(&one("a"));
     a.set_pages("tools", vec![vec![tool("t", "changed")]]);
     assert_eq!(tools(&alone).await, [""; 0]);
+    assert_eq!(said(&client.tool("g__t").ok().await), "b", "the one that is as approved stands in");
+    world.pass(Duration::from_secs(1)).await;
+    assert_eq!(tools(&client).await, ["g__t"]);
     assert_eq!(said(&client.tool("g__t").ok().await), "b");
     alone.tool("t").err().await;
     assert_eq!(said(&world.modern_at(&one("b")).tool("t").ok().await), "b");
     b.set_pages("tools", vec![vec![tool("t", "changed")]]);
     assert_eq!(tools(&world.modern_at(&one("b"))).await, [""; 0]);
+    client.tool("g__t").err().await;
+    world.pass(Duration::from_secs(1)).await;
+    assert_eq!(tools(&client).await, [""; 0]);
     client.tool("g__t").err().await;
 }
 

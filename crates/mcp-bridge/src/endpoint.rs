@@ -227,7 +227,7 @@ impl Endpoint {
                     Err(crate::call::unreadable(&turn, "completion cannot ask anything"))
                 }
             },
-            method => Err(RpcError::new(ErrorCode::METHOD_NOT_FOUND, &format!("unknown method {method}"))),
+            _ => self.extend(&turn).await,
         }
     }
 

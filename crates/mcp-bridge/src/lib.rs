@@ -10,6 +10,7 @@ mod digest;
 mod directory;
 mod endpoint;
 mod exposed;
+mod extension;
 pub mod guard;
 mod held;
 mod listen;

@@ -103,7 +103,7 @@ impl Session {
 
     async fn answer(self: Arc<Self>, request: Request, outlet: Outlet) -> Outcome {
         let Request { method, params, .. } = request;
-        if !method.exists_in(self.client.version) {
+        if !method.exists_in(self.client.version) && !matches!(method, Method::Other(_)) {
             // Source: bridging §14, I14.
             return Err(method_not_found(&method));
         }
@@ -121,7 +121,7 @@ impl Session {
             method if may_require_input(method) || *method == Method::CompletionComplete => {
                 self.pass(&turn).await
             }
-            method => Err(method_not_found(method)),
+            _ => self.endpoint.extend(&turn).await,
         }
     }
 
@@ -327,7 +327,13 @@ impl Conversation for Session {
     }
 
     fn notified(&self, notification: Notification) {
-        if notification.method == Method::RootsListChanged && self.client.kind.profile.has_roots() {
+        let passes = match notification.method {
+            Method::RootsListChanged => self.client.kind.profile.has_roots(),
+            // Of an extension: between the client and the one server it has a session with.
+            Method::Other(_) => self.endpoint.is_one(),
+            _ => false,
+        };
+        if passes {
             let own: Vec<_> = self.state().own.values().cloned().collect();
             for upstream in own {
                 upstream.pass_on(notification.clone());
@@ -364,6 +370,12 @@ impl Reader for Session {
 
 impl Listener for Session {
     fn hear(&self, from: &Upstream, news: &News) {
+        if let News::Said(notification) = news
+            && matches!(notification.method, Method::Other(_))
+            && self.endpoint.is_one()
+        {
+            self.outlet.notify(notification.clone());
+        }
         self.hear_from(from, news);
     }
 }

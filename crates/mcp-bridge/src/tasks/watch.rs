@@ -69,7 +69,7 @@ impl Endpoint {
             let text = format!("a subscription has at most {MAX_WATCHED} tasks");
             return Err(RpcError::new(ErrorCode::INVALID_PARAMS, &text));
         }
-        let asked = ids.iter().map(async |id: &Box<str>| {
+        let asked = ids.iter().map(|id| &**id).map(async |id: &str| {
             let handle = self.open_task(turn, id)?;
             let target = self.task_target(turn, &handle)?;
             let upstreams = turn.client.shelf.upstreams();
@@ -81,7 +81,7 @@ impl Endpoint {
                 return None;
             }
             Some(Watched {
-                id: id.clone(),
+                id: id.into(),
                 handle,
                 upstream,
                 capabilities: turn.client.capabilities.clone(),

@@ -155,7 +155,7 @@ impl Endpoint {
                     directory: &directory,
                     watchman: &self.bridge.watchman,
                 };
-                router.resource(uri).ok()?
+                router.resource(uri)
             };
             for target in owners {
                 let server = {

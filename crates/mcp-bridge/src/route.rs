@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mcp_protocol::completion::Reference;
-use mcp_protocol::{ErrorCode, Method, RawJson, RpcError};
+use mcp_protocol::{Era, ErrorCode, Method, RawJson, RpcError};
 use mcp_registry::Selection;
 
 use crate::client::{Turn, object};
@@ -87,7 +87,7 @@ impl Router<'_> {
                 self.named(ListKind::Prompts, &required(turn, "name")?).map(|target| vec![target])
             }
             Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
-                self.resource(&required(turn, "uri")?)
+                self.known_resource(turn, &required(turn, "uri")?)
             }
             Method::CompletionComplete => self.completion(turn),
             _ => Err(RpcError::new(
@@ -114,7 +114,10 @@ impl Router<'_> {
         // What has no name is the server's to judge.
         let Some(called) = turn.text(member) else { return Ok(Target::of(owner)) };
         if !filter.admits(&called) {
-            return Err(unknown(&turn.method, &called));
+            return Err(match kind {
+                ListKind::Resources => unknown_resource(turn, &called),
+                _ => unknown(kind, &called),
+            });
         }
         if kind == ListKind::Resources {
             return Ok(Target::of(owner));
@@ -150,17 +153,20 @@ impl Router<'_> {
         {
             return Ok(Target::named(owner, kind, name));
         }
-        let method = if kind == ListKind::Tools { Method::ToolsCall } else { Method::PromptsGet };
-        Err(unknown(&method, exposed))
+        Err(unknown(kind, exposed))
+    }
+
+    fn known_resource(&self, turn: &Turn, uri: &str) -> Result<Vec<Target>, RpcError> {
+        let targets = self.resource(uri);
+        if targets.is_empty() { Err(unknown_resource(turn, uri)) } else { Ok(targets) }
     }
 
     /// Those who may have a resource: who lists it, or whose template fits, or, if nobody is known to, everybody
     /// who has resources.
-    pub(crate) fn resource(&self, uri: &str) -> Result<Vec<Target>, RpcError> {
+    pub(crate) fn resource(&self, uri: &str) -> Vec<Target> {
         if let Scope::One(_) = self.scope {
             let owner = self.directory.only().filter(|owner| owner.exposure.resources.admits(uri));
-            let target = owner.map(|owner| vec![Target::of(owner)]);
-            return target.ok_or_else(|| unknown(&Method::ResourcesRead, uri));
+            return owner.map(Target::of).into_iter().collect();
         }
         let listed = self.directory.list(ListKind::Resources).get(uri);
         let fitting = || {
@@ -181,8 +187,7 @@ impl Router<'_> {
             }
         };
         let admitted = owners.into_iter().filter(|owner| in_view && owner.exposure.resources.admits(uri));
-        let targets: Vec<_> = admitted.map(Target::of).collect();
-        if targets.is_empty() { Err(unknown(&Method::ResourcesRead, uri)) } else { Ok(targets) }
+        admitted.map(Target::of).collect()
     }
 
     /// Those who may complete an argument.
@@ -195,7 +200,7 @@ impl Router<'_> {
             Some(Reference::Resource(resource)) => {
                 match self.directory.list(ListKind::Templates).get(&resource.uri) {
                     Some(entry) => Ok(vec![Target::of(&entry.owner)]),
-                    None => self.resource(&resource.uri),
+                    None => self.known_resource(turn, &resource.uri),
                 }
             }
             _ => {
@@ -214,21 +219,20 @@ impl Router<'_> {
     }
 }
 
-/// What a client is told that asks for something nobody has; what is not to be seen does not exist.
-pub(crate) fn unknown(method: &Method, name: &str) -> RpcError {
-    let what = match method {
-        Method::ToolsCall => "tool",
-        Method::PromptsGet => "prompt",
-        _ => {
-            let data = object([("uri", RawJson::string(name))]);
-            return RpcError::with_data(
-                ErrorCode::INVALID_PARAMS,
-                &format!("Unknown resource: {name}"),
-                &data,
-            );
-        }
-    };
+/// What a client is told that asks for a tool or prompt nobody has; what is not to be seen does not exist.
+fn unknown(kind: ListKind, name: &str) -> RpcError {
+    let what = if kind == ListKind::Tools { "tool" } else { "prompt" };
     RpcError::new(ErrorCode::INVALID_PARAMS, &format!("Unknown {what}: {name}"))
+}
+
+/// The same for a resource. Which code says so depends on the era (wire reference §1.3).
+pub(crate) fn unknown_resource(turn: &Turn, uri: &str) -> RpcError {
+    let code = match turn.client.version.era() {
+        Era::Handshake => ErrorCode::RESOURCE_NOT_FOUND,
+        Era::Stateless => ErrorCode::INVALID_PARAMS,
+    };
+    let data = object([("uri", RawJson::string(uri))]);
+    RpcError::with_data(code, &format!("Unknown resource: {uri}"), &data)
 }
 
 /// A text that a request must have.

@@ -260,7 +260,7 @@ impl Session {
         Err(match refused {
             Some(mcp_client::CallError::Rpc { error, .. }) => error,
             Some(error) => RpcError::new(ErrorCode::INTERNAL_ERROR, &error.to_string()),
-            None => crate::route::unknown(&Method::ResourcesRead, &uri),
+            None => crate::route::unknown_resource(turn, &uri),
         })
     }
 

@@ -373,6 +373,19 @@ async fn a_call_that_nobody_comes_back_to_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_has_an_end_however_long_its_client_may_think() {
+    let scene = Scene::with(TransportKind::Http, |settings| {
+        settings.park_timeout = Duration::from_secs(3600);
+        settings.call_limit = Duration::from_secs(300);
+    });
+    let (asked, held) = scene.held().await;
+    scene.world.pass(Duration::from_secs(300)).await;
+    asked.cancelled().await;
+    let error = scene.client.retry("s__t", &held, json!({"u1": accept("x")})).err().await;
+    assert_eq!((&error["code"], &error["data"]["reason"]), (&json!(-32603), &json!("timeout")), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_round_has_its_own_time_to_answer() {
     let scene = Scene::with(TransportKind::Http, |settings| {
         settings.park_timeout = Duration::from_secs(100);

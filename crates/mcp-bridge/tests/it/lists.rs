@@ -179,6 +179,14 @@ async fn resources_are_found_by_list_by_template_and_by_asking_around() {
     assert_eq!(read.err().await["code"], -32603);
     assert_eq!(c.seen(&Method::ResourcesRead).len(), 0, "it has no resources");
     assert_eq!(client.refused(Method::ResourcesRead, json!({"uri": 5})).await["code"], -32602);
+    // Where nobody can be asked it is the same to the client.
+    let world = World::new(&[&c]);
+    let session = world.classic(V2025_11_25, json!({})).await;
+    for method in [Method::ResourcesRead, Method::ResourcesSubscribe] {
+        let error = session.refused(method, json!({"uri": "x:1"})).await;
+        assert_eq!((&error["code"], &error["data"]["uri"]), (&json!(-32002), &json!("x:1")), "{error}");
+    }
+    assert_eq!(world.modern().refused(Method::ResourcesRead, json!({"uri": "x:1"})).await["code"], -32602);
 }
 
 #[tokio::test(start_paused = true)]
@@ -392,6 +400,11 @@ async fn what_is_not_exposed_does_not_exist() {
             -32602
         );
         assert_eq!(client.refused(Method::ResourcesRead, json!({"uri": "y:1"})).await["code"], -32602);
+    }
+    for scope in [mcp_bridge::Scope::All, one("a")] {
+        let session = world.classic_at(&scope, V2025_11_25, json!({})).await;
+        let error = session.refused(Method::ResourcesRead, json!({"uri": "y:1"})).await;
+        assert_eq!(error["code"], -32002, "as for one that is not there: {error}");
     }
     assert_eq!(a.seen(&Method::ToolsCall).len() + a.seen(&Method::ResourcesRead).len(), 0);
     // Nor while the lists are not known.

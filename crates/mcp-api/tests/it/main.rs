@@ -1,6 +1,7 @@
 //! Contract §9.10 and the HTTP side of §9.3–§9.8: the real router over scripted servers.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod bridge;
 mod events;
 mod flapping;
 mod handshake;

@@ -8,9 +8,11 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header, response};
 use http_body_util::BodyExt;
 use mcp_api::{ApiKeys, ApiState, Settings};
+use mcp_bridge::Bridge;
 use mcp_manager::{Manager, Setup};
-use mcp_protocol::{Era, EraPolicy};
+use mcp_protocol::{Era, EraPolicy, RawJson};
 use mcp_registry::{Definition, Policy};
+use mcp_server::{FrontLimits, HttpFront};
 use mcp_testkit::{ManualClock, ScriptedCluster};
 use mcp_transport::{Connector, Endpoint, HttpEndpoint};
 use serde_json::{Value, json};
@@ -72,6 +74,20 @@ impl World {
         let state = ApiState::new(manager.clone(), Settings { api_keys, version: "0.0.0" });
         let router = mcp_api::router(state.clone());
         Self { cluster, clock, manager, state, router }
+    }
+
+    /// The same with a bridge, so with the MCP endpoint.
+    pub(crate) fn bridged(self, adjust: impl FnOnce(&mut mcp_bridge::Settings)) -> Self {
+        let mut settings = mcp_bridge::Settings::default();
+        adjust(&mut settings);
+        let info = RawJson::encode(&json!({"name": "gateway", "version": "0"})).unwrap();
+        let bridge = Bridge::new(self.manager.clone(), settings, info).unwrap();
+        let settings = Settings { api_keys: ApiKeys::default(), version: "0.0.0" };
+        let state = ApiState::with_bridge(self.manager.clone(), settings, bridge.clone(), None);
+        let front = HttpFront::new(FrontLimits::default());
+        let mcp = mcp_api::mcp_router(bridge, front, ApiKeys::default());
+        let router = mcp_api::router(state.clone()).merge(mcp);
+        Self { state, router, ..self }
     }
 
     /// Sends a request; an empty answer body is `Null`.

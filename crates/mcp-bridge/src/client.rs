@@ -110,9 +110,10 @@ impl Turn {
         self.params.as_ref()?.get(member)?.to().ok()
     }
 
-    /// A result with the id of the request in it, if it is to be there.
+    /// A result with the id of the request in it, if it is to be there. An empty one stays empty: some clients take
+    /// nothing else (rmcp 3.9 for `resources/subscribe`).
     pub(crate) fn signed(&self, result: RawJson) -> RawJson {
-        if !self.says_id {
+        if !self.says_id || result.as_str() == "{}" {
             return result;
         }
         meta::set(&result, REQUEST_ID, RawJson::string(&self.request_id)).unwrap_or(result)

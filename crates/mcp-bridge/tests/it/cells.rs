@@ -313,5 +313,8 @@ async fn the_request_id_is_said_where_there_are_no_headers_or_the_client_wants_i
                 }
             }
         }
+        let level = json!({"level": "info", "_meta": params["_meta"]});
+        let result = classic.start(Method::LoggingSetLevel, &level).ok().await;
+        assert_eq!(result, json!({}), "{shape:?} {level}");
     }
 }

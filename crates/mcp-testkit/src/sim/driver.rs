@@ -102,6 +102,8 @@ struct Op {
     token: Option<String>,
     /// To one named server.
     directed: bool,
+    /// Who asks, of those on whose behalf calls are passed on.
+    party: Option<&'static str>,
     end: End,
 }
 
@@ -116,6 +118,8 @@ enum End {
     Answered { server: String, host: Option<String>, request_id: String, attempts: Vec<Attempt> },
     /// Failed.
     Failed { code: FailureCode, request_id: String, attempts: Vec<Attempt> },
+    /// This server answered that it will not.
+    Declined { server: String, request_id: String, attempts: Vec<Attempt> },
     /// Nothing was tried: no such server or tool.
     Refused,
 }
@@ -141,6 +145,8 @@ struct World {
     names: Vec<String>,
     /// Tokens of users on whose behalf calls are made.
     users: Vec<String>,
+    /// Whether calls are passed on for parties.
+    parties: bool,
     monitored: bool,
     steps: AtomicU64,
     record: Mutex<Record>,
@@ -188,12 +194,13 @@ impl World {
         Self {
             seed,
             clock: TokioClock(Instant::now()),
-            network: Network::new(dice.fork(), users.len()),
+            network: Network::new(dice.fork(), users.len() + callers::SESSIONS_OF_PARTIES),
             history: History::new(),
             policy: policy(dice, pace),
             pace,
             names: (0..servers).map(|n| format!("s{n}")).collect(),
             users,
+            parties: dice.chance(40),
             monitored: dice.chance(70),
             steps: AtomicU64::new(0),
             record: Mutex::new(Record { lines: replay.then(Vec::new), ..Record::default() }),

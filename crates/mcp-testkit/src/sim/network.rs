@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::{BoxFuture, Either, select};
-use mcp_protocol::{Era, Limits, Message, Method, RawJson, Request};
+use mcp_protocol::roots::Root;
+use mcp_protocol::{Era, ErrorCode, Limits, Message, Method, RawJson, Request, RequestId};
 use mcp_transport::{
     Connector, Delivery, Endpoint, Inbox, Incoming, Outbound, Reply, Transport, TransportError,
     TransportErrorKind, TransportKind,
@@ -47,6 +48,17 @@ pub(crate) struct Arrival {
     pub(crate) forgotten: bool,
 }
 
+/// A question about a call that somebody answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Answered {
+    /// The nonce of the call.
+    pub(crate) nonce: String,
+    /// Who answered: the first root; `None`: an error came back, which says that nobody knows whom to ask.
+    pub(crate) by: Option<String>,
+    /// When.
+    pub(crate) at: Instant,
+}
+
 /// All servers. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Network(Arc<Mutex<State>>);
@@ -58,6 +70,7 @@ struct State {
     /// How many of them are open.
     open: usize,
     arrivals: Vec<Arrival>,
+    answered: Vec<Answered>,
     broken: Vec<(&'static str, String)>,
     /// How many have sessions of their own.
     users: usize,
@@ -143,6 +156,8 @@ struct Connection {
     /// For which user.
     user: Option<String>,
     discovered: bool,
+    /// The client on it can be asked for its roots.
+    has_roots: bool,
 }
 
 /// What becomes of a request.
@@ -186,6 +201,7 @@ impl Network {
             connections: Vec::new(),
             open: 0,
             arrivals: Vec::new(),
+            answered: Vec::new(),
             broken: Vec::new(),
             users,
             calm: false,
@@ -250,6 +266,11 @@ impl Network {
     /// The calls that arrived, in order.
     pub(crate) fn arrivals(&self) -> Vec<Arrival> {
         self.state().arrivals.clone()
+    }
+
+    /// The questions that were answered.
+    pub(crate) fn answered(&self) -> Vec<Answered> {
+        self.state().answered.clone()
     }
 
     /// Rules that a server saw broken.
@@ -440,6 +461,7 @@ impl Connector for Network {
                     session: None,
                     user: None,
                     discovered: false,
+                    has_roots: false,
                 };
                 state.connections.push(connection);
                 (state.connections.len() - 1, wait, fails, life)
@@ -527,6 +549,8 @@ impl Drop for Line {
 /// What a server does with one message.
 struct Plan {
     fate: Fate,
+    /// What it asks before it answers.
+    question: Option<Vec<u8>>,
     texts: Vec<Vec<u8>>,
     crash: Arc<Notify>,
 }
@@ -560,6 +584,7 @@ impl Line {
             Message::Request(request) => request,
             Message::Notification(_) | Message::Response(_) | Message::Failure(_) => {
                 sleep(travel).await;
+                self.note_answer(&out.message);
                 return match fate {
                     Fate::Fail(kind, delivery) => Err(TransportError::new(kind, delivery)),
                     _ => Ok(Reply::Accepted),
@@ -577,16 +602,40 @@ impl Line {
         if let Fate::Fail(kind, Delivery::NotSent) = fate {
             return Err(TransportError::new(kind, Delivery::NotSent));
         }
-        let Plan { fate, texts, crash } = self.arrive(request, &out, fate)?;
+        let Plan { fate, question, texts, crash } = self.arrive(request, &out, fate)?;
         match self.kind {
             TransportKind::Stdio => {
                 if handshake {
                     self.perish(&fate);
                 }
+                if let Some(question) = question {
+                    self.mail.put(Instant::now(), Letter::Text(question));
+                }
                 self.post(fate, texts)?;
                 Ok(Reply::Inbox)
             }
-            _ => answer_on_stream(fate, texts, crash, shaking).await,
+            _ => answer_on_stream(fate, question, texts, crash, shaking).await,
+        }
+    }
+
+    /// Notes who answered a question.
+    fn note_answer(&self, message: &Message) {
+        let (id, by) = match message {
+            Message::Response(response) => {
+                let roots = response.result.get("roots").and_then(|roots| roots.to::<Vec<Root>>().ok());
+                (
+                    Some(&response.id),
+                    roots.and_then(|mut roots| roots.pop()).map(|root| String::from(root.uri)),
+                )
+            }
+            Message::Failure(failure) if failure.error.code() == Some(ErrorCode::INTERNAL_ERROR) => {
+                (failure.id.as_ref(), None)
+            }
+            _ => return,
+        };
+        if let Some(RequestId::Text(nonce)) = id {
+            let answered = Answered { nonce: nonce.to_string(), by, at: Instant::now() };
+            self.network.state().answered.push(answered);
         }
     }
 
@@ -679,6 +728,8 @@ impl Line {
         if executed || matches!(fate, Fate::Answer(Body::Good | Body::Talkative, _)) {
             match request.method {
                 Method::Initialize => {
+                    let declared = request.params.as_ref().and_then(|params| params.get("capabilities"));
+                    connection.has_roots = declared.is_some_and(|all| all.get("roots").is_some());
                     connection.session = Some(host.life);
                     connection.user = authorization;
                 }
@@ -690,7 +741,11 @@ impl Line {
             Fate::Answer(body, _) => host.texts(*body, request, &self.host, nonce.as_deref()),
             _ => Vec::new(),
         };
-        Ok(Plan { fate, texts, crash })
+        let asks = !stateless && connection.has_roots && matches!(fate, Fate::Answer(..));
+        let question = nonce
+            .filter(|_| asks && host.dice.chance(50))
+            .map(|nonce| format!(r#"{{"jsonrpc":"2.0","id":"{nonce}","method":"roots/list"}}"#).into_bytes());
+        Ok(Plan { fate, question, texts, crash })
     }
 
     /// At times the process ends about when it answers a handshake: a little before, or when we believe that
@@ -732,6 +787,7 @@ fn exited(delivery: Delivery) -> TransportError {
 /// The answer on a stream of its own.
 async fn answer_on_stream(
     fate: Fate,
+    question: Option<Vec<u8>>,
     texts: Vec<Vec<u8>>,
     crash: Arc<Notify>,
     shaking: Option<Shaking>,
@@ -753,7 +809,8 @@ async fn answer_on_stream(
             Either::Right(_) => vec![Err(closed(Delivery::Unknown))],
         }
     };
-    let stream = futures::stream::once(first).flat_map(futures::stream::iter);
+    let question = futures::stream::iter(question.map(read));
+    let stream = question.chain(futures::stream::once(first).flat_map(futures::stream::iter));
     // The handshake is under way until its stream is gone.
     let stream = stream.map(move |item| {
         let _ = &shaking;

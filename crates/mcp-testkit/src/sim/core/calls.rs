@@ -271,7 +271,9 @@ impl World {
 
     /// Whether a record is still the current one, so that the model can be asked about it.
     fn unchanged(&self, record: &ServerRecord) -> bool {
-        self.registry.get(record.name().as_str()).is_some_and(|current| current.tools == record.tools)
+        let current = self.registry.get(record.name().as_str());
+        current
+            .is_some_and(|current| current.tools == record.tools && current.definition == record.definition)
     }
 
     /// The table of contract §2.5 and the blame of §4.5.

@@ -12,7 +12,7 @@ use mcp_registry::{
 use mcp_transport::{Endpoint, HttpEndpoint, StdioEndpoint};
 use tokio::time::{sleep, timeout};
 
-use super::{End, Pace, Registration, SMALL_RING, World};
+use super::{End, Pace, Registration, SMALL_RING, World, callers};
 use crate::Dice;
 use crate::sim::network::TOOLS;
 
@@ -173,7 +173,7 @@ pub(super) async fn operate(world: Arc<World>, manager: Manager, dice: Dice) {
 }
 
 async fn one_operation(world: &World, manager: &Manager, dice: &Dice, name: &str) -> &'static str {
-    match dice.below(22) {
+    match dice.below(24) {
         0 | 1 => {
             register(world, manager, dice, name);
             "register"
@@ -250,6 +250,14 @@ async fn one_operation(world: &World, manager: &Manager, dice: &Dice, name: &str
         20 => {
             let _ = manager.check_server_health(name).await;
             "check health"
+        }
+        21 => {
+            manager.leave(dice.pick::<&str>(&callers::SEATS));
+            "a party leaves"
+        }
+        22 => {
+            manager.release_idle(Duration::from_millis(dice.below(10_000)));
+            "release"
         }
         _ => {
             let patience = Duration::from_millis(dice.below(200));
@@ -502,7 +510,7 @@ fn gauges(world: &World, manager: &Manager) {
     let calls = world.record().ops.iter().filter(|op| matches!(op.end, End::Open)).count();
     let servers = world.names.len();
     // Per server and user one session, one being opened and one being closed; a draining one per call.
-    let seats = servers * (1 + world.users.len());
+    let seats = servers * (1 + world.users.len() + callers::SESSIONS_OF_PARTIES);
     let (open, most) = (world.network.open(), 3 * seats + calls + 4);
     if open > most {
         world.broken("I6 gauges", format!("{open} connections for {servers} servers and {calls} calls"));

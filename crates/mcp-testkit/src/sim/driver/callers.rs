@@ -3,11 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{Either, join, join_all, join3, select};
-use mcp_manager::{DirectedCall, DirectedError, Invocation, Manager, RoutedCall, UserContext};
-use mcp_protocol::{Limits, Method, RawJson};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, join, join_all, join3, select};
+use mcp_client::{Asker, RequestHandler, ServerRequest};
+use mcp_manager::{
+    DirectedCall, DirectedError, Invocation, Manager, Party, Relay, Relayed, RoutedCall, UserContext,
+};
+use mcp_protocol::capability::ClientCapabilities;
+use mcp_protocol::{Limits, Method, ProtocolVersion, RawJson, RpcError};
 use mcp_registry::{
-    AmbiguousFailover, Attempt, Clock, FailureCode, InvocationError, Selection, ServerName, Stage,
+    AmbiguousFailover, Attempt, Clock, CorrelationId, FailureCode, InvocationError, Selection, ServerName,
+    ServerRecord, Stage,
 };
 use mcp_transport::Delivery;
 use tokio::time::sleep;
@@ -20,16 +26,58 @@ use crate::{Dice, Outcome, Promise};
 /// Most attempts of a directed call, as the policy of the simulation says.
 const DIRECTED_ATTEMPTS: u32 = 3;
 
-/// A call of either kind.
+/// The seats that parties have at servers that keep sessions.
+pub(super) const SEATS: [&str; 2] = ["own", "other"];
+
+/// Who may be asked on account of a call.
+const OWNERS: [&str; 3] = ["ann", "bob", "eve"];
+
+/// Most sessions that parties have at a server at the same time.
+pub(super) const SESSIONS_OF_PARTIES: usize = SEATS.len() * OWNERS.len();
+
+/// A call of any kind.
 enum Call {
     Routed(RoutedCall),
     Directed(DirectedCall),
+    Relayed(Relay, &'static str),
+}
+
+/// A client whose calls are passed on.
+struct Guest(&'static str);
+
+impl Party for Guest {
+    fn seat(&self, _: &ServerRecord) -> Option<Arc<str>> {
+        Some(self.0.into())
+    }
+
+    fn capabilities(&self, _: ProtocolVersion) -> ClientCapabilities {
+        ClientCapabilities::from_raw(json(r#"{"roots":{}}"#.to_owned())).unwrap_or_default()
+    }
+
+    fn handler(&self, _: &ServerRecord) -> Option<Arc<dyn RequestHandler>> {
+        None
+    }
+}
+
+/// Somebody who has one root, which is their name.
+struct Person {
+    name: &'static str,
+    thinks: Duration,
+}
+
+impl RequestHandler for Person {
+    fn handle(&self, _: ServerRequest) -> BoxFuture<'_, Result<RawJson, RpcError>> {
+        let roots = json(format!(r#"{{"roots":[{{"uri":"{}"}}]}}"#, self.name));
+        sleep(self.thinks).map(|()| Ok(roots)).boxed()
+    }
 }
 
 /// How a call ended.
 enum Outcomes {
     Answered(Invocation),
     Failed(InvocationError),
+    /// The server answered that it will not.
+    Declined(Relayed, CorrelationId),
     /// Nothing was tried.
     Refused(DirectedError),
 }
@@ -73,8 +121,12 @@ async fn one_call(world: &World, manager: &Manager, dice: Dice) {
             call.selection.preferred_only = dice.chance(30);
         }
         call.selection.group = dice.chance(15).then(|| format!("g{}", dice.below(2)));
-        (call.idempotent, call.timeout, call.user) = (idempotent, limit, user);
-        Call::Routed(call)
+        if token.is_none() && world.parties && dice.chance(50) {
+            pass_on(world, manager, &dice, call)
+        } else {
+            (call.idempotent, call.timeout, call.user) = (idempotent, limit, user);
+            Call::Routed(call)
+        }
     };
     let leaves = dice.chance(8).then(|| Duration::from_millis(dice.below(*dice.pick(&[4, 100, 5_000]))));
     let meddled = dice.chance(if token.is_some() { 20 } else { 3 });
@@ -85,6 +137,19 @@ async fn one_call(world: &World, manager: &Manager, dice: Dice) {
     } else {
         called.await;
     }
+}
+
+/// The same call on behalf of a party.
+fn pass_on(world: &World, manager: &Manager, dice: &Dice, call: RoutedCall) -> Call {
+    let RoutedCall { method, params, selection, .. } = call;
+    let mut relay = Relay::new(method, Some(params), selection, manager.new_request_id());
+    let at = usize::try_from(dice.below(OWNERS.len() as u64)).unwrap_or_default();
+    let thinks = Duration::from_millis(dice.below(*dice.pick(&[1, 20, 2_000])));
+    let handler = Arc::new(Person { name: OWNERS[at], thinks });
+    relay.party = Some(Arc::new(Guest(dice.pick::<&str>(&SEATS))));
+    relay.asker = Some(Asker { owner: at as u64, handler, resolves: true });
+    relay.total = world.policy.max_call_deadline;
+    Call::Relayed(relay, OWNERS[at])
 }
 
 fn json(text: String) -> RawJson {
@@ -147,17 +212,19 @@ async fn perform(
             if shown.contains(CANARY) {
                 world.broken("I8 canary", format!("{nonce}: {shown}"));
             }
-            let got = |delivery| error.attempts.iter().any(|attempt| attempt.delivery == Some(delivery));
-            let delivery = match () {
-                () if got(Delivery::Unknown) => Delivery::Unknown,
-                () if got(Delivery::Rejected) => Delivery::Rejected,
-                () => Delivery::NotSent,
-            };
-            world.history.ended(&nonce, now, Outcome::Failure(delivery));
+            world.history.ended(&nonce, now, Outcome::Failure(furthest(&error.attempts)));
             End::Failed {
                 code: error.code,
                 request_id: error.request_id.to_string(),
                 attempts: error.attempts,
+            }
+        }
+        Some(Outcomes::Declined(relayed, request_id)) => {
+            world.history.ended(&nonce, now, Outcome::Failure(furthest(&relayed.attempts)));
+            End::Declined {
+                server: relayed.server.to_string(),
+                request_id: request_id.to_string(),
+                attempts: relayed.attempts,
             }
         }
         Some(Outcomes::Refused(error)) => {
@@ -167,7 +234,8 @@ async fn perform(
         }
     };
     world.line(|| format!("{nonce} {end:?}"));
-    if let End::Answered { attempts, .. } | End::Failed { attempts, .. } = &end
+    if let End::Answered { attempts, .. } | End::Failed { attempts, .. } | End::Declined { attempts, .. } =
+        &end
         && let Err(what) = well_formed(attempts, matches!(end, End::Answered { .. }), directed)
     {
         world.broken("trace", format!("{nonce}: {what}: {attempts:?}"));
@@ -178,9 +246,20 @@ async fn perform(
     end
 }
 
+/// How far a call got that brought no result.
+fn furthest(attempts: &[Attempt]) -> Delivery {
+    let got = |delivery| attempts.iter().any(|attempt| attempt.delivery == Some(delivery));
+    match () {
+        () if got(Delivery::Unknown) => Delivery::Unknown,
+        () if got(Delivery::Rejected) => Delivery::Rejected,
+        () => Delivery::NotSent,
+    }
+}
+
 fn op_of(world: &World, nonce: &str, call: &Call, token: Option<String>) -> Op {
     let (method, selection, idempotent, directed) = match call {
         Call::Routed(call) => (call.method.clone(), call.selection.clone(), call.idempotent, false),
+        Call::Relayed(relay, _) => (relay.method.clone(), Selection::clone(&relay.selection), None, false),
         Call::Directed(call) => {
             let selection = Selection {
                 preferred: vec![call.server.clone()],
@@ -200,6 +279,7 @@ fn op_of(world: &World, nonce: &str, call: &Call, token: Option<String>) -> Op {
         idempotent,
         token,
         directed,
+        party: if let Call::Relayed(_, party) = call { Some(*party) } else { None },
         end: End::Open,
     }
 }
@@ -210,6 +290,21 @@ async fn make(manager: &Manager, call: Call) -> Outcomes {
             Ok(invocation) => Outcomes::Answered(invocation),
             Err(error) => Outcomes::Failed(error),
         },
+        Call::Relayed(relay, _) => {
+            let (method, request_id) = (relay.method.clone(), relay.request_id.clone());
+            match manager.relay(relay).await {
+                Ok(Relayed { server, outcome: Ok(answer), attempts, .. }) => Outcomes::Answered(Invocation {
+                    server,
+                    method,
+                    request_id,
+                    result: answer.result,
+                    frame: answer.frame,
+                    attempts,
+                }),
+                Ok(declined) => Outcomes::Declined(declined, request_id),
+                Err(error) => Outcomes::Failed(error),
+            }
+        }
         Call::Directed(call) => match manager.call_tool_on_server(call).await {
             Ok(invocation) => Outcomes::Answered(invocation),
             Err(DirectedError::Failed(error)) => Outcomes::Failed(error),

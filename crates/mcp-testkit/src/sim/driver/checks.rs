@@ -99,6 +99,7 @@ pub(super) fn after(world: &World, manager: &Manager, closing: Timestamp) {
         evidence.hangs(closing),
         evidence.stories(manager),
         evidence.arrivals(),
+        evidence.questions(),
         evidence.statuses(manager),
         evidence.connection_states(manager),
     ];
@@ -316,7 +317,9 @@ impl Evidence<'_> {
     /// The request id of a call, if it is known.
     fn request_id<'a>(&'a self, op: &'a Op) -> Option<&'a str> {
         match &op.end {
-            End::Answered { request_id, .. } | End::Failed { request_id, .. } => Some(request_id),
+            End::Answered { request_id, .. }
+            | End::Failed { request_id, .. }
+            | End::Declined { request_id, .. } => Some(request_id),
             _ => self.arrivals.iter().find(|arrival| arrival.nonce == op.nonce)?.request_id.as_deref(),
         }
     }
@@ -327,6 +330,7 @@ impl Evidence<'_> {
             let (attempts, code) = match &op.end {
                 End::Answered { attempts, .. } => (attempts, None),
                 End::Failed { attempts, code, .. } => (attempts, Some(*code)),
+                End::Declined { attempts, .. } => (attempts, None),
                 End::Open | End::Abandoned | End::Refused => continue,
             };
             let arrived: Vec<_> = self.arrivals.iter().filter(|arrival| arrival.nonce == op.nonce).collect();
@@ -461,6 +465,9 @@ impl Evidence<'_> {
                 (End::Answered { server, .. }, Some((Outcome::Served(by), at))) => {
                     by.as_str() == server && at == op.ended
                 }
+                (End::Declined { server, .. }, Some((Outcome::Served(by), at))) => {
+                    by.as_str() == server && at == op.ended
+                }
                 (End::Failed { code, .. }, Some((Outcome::Failed(told), at))) => {
                     told == code && at == op.ended
                 }
@@ -472,6 +479,19 @@ impl Evidence<'_> {
             }
             if told.steps != self.invocations.get(id).map_or(&[][..], |events| events) {
                 return wrong("the steps differ");
+            }
+        }
+        Ok(())
+    }
+
+    /// A question about a call under way is answered by whoever the call is for.
+    fn questions(&self) -> Result<(), Finding> {
+        for answered in self.world.network.answered() {
+            let at = self.world.clock.at(answered.at);
+            let about = self.ops.iter().find(|op| op.nonce == answered.nonce);
+            let Some(op) = about.filter(|op| op.ended.is_some_and(|ended| ended > at)) else { continue };
+            if op.party != answered.by.as_deref() {
+                return Err(("question", format!("{answered:?}, but the call is for {:?}", op.party)));
             }
         }
         Ok(())
@@ -563,7 +583,12 @@ impl Evidence<'_> {
                 }
             }
         };
-        Some(match self.world.policy.ambiguous_failover {
+        let rule = if op.party.is_some() {
+            AmbiguousFailover::SafeOnly
+        } else {
+            self.world.policy.ambiguous_failover
+        };
+        Some(match rule {
             AmbiguousFailover::Always => true,
             AmbiguousFailover::UnlessUnsafe => safety != Safety::Unsafe,
             AmbiguousFailover::SafeOnly => safety == Safety::Safe,

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::features::{COLUMNS, Cell, Features};
+use super::features::{COLUMNS, Cell, Features, Try};
 use super::servers::{of_everything, of_rmcp};
 use super::table::{CLIENTS, Found};
 use crate::gateway::binary;
@@ -105,7 +105,7 @@ impl Server {
     fn plan(&self, column: &str, prefix: &str) -> Value {
         let Features { call, fail, read, prompt, progress, cancel, subscribe, elicit, sample, roots } =
             &self.features;
-        let tried = |what: &Option<super::features::Try>| what.as_ref().unwrap().plan(prefix);
+        let tried = |what: &Option<Try>| what.as_ref().unwrap().plan(prefix);
         let mut plan = match column {
             "tools" => json!({ "method": "tools/list" }),
             "prompts" => json!({ "method": "prompts/list" }),
@@ -147,12 +147,10 @@ impl Server {
             let has = result.as_array().is_some_and(|entries| entries.iter().any(has));
             if has { Ok(()) } else { Err(format!("no {expected} in {result}")) }
         };
-        let named = |what: &Option<super::features::Try>| {
-            lists("name", format!("{prefix}{}", what.as_ref().unwrap().name().unwrap()))
-        };
-        let answers = |what: &Option<super::features::Try>, result: &Value| {
-            what.as_ref().unwrap().judge_text(&result.to_string())
-        };
+        let named =
+            |what: &Option<Try>| lists("name", format!("{prefix}{}", what.as_ref().unwrap().name().unwrap()));
+        let answers =
+            |what: &Option<Try>, result: &Value| what.as_ref().unwrap().judge_text(&result.to_string());
         let [resource, template] = self.listed;
         let judged = match column {
             "tools" => named(call),
@@ -171,9 +169,10 @@ impl Server {
                     Err(format!("progress was {}", result["reports"]))
                 }
             }
-            "cancel" if result["noticed"].is_null() => return Cell::Sent,
-            "cancel" => Ok(()),
-            "subscribe" => Ok(()),
+            "cancel" if *result == json!({ "noticed": null }) => return Cell::Sent,
+            "cancel" if *result == json!({ "noticed": true }) => Ok(()),
+            "subscribe" if *result == json!({ "told": true }) => Ok(()),
+            "cancel" | "subscribe" => Err(format!("the client says {result}")),
             "elicit" => answers(elicit, result),
             "sample" => answers(sample, result),
             "roots" => answers(roots, result),

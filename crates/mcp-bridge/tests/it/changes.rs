@@ -394,7 +394,7 @@ async fn an_operator_sees_which_name_is_whose() {
 #[tokio::test(start_paused = true)]
 async fn an_operator_sees_what_lost_its_name_to_another() {
     let resource = json!({"uri": "x://1", "name": "r"});
-    let a = scripted("a").tools(&["t"]).list("resources", &[resource.clone()]);
+    let a = scripted("a").tools(&["t"]).list("resources", std::slice::from_ref(&resource));
     let b = scripted("b").tools(&["t", "u"]).list("resources", &[resource]);
     let world = World::with(&[&a, &b], |settings| settings.prefix = false, |_| {});
     assert_eq!(

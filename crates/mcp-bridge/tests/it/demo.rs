@@ -29,9 +29,13 @@ pub(crate) async fn server(name: &str, kind: TransportKind, version: ProtocolVer
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let serving = if kind == TransportKind::Sse {
-        tokio::spawn(async move { drop(serve_sse(options, listener, std::future::pending()).await) })
+        tokio::spawn(async move {
+            serve_sse(options, listener, std::future::pending()).await;
+        })
     } else {
-        tokio::spawn(async move { drop(serve_http(options, listener, std::future::pending()).await) })
+        tokio::spawn(async move {
+            serve_http(options, listener, std::future::pending()).await;
+        })
     };
     Server::behind(name, kind, version, Arc::new(Remote(serving)), None).at(address)
 }

@@ -551,12 +551,14 @@ async fn arguments_that_are_mirrored_in_headers_are_known_by_tool() {
     for kind in KINDS {
         let a = Server::scripted("a", kind, V2026_07_28).list("tools", &tools);
         let world = World::new(&[&a]);
-        let listed = world.modern().call(Method::ToolsList, json!({})).await;
+        let client = world.modern();
+        let service = client.service.clone();
+        assert!(service.mirrored(&Principal::anonymous(), "a__t").is_none(), "nobody has seen it");
+        let listed = client.call(Method::ToolsList, json!({})).await;
         // A tool nobody could call properly is left out where the headers mean something.
         let shown: &[&str] =
             if kind == TransportKind::Http { &["a__t", "a__u"] } else { &["a__t", "a__u", "a__broken"] };
         assert_eq!(names(&listed, "tools"), shown, "{kind:?}");
-        let service = world.service(&mcp_bridge::Scope::All);
         assert!(service.mirrored(&Principal::anonymous(), "a__t").is_some());
         for none in ["a__u", "t", "a__x"] {
             assert!(service.mirrored(&Principal::anonymous(), none).is_none(), "{none}");

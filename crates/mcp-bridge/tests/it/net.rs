@@ -160,11 +160,6 @@ impl Server {
         self
     }
 
-    /// From now on a method is left to the test.
-    pub(crate) fn hold(&self, method: Method) {
-        self.script().on.lock().unwrap().insert(method.as_str().into(), Arc::new(drop));
-    }
-
     /// From now on a method is refused with an HTTP status.
     pub(crate) fn refuse(&self, method: &Method, status: u16, delivery: Delivery) {
         self.0.refused.lock().unwrap().insert(method.as_str().into(), (status, delivery));

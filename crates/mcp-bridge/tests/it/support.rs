@@ -27,9 +27,7 @@ use tokio::task::JoinHandle;
 
 use crate::net::{Net, Server, value};
 
-pub(crate) use mcp_protocol::ProtocolVersion::{
-    V2024_11_05, V2025_03_26, V2025_06_18, V2025_11_25, V2026_07_28,
-};
+pub(crate) use mcp_protocol::ProtocolVersion::*;
 
 /// How long anything may take, on a clock that moves when nobody has anything to do.
 const PATIENCE: Duration = Duration::from_secs(25);

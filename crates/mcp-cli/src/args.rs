@@ -78,6 +78,25 @@ pub enum Command {
     /// List the tools of all servers
     #[command(after_help = TOOLS_EXAMPLES)]
     Tools(ToolsArgs),
+    /// List the prompts of all servers, as clients of the gateway see them
+    #[command(after_help = PROMPTS_EXAMPLES)]
+    Prompts(ShownArgs),
+    /// List the resources of all servers and their templates, as clients of the gateway see them
+    #[command(after_help = RESOURCES_EXAMPLES)]
+    Resources(ShownArgs),
+    /// Get one prompt
+    #[command(after_help = PROMPT_EXAMPLES)]
+    Prompt(PromptArgs),
+    /// Read one resource
+    #[command(after_help = READ_EXAMPLES)]
+    Read(ReadArgs),
+    /// Show which tools have changed their definitions, and approve what they are now
+    #[command(after_help = CHANGES_EXAMPLES, args_conflicts_with_subcommands = true)]
+    Changes {
+        /// What to do; the list if missing
+        #[command(subcommand)]
+        command: Option<ChangesCommand>,
+    },
     /// List, register, replace, remove, check, connect and mark servers
     #[command(after_help = SERVERS_EXAMPLES, args_conflicts_with_subcommands = true)]
     Servers {
@@ -174,9 +193,81 @@ pub struct ToolsArgs {
     /// Only this server; may be repeated
     #[arg(long, value_name = "NAME")]
     pub server: Vec<String>,
+    /// As clients of the gateway see them, with what is hidden from them and why
+    #[arg(long, conflicts_with_all = NO_GATEWAY)]
+    pub exposed: bool,
+    /// The same for the clients of a view
+    #[arg(long, value_name = "NAME", conflicts_with_all = NO_GATEWAY)]
+    pub view: Option<String>,
     /// The server to ask without a gateway.
     #[command(flatten)]
     pub direct: DirectArgs,
+}
+
+/// Options that leave no gateway to ask.
+const NO_GATEWAY: [&str; 3] = ["config", "server_command", "server_url"];
+
+/// Arguments of `prompts` and `resources`.
+#[derive(Debug, Clone, Args)]
+pub struct ShownArgs {
+    /// Only those of this server or group; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub server: Vec<String>,
+    /// What clients of a view see
+    #[arg(long, value_name = "NAME")]
+    pub view: Option<String>,
+}
+
+/// Arguments of `prompt`.
+#[derive(Debug, Clone, Args)]
+pub struct PromptArgs {
+    /// The name clients know it by: `mcp-gateway prompts` lists them
+    pub name: String,
+    /// One JSON object, or key=value words; every value is a text
+    #[arg(value_name = "JSON|KEY=VALUE")]
+    pub arguments: Vec<String>,
+    /// Among what clients of a view see
+    #[arg(long, value_name = "NAME")]
+    pub view: Option<String>,
+}
+
+/// Arguments of `read`.
+#[derive(Debug, Clone, Args)]
+pub struct ReadArgs {
+    /// Its URI: `mcp-gateway resources` lists them
+    pub uri: String,
+    /// Among what clients of a view see
+    #[arg(long, value_name = "NAME")]
+    pub view: Option<String>,
+}
+
+/// The commands under `changes`.
+#[derive(Debug, Clone, Subcommand)]
+#[non_exhaustive]
+pub enum ChangesCommand {
+    /// List tools that are, or were, defined in another way than when they were first seen
+    #[command(
+        after_help = "Examples:\n  mcp-gateway changes list --pending\n  mcp-gateway changes list --json"
+    )]
+    List {
+        /// Only tools of this server
+        #[arg(long, value_name = "NAME")]
+        server: Option<String>,
+        /// Only those that are not as approved
+        #[arg(long)]
+        pending: bool,
+    },
+    /// Approve what a tool is now
+    #[command(after_help = APPROVE_EXAMPLES)]
+    Approve {
+        /// Name of the server
+        server: String,
+        /// The name the server gave the tool
+        tool: String,
+        /// What it was when you looked at it: its digest, or the beginning of that
+        #[arg(long, value_name = "DIGEST")]
+        digest: Option<String>,
+    },
 }
 
 /// How to reach servers without a running gateway: one of the three, or none.
@@ -417,8 +508,38 @@ Exit codes: 0 ok, 1 the call failed or the tool reported an error, 2 usage, 3 ga
 const TOOLS_EXAMPLES: &str = "Examples:
   mcp-gateway tools
   mcp-gateway tools --server search-a --json
+  mcp-gateway tools --exposed
+  mcp-gateway tools --view research
   mcp-gateway tools --config mcp-gateway.toml
   mcp-gateway tools --server-command 'uvx mcp-server-time'";
+
+const PROMPTS_EXAMPLES: &str = "Examples:
+  mcp-gateway prompts
+  mcp-gateway prompts --server search --json";
+
+const RESOURCES_EXAMPLES: &str = "Examples:
+  mcp-gateway resources
+  mcp-gateway resources --view research";
+
+const PROMPT_EXAMPLES: &str = r#"Examples:
+  mcp-gateway prompt search__summarise
+  mcp-gateway prompt search__summarise topic=rust pages=3
+  mcp-gateway prompt search__summarise '{"topic": "rust"}' --json"#;
+
+const READ_EXAMPLES: &str = "Examples:
+  mcp-gateway read file:///etc/motd
+  mcp-gateway read demo://text/1 --json";
+
+const CHANGES_EXAMPLES: &str = "Examples:
+  mcp-gateway changes
+  mcp-gateway changes list --pending
+  mcp-gateway changes approve search-a find
+
+A server with on_tool_change = \"block\" does not offer a tool that has changed until it is approved.";
+
+const APPROVE_EXAMPLES: &str = "Examples:
+  mcp-gateway changes approve search-a find
+  mcp-gateway changes approve search-a find --digest 9b74c9897bac";
 
 const SERVERS_EXAMPLES: &str = "Examples:
   mcp-gateway servers

@@ -12,14 +12,30 @@ use serde_json::value::RawValue;
 ///
 /// What is wrong with which word.
 pub(crate) fn parse(words: &[String]) -> Result<Box<RawValue>, String> {
+    read(words, |value| match serde_json::from_str::<&RawValue>(value) {
+        Ok(json) => json.get().to_owned(),
+        Err(_) => quoted(value),
+    })
+}
+
+/// The same for arguments that are texts, whatever they look like: those of prompts.
+///
+/// # Errors
+///
+/// What is wrong with which word.
+pub(crate) fn texts(words: &[String]) -> Result<Box<RawValue>, String> {
+    read(words, quoted)
+}
+
+fn read(words: &[String], value: impl Fn(&str) -> String) -> Result<Box<RawValue>, String> {
     let text = match words {
         [object] if object.trim_start().starts_with('{') => object.clone(),
-        words => from_pairs(words)?,
+        words => from_pairs(words, value)?,
     };
     RawValue::from_string(text).map_err(|error| format!("the arguments are not valid JSON: {error}"))
 }
 
-fn from_pairs(words: &[String]) -> Result<String, String> {
+fn from_pairs(words: &[String], json: impl Fn(&str) -> String) -> Result<String, String> {
     let mut keys: Vec<&str> = Vec::new();
     let mut object = String::from("{");
     for word in words {
@@ -35,10 +51,7 @@ fn from_pairs(words: &[String]) -> Result<String, String> {
         keys.push(key);
         object.push_str(&quoted(key));
         object.push(':');
-        match serde_json::from_str::<&RawValue>(value) {
-            Ok(json) => object.push_str(json.get()),
-            Err(_) => object.push_str(&quoted(value)),
-        }
+        object.push_str(&json(value));
     }
     object.push('}');
     Ok(object)

@@ -26,9 +26,9 @@ mod user;
 use std::fmt;
 
 pub use args::{
-    AddArgs, ApiKey, CallArgs, Command, ConfigCommand, DEFAULT_URL, DirectArgs, EventsArgs, FollowArgs,
-    ForceArgs, GlobalArgs, InvocationsArgs, MarkArgs, MarkAs, ServersCommand, StatusArgs, ToolsArgs,
-    UserArgs,
+    AddArgs, ApiKey, CallArgs, ChangesCommand, Command, ConfigCommand, DEFAULT_URL, DirectArgs, EventsArgs,
+    FollowArgs, ForceArgs, GlobalArgs, InvocationsArgs, MarkArgs, MarkAs, PromptArgs, ReadArgs,
+    ServersCommand, ShownArgs, StatusArgs, ToolsArgs, UserArgs,
 };
 pub use direct::{Direct, DirectError, DirectTarget};
 pub use exit::Exit;
@@ -60,6 +60,11 @@ pub async fn run(command: Command, setting: Setting<'_>) -> Exit {
     let done = match command {
         Command::Call(args) => commands::call::run(&args, global, direct, output).await,
         Command::Tools(args) => commands::tools::run(&args, global, direct, output).await,
+        Command::Prompts(args) => commands::exposed::prompts(&args, global, output).await,
+        Command::Resources(args) => commands::exposed::resources(&args, global, output).await,
+        Command::Prompt(args) => commands::fetch::prompt(&args, global, output).await,
+        Command::Read(args) => commands::fetch::read(&args, global, output).await,
+        Command::Changes { command } => commands::changes::run(command, global, output).await,
         Command::Servers { command } => commands::servers::run(command, global, output).await,
         Command::Status(args) => commands::status::run(&args, global, output).await,
         Command::Events(args) => commands::events::run(&args, global, output).await,

@@ -5,6 +5,8 @@ use mcp_api_types::{Attempt, FailureCode, InvocationError, Stage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+pub(crate) mod fetched;
+
 use crate::{
     table::Table,
     text::{self, Line, Span, Style},
@@ -72,17 +74,8 @@ impl<'a> ToolResult<'a> {
     }
 
     pub(crate) fn lines(&self) -> Vec<Line> {
-        let json = |json: &str| vec![vec![Span::plain(text::json(json))]];
-        let mut lines: Vec<Line> = self
-            .blocks
-            .iter()
-            .flat_map(|block| match block {
-                Block::Text(text) => text::lines(Style::Plain, text),
-                Block::Summary(text) => vec![vec![Span::faint(text)]],
-                Block::Json(text) => json(text),
-            })
-            .collect();
-        lines.extend(self.instead.into_iter().flat_map(json));
+        let mut lines: Vec<Line> = self.blocks.iter().flat_map(Block::lines).collect();
+        lines.extend(self.instead.into_iter().flat_map(json_lines));
         lines
     }
 }
@@ -107,6 +100,19 @@ impl<'a> Block<'a> {
             Err(_) => Self::Json(raw.get()),
         }
     }
+
+    fn lines(&self) -> Vec<Line> {
+        match self {
+            Self::Text(text) => text::lines(Style::Plain, text),
+            Self::Summary(text) => vec![vec![Span::faint(text)]],
+            Self::Json(text) => json_lines(text),
+        }
+    }
+}
+
+/// What is shown for want of something better.
+fn json_lines(json: &str) -> Vec<Line> {
+    vec![vec![Span::plain(text::json(json))]]
 }
 
 impl Encoded {

@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod calls;
+mod exposed;
 mod registry;
 mod streams;
 

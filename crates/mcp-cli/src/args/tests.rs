@@ -37,6 +37,12 @@ fn every_example_parses() {
     let texts = [
         CALL_EXAMPLES,
         TOOLS_EXAMPLES,
+        PROMPTS_EXAMPLES,
+        RESOURCES_EXAMPLES,
+        PROMPT_EXAMPLES,
+        READ_EXAMPLES,
+        CHANGES_EXAMPLES,
+        APPROVE_EXAMPLES,
         SERVERS_EXAMPLES,
         ADD_EXAMPLES,
         UPDATE_EXAMPLES,

@@ -18,6 +18,7 @@ use crate::convert::error::{self, Asked, InternalError, Reply, Resource, reason}
 use crate::convert::result;
 use crate::route::Target;
 use crate::settings::Scope;
+use crate::tasks;
 
 /// What came of a request that was passed on.
 pub(crate) enum Passed {
@@ -88,8 +89,9 @@ impl Inner {
             RpcError::new(ErrorCode::INVALID_PARAMS, &format!("params: {error}"))
         };
         let server = target.owner.version.unwrap_or(ProtocolVersion::LATEST_STATELESS);
-        envelope::upstream_params(turn.params.as_ref(), &turn.method, target.name.as_deref(), server)
-            .map_err(invalid)
+        let params = tasks::without_wish(turn).map_err(invalid)?;
+        let params = params.as_ref().or(turn.params.as_ref());
+        envelope::upstream_params(params, &turn.method, target.name.as_deref(), server).map_err(invalid)
     }
 
     /// What the client gets of what the manager says.
@@ -152,6 +154,9 @@ impl Inner {
     ) -> Passed {
         let result = &answer.result;
         let mut caching = None;
+        if tasks::is_created(turn, relayed.version, result) {
+            return Passed::Done(self.classic_task_created(scope, turn, relayed, result));
+        }
         if relayed.version.era() == Era::Stateless {
             match Envelope::read(result) {
                 Ok(envelope) if envelope.result_type == ResultType::InputRequired => {

@@ -57,6 +57,8 @@ pub(crate) struct Entry {
     /// The revision the server speaks, and whether over stdio: what has to be adapted depends on them.
     pub(crate) version: ProtocolVersion,
     pub(crate) transport: TransportKind,
+    /// Whether clients of its revision may run it as a task.
+    pub(crate) tasks: bool,
 }
 
 /// One list, with its pages ready to be sent.
@@ -147,7 +149,7 @@ fn shown(kind: ListKind, entry: &Entry, version: ProtocolVersion) -> Option<RawJ
                 server: entry.version,
                 client: version,
                 over_http: entry.transport != TransportKind::Stdio,
-                tasks: false,
+                tasks: entry.tasks,
             };
             convert::definition::tool(&item, &route)
                 .inspect_err(|why| tracing::warn!(tool = %entry.exposed, %why, "a tool is left out"))
@@ -212,6 +214,14 @@ impl Directory {
     /// The owner of an endpoint that shows one.
     pub(crate) fn only(&self) -> Option<&Arc<Owner>> {
         self.shown.first().map(|shown| &shown.owner).or_else(|| self.missing.first())
+    }
+
+    /// Whether a server has tasks of 2025-11-25.
+    pub(crate) fn has_tasks(&self, server: &ServerName) -> bool {
+        let shown = self.shown.iter().find(|shown| shown.server == *server);
+        shown
+            .and_then(|shown| shown.catalog.profile.as_ref())
+            .is_some_and(|profile| crate::tasks::has(profile))
     }
 
     /// What the servers offer, each with its revision.
@@ -405,6 +415,7 @@ fn entry(
         item: item.clone(),
         version: profile.version,
         transport: catalog.transport?,
+        tasks: kind == ListKind::Tools && crate::tasks::has(profile),
     })
 }
 

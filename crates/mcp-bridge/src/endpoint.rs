@@ -23,6 +23,7 @@ use crate::party::{Kind, extensions};
 use crate::route::{Router, Target};
 use crate::session::Session;
 use crate::settings::Scope;
+use crate::tasks::with_tasks;
 use crate::upstream::ListKind;
 
 /// One endpoint of a bridge.
@@ -96,8 +97,8 @@ impl Endpoint {
         let all = directory.capabilities();
         let extensions = extensions(&self.scope);
         match (self.is_one(), &all[..]) {
-            (true, [one]) => offered_alone(one, version, &extensions),
-            _ => offered_together(&all, true, version, &extensions),
+            (true, [one]) => with_tasks(offered_alone(one, version, &extensions), &all, version),
+            _ => with_tasks(offered_together(&all, true, version, &extensions), &all, version),
         }
     }
 
@@ -293,7 +294,7 @@ impl Endpoint {
         let server_name = (!self.is_one()).then(|| target.owner.name.as_str().into());
         let questions = Questions::new(turn.client.version, turn.client.kind.profile.clone(), server_name);
         let mouth = Mouth::new(turn.outlet.clone(), turn.ear.clone());
-        let asker = Asker { owner: turn.owner, handler: questions.clone(), resolves: false };
+        let asker = Asker { owner: turn.owner, handler: questions.clone(), resolves: false, task: None };
         let manner = Manner { asker: Some(asker), sink: Some(mouth.sink()) };
         let relay = self.bridge.relay(turn, target, params, manner);
         let manager = self.bridge.manager.clone();

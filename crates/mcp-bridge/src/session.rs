@@ -22,6 +22,7 @@ use crate::client::{Client, Turn, Way, is_wanted};
 use crate::directory::Reader;
 use crate::endpoint::{Endpoint, declared};
 use crate::party::{Guest, Kind};
+use crate::tasks::Remembered;
 use crate::upstream::{ListKind, Listener, News, Upstream};
 
 /// Time for a server to agree to tell of a resource.
@@ -48,6 +49,7 @@ struct State {
     subscriptions: BTreeMap<Box<str>, Arc<Upstream>>,
     /// Servers at which it has a session of its own, listened to.
     own: BTreeMap<ServerName, Arc<Upstream>>,
+    tasks: Remembered,
     ended: bool,
 }
 
@@ -121,27 +123,39 @@ impl Session {
             method if may_require_input(method) || *method == Method::CompletionComplete => {
                 self.pass(&turn).await
             }
+            Method::TasksGet | Method::TasksResult | Method::TasksCancel => {
+                self.endpoint.classic_task(&turn, |server_name| self.asker(&turn, server_name)).await
+            }
             _ => self.endpoint.extend(&turn).await,
         }
     }
 
+    /// Who is asked on account of a request.
+    fn asker(&self, turn: &Turn, server_name: Option<Box<str>>) -> Asker {
+        Asker {
+            owner: self.owner,
+            handler: Arc::new(AskClient {
+                outlet: turn.outlet.clone(),
+                version: self.client.version,
+                profile: self.client.kind.profile.clone(),
+                server_name,
+                page_id: page_ids(&self.endpoint),
+            }),
+            resolves: true,
+            task: None,
+        }
+    }
+
     async fn pass(&self, turn: &Turn) -> Outcome {
-        let asker =
-            (self.client.kind.profile.can_be_asked() && may_require_input(&turn.method)).then(|| Asker {
-                owner: self.owner,
-                handler: Arc::new(AskClient {
-                    outlet: turn.outlet.clone(),
-                    version: self.client.version,
-                    profile: self.client.kind.profile.clone(),
-                    server_name: self.asker_name(turn),
-                    page_id: page_ids(&self.endpoint),
-                }),
-                resolves: true,
-            });
+        let asks = may_require_input(&turn.method) && self.client.kind.profile.can_be_asked();
+        let asker = asks.then(|| self.asker(turn, self.asker_name(turn)));
         let passed = self.endpoint.pass(turn, asker).await;
         self.listen_to_own();
         match passed?.1 {
-            Passed::Done(outcome) => outcome,
+            Passed::Done(outcome) => {
+                self.state().tasks.note(&self.endpoint, turn, &outcome);
+                outcome
+            }
             Passed::Asks { .. } | Passed::AsksFirst(_) => {
                 Err(unreadable(turn, "it asks for something that the client has not declared"))
             }
@@ -293,6 +307,12 @@ impl Session {
             News::Said(notification) => match notification.method {
                 Method::LogMessage if is_wanted(self.state().level, notification) => {
                     self.outlet.notify(notification.clone());
+                }
+                Method::TasksStatus => {
+                    let told = self.state().tasks.hear(&from.server.name, notification);
+                    if let Some(told) = told {
+                        self.outlet.notify(told);
+                    }
                 }
                 Method::ElicitationComplete if self.client.version == ProtocolVersion::V2025_11_25 => {
                     self.outlet.notify(notification.clone());

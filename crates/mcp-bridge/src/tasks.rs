@@ -23,7 +23,9 @@ use crate::seal::Context;
 use crate::settings::Scope;
 use crate::state::with_names;
 
+mod classic;
 mod watch;
+pub(crate) use classic::{Remembered, has, is_created, with_tasks, without_wish};
 pub(crate) use watch::Watched;
 
 /// Longest id of a server's task, in bytes: ours is a third longer and has to fit into a header.
@@ -71,6 +73,11 @@ fn unknown() -> RpcError {
     )
 }
 
+/// What a client is told where nobody has tasks.
+fn no_tasks(method: &Method) -> RpcError {
+    RpcError::new(ErrorCode::METHOD_NOT_FOUND, &format!("unknown method {method}: no server here has tasks"))
+}
+
 /// An object with another id of its task.
 fn with_id(task: &RawJson, id: &str) -> Result<RawJson, InvalidJson> {
     let mut members = task.members()?;
@@ -80,7 +87,7 @@ fn with_id(task: &RawJson, id: &str) -> Result<RawJson, InvalidJson> {
 
 impl Inner {
     /// An id of ours. It never expires: how long a task is kept is its server's affair.
-    pub(crate) fn task_id(&self, scope: &Scope, turn: &Turn, handle: &Handle) -> Result<String, RpcError> {
+    fn task_id(&self, scope: &Scope, turn: &Turn, handle: &Handle) -> Result<String, RpcError> {
         let endpoint = scope.name();
         let context = context(&turn.client.principal, &endpoint);
         let sealed = self.sealer.seal(&context, Timestamp::from_micros(i64::MAX), &handle.encode());
@@ -101,12 +108,22 @@ impl Inner {
                 "it makes a task of the call, which the client has not declared to know",
             ));
         }
-        let Some(handle) = Handle::of(relayed.server.as_str(), result) else {
+        Ok(turn.signed(self.task_of_ours(scope, turn, relayed, result)?))
+    }
+
+    /// A task with an id of ours in place of its server's.
+    fn task_of_ours(
+        &self,
+        scope: &Scope,
+        turn: &Turn,
+        relayed: &Relayed,
+        task: &RawJson,
+    ) -> Result<RawJson, RpcError> {
+        let Some(handle) = Handle::of(relayed.server.as_str(), task) else {
             return Err(unreadable(turn, &format!("its taskId is no text of at most {MAX_ID} bytes")));
         };
         let id = self.task_id(scope, turn, &handle)?;
-        let created = with_id(result, &id).map_err(|error| unreadable(turn, &error.to_string()))?;
-        Ok(turn.signed(created))
+        with_id(task, &id).map_err(|error| unreadable(turn, &error.to_string()))
     }
 }
 
@@ -132,7 +149,7 @@ impl Endpoint {
     pub(crate) async fn task(&self, turn: &Turn) -> Outcome {
         let (id, handle) = self.named_task(turn)?;
         let Some(target) = self.task_target(turn, &handle) else { return Err(unknown()) };
-        let relayed = self.relay_task(turn, &target, &handle).await?;
+        let relayed = self.relay_task(turn, &target, &handle, Manner::default()).await?;
         let result = match &relayed.outcome {
             Ok(answer) => answer.result.clone(),
             Err(_) => return self.refused(turn, &target, relayed),
@@ -149,10 +166,7 @@ impl Endpoint {
         let id = turn.text("taskId");
         let handle = id.as_deref().and_then(|id| self.open_task(turn, id));
         if handle.is_none() && !self.offers_tasks(turn) {
-            return Err(RpcError::new(
-                ErrorCode::METHOD_NOT_FOUND,
-                &format!("{} is unknown: no server here has tasks", turn.method),
-            ));
+            return Err(no_tasks(&turn.method));
         }
         if !declared(&turn.client.capabilities) {
             return Err(undeclared());
@@ -167,11 +181,17 @@ impl Endpoint {
     }
 
     /// Passes a request about a task on to its server.
-    async fn relay_task(&self, turn: &Turn, target: &Target, handle: &Handle) -> Result<Relayed, RpcError> {
+    async fn relay_task(
+        &self,
+        turn: &Turn,
+        target: &Target,
+        handle: &Handle,
+        manner: Manner,
+    ) -> Result<Relayed, RpcError> {
         let invalid = |error: InvalidJson| RpcError::new(ErrorCode::INVALID_PARAMS, &error.to_string());
         let params = self.bridge.params(turn, target)?.unwrap_or_else(RawJson::empty_object);
         let params = with_id(&params, &handle.id).map_err(invalid)?;
-        let relay = self.bridge.relay(turn, target, Some(params), Manner::default());
+        let relay = self.bridge.relay(turn, target, Some(params), manner);
         self.bridge.manager.relay(relay).await.map_err(|error| crate::call::no_answer(&error))
     }
 

@@ -9,6 +9,8 @@ mod net;
 #[allow(dead_code, reason = "shared with the other tests")]
 mod support;
 
+#[path = "tasks/classic.rs"]
+mod classic;
 #[path = "tasks/extensions.rs"]
 mod extensions;
 #[path = "tasks/stateless.rs"]

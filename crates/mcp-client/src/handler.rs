@@ -55,6 +55,9 @@ pub struct Asker {
     /// Whether it also answers what a stateless server asks by an `input_required` result, after which the request
     /// is sent again. Otherwise the caller gets such results as they are.
     pub resolves: bool,
+    /// The server's id of the task that the request waits for, if it does: what the server asks on account of the task
+    /// is for this asker, wherever it comes.
+    pub task: Option<Box<str>>,
 }
 
 impl fmt::Debug for Asker {

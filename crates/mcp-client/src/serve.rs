@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use mcp_protocol::{
     Era, ErrorCode, Failure, Message, Method, ProtocolVersion, RawJson, Request, RequestId, Response,
-    RpcError,
+    RpcError, meta,
 };
 use mcp_transport::{Header, Outbound};
 use tokio::runtime::Handle;
@@ -64,7 +64,7 @@ impl Link {
         if !is_question(&method) {
             return Err(RpcError::new(ErrorCode::METHOD_NOT_FOUND, "Method not found"));
         }
-        let handler = self.handler_of(in_call, &method)?;
+        let handler = self.handler_of(in_call, &method, params.as_ref())?;
         // A person is asked only on account of something we do (wire reference §7, A13).
         let solicited = in_call.is_some() || self.in_flight.load(Ordering::Relaxed) > 0;
         if !solicited && method != Method::RootsList {
@@ -89,14 +89,26 @@ impl Link {
         Ok(())
     }
 
-    /// Who answers a question: the asker of the call it came with, or, where that cannot be seen, of the calls under
-    /// way if they have one owner; else the connection's handler. Source: bridging §6.3.2.
-    fn handler_of(&self, in_call: Option<i64>, method: &Method) -> Result<Arc<dyn RequestHandler>, RpcError> {
+    /// Who answers a question: the asker that waits for the task it is about, or of the call it came with, or, where
+    /// that cannot be seen, of the calls under way if they have one owner; else the connection's handler.
+    /// Source: bridging §6.3.2.
+    fn handler_of(
+        &self,
+        in_call: Option<i64>,
+        method: &Method,
+        params: Option<&RawJson>,
+    ) -> Result<Arc<dyn RequestHandler>, RpcError> {
         let own = || {
             let none = || RpcError::new(ErrorCode::METHOD_NOT_FOUND, "Method not found");
             self.host.handler.clone().ok_or_else(none)
         };
         let askers = self.askers();
+        let task = params.and_then(|params| meta::get(params, meta::RELATED_TASK)?.get("taskId")?.to().ok());
+        if task.is_some()
+            && let Some(asker) = askers.values().rev().find(|asker| asker.task == task)
+        {
+            return Ok(asker.handler.clone());
+        }
         if let Some(call) = in_call {
             return askers.get(&call).map_or_else(own, |asker| Ok(asker.handler.clone()));
         }

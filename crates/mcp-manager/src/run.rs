@@ -496,6 +496,10 @@ impl<'a> Run<'a> {
         let mut patience = Patience { idle: wanted.min(left), total: wanted.min(left) };
         if let Some(bridged) = &self.request.bridged {
             patience.total = left;
+            if self.request.method == Method::TasksResult {
+                // It is answered when the task has ended.
+                patience.idle = left;
+            }
             let profile = session.client().profile();
             bridged.prepare(&mut outgoing, &profile);
             let met = Met { version: profile.version, transport: session.client().transport() };

@@ -45,7 +45,7 @@ impl Person {
     }
 
     fn asker(self: &Arc<Self>, owner: u64) -> Option<Asker> {
-        Some(Asker { owner, handler: self.clone(), resolves: true })
+        Some(Asker { owner, handler: self.clone(), resolves: true, task: None })
     }
 
     fn asked(&self) -> Vec<(Method, &'static str)> {

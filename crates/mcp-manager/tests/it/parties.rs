@@ -205,7 +205,7 @@ async fn a_question_goes_to_the_asker_of_the_call_or_to_the_party() {
     };
     let world = World::over(|cluster| intercept(cluster, look), &["p"], |_| {});
     let party = Guest::answering("one", Arc::new(Roots("party")));
-    let asker = Asker { owner: 1, handler: Arc::new(Roots("asker")), resolves: true };
+    let asker = Asker { owner: 1, handler: Arc::new(Roots("asker")), resolves: true, task: None };
     for (asker, name) in [(None, "party"), (Some(asker), "asker")] {
         let mut relay = call(&world, &party);
         relay.asker = asker;
@@ -333,7 +333,7 @@ fn piped() -> Definition {
 fn owned(world: &World, party: &Arc<Guest>, method: Method, owner: u64) -> Relay {
     let mut relay = relay(world, method, only("p"));
     relay.party = Some(party.clone());
-    relay.asker = Some(Asker { owner, handler: Arc::new(Slow), resolves: true });
+    relay.asker = Some(Asker { owner, handler: Arc::new(Slow), resolves: true, task: None });
     relay
 }
 

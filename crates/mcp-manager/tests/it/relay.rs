@@ -215,7 +215,7 @@ async fn a_question_without_an_answer_is_told_and_is_nobodys_fault() {
     let handler = Arc::new(Silent(Mutex::default()));
     for resolves in [true, false] {
         let mut relay = relay(&world, Method::ToolsCall, only("a"));
-        relay.asker = Some(Asker { owner: 1, handler: handler.clone(), resolves });
+        relay.asker = Some(Asker { owner: 1, handler: handler.clone(), resolves, task: None });
         relay.party = Some(crate::parties::Guest::new(None, r#"{"roots":{}}"#));
         let relayed = world.manager.relay(relay).await.unwrap();
         assert_eq!(relayed.version.as_str(), "2026-07-28");

@@ -147,7 +147,7 @@ fn pass_on(world: &World, manager: &Manager, dice: &Dice, call: RoutedCall) -> C
     let thinks = Duration::from_millis(dice.below(*dice.pick(&[1, 20, 2_000])));
     let handler = Arc::new(Person { name: OWNERS[at], thinks });
     relay.party = Some(Arc::new(Guest(dice.pick::<&str>(&SEATS))));
-    relay.asker = Some(Asker { owner: at as u64, handler, resolves: true });
+    relay.asker = Some(Asker { owner: at as u64, handler, resolves: true, task: None });
     relay.total = world.policy.max_call_deadline;
     Call::Relayed(relay, OWNERS[at])
 }

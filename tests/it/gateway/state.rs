@@ -88,3 +88,65 @@ async fn j12_a_state_file_that_cannot_be_used_stops_the_start() {
     outcome.exits(4).says(&["cannot read the state file", "move it away"]);
     assert!(std::fs::read_to_string(&state).unwrap().contains("[{}]"), "it is not overwritten");
 }
+
+/// What is known of tools, in the file beside the state file, as soon as it has those of this server.
+async fn known_tools(path: &std::path::Path, server: &str) -> Value {
+    wait::until("the file of known tools to be written", async || {
+        let text = std::fs::read_to_string(path).ok()?;
+        let value: Value = serde_json::from_str(&text).expect("it is never half-written");
+        value["tools"][server].is_object().then_some(value)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn s22_what_is_known_of_tools_survives_an_abrupt_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, tools) = (folder.path().join("state.json"), folder.path().join("state.tools.json"));
+    let configuration = Configuration::new(&format!("[gateway]\nstate_file = {state:?}")).stdio(
+        "guarded",
+        &demo(&["--name", "guarded"]),
+        "on_tool_change = \"block\"",
+    );
+    let mut gateway = Gateway::configured(&configuration).await;
+    let mut known = known_tools(&tools, "guarded").await;
+    gateway.all_healthy().await;
+    gateway.cli(&["changes"]).await.exits(0).says(&["no tool has changed"]);
+    gateway.cli(&["tools"]).await.exits(0).prints(&["guarded echo guarded__echo"]);
+    gateway.signal(Signal::KILL);
+    gateway.ended().await;
+
+    // As if it had been another tool that somebody approved.
+    let other = json!("0".repeat(64));
+    let echo = &mut known["tools"]["guarded"]["echo"];
+    echo["versions"][0]["digest"] = other.clone();
+    echo["approved"] = other;
+    std::fs::write(&tools, known.to_string()).unwrap();
+    let mut gateway = Gateway::configured(&configuration).await;
+    gateway.logged("the definition of a tool has changed").await;
+    gateway.cli(&["changes", "list", "--pending"]).await.exits(0).prints(&["guarded echo withheld"]);
+    gateway.cli(&["call", "echo", "message=hi"]).await.exits(1).says(&["changes approve guarded TOOL"]);
+    gateway.cli(&["tools", "--exposed"]).await.exits(0).prints(&["guarded__echo guarded echo withheld"]);
+    gateway
+        .cli(&["changes", "approve", "guarded", "echo"])
+        .await
+        .exits(0)
+        .says(&["approved echo of guarded"]);
+    // Saved by the time it is answered.
+    gateway.signal(Signal::KILL);
+    gateway.ended().await;
+
+    let gateway = Gateway::configured(&configuration).await;
+    gateway.all_healthy().await;
+    gateway.cli(&["call", "echo", "message=hi"]).await.exits(0);
+    gateway.cli(&["changes"]).await.exits(0).prints(&["guarded echo approved"]);
+    gateway.cli(&["prompts"]).await.exits(0).prints(&["guarded__"]);
+    gateway.cli(&["resources"]).await.exits(0).prints(&["guarded"]);
+    gateway.stop().await;
+
+    let home = Home::new();
+    home.write("guarded.toml", configuration.text());
+    std::fs::write(&tools, r#"{"version":1,"tools":{"guarded":{"echo":{}}}}"#).unwrap();
+    let outcome = home.run(&["serve", "--config", "guarded.toml", "--listen", "127.0.0.1:0"]).await;
+    outcome.exits(4).says(&["state.tools.json", "move it away"]);
+}

@@ -9,6 +9,7 @@ use mcp_protocol::{Era, ErrorCode, Method, ProtocolVersion, RawJson, RpcError};
 use mcp_server::{AskError, Outlet};
 
 use crate::convert::capabilities::Profile;
+use crate::convert::envelope::question_params;
 use crate::convert::{elicitation, sampling};
 
 /// Asks one client, on account of one request or of none.
@@ -23,8 +24,9 @@ pub(crate) struct AskClient {
 }
 
 impl RequestHandler for AskClient {
-    fn handle(&self, request: ServerRequest) -> BoxFuture<'_, Result<RawJson, RpcError>> {
+    fn handle(&self, mut request: ServerRequest) -> BoxFuture<'_, Result<RawJson, RpcError>> {
         async move {
+            request.params = request.params.map(question_params);
             match request.method {
                 Method::ElicitationCreate => self.elicit(request).await,
                 Method::SamplingCreateMessage => self.sample(request).await,

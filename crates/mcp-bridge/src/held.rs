@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::call::Mouth;
 use crate::convert::capabilities::{Profile, missing, needed_for};
+use crate::convert::envelope::question_params;
 use crate::convert::{elicitation, sampling};
 use crate::route::Target;
 
@@ -136,7 +137,8 @@ impl Questions {
 
     /// Puts a question the way the client has it.
     fn put(&self, request: &ServerRequest) -> Result<(Option<RawJson>, Option<elicitation::Reading>), Put> {
-        let params = || request.params.clone().unwrap_or_else(RawJson::empty_object);
+        let own = request.params.clone().map(question_params);
+        let params = || own.clone().unwrap_or_else(RawJson::empty_object);
         match request.method {
             Method::ElicitationCreate => {
                 let route = elicitation::Route {
@@ -161,7 +163,7 @@ impl Questions {
                 })?;
                 Ok((Some(asked), None))
             }
-            _ => Ok((request.params.clone(), None)),
+            _ => Ok((own, None)),
         }
     }
 }

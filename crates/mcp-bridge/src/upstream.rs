@@ -13,7 +13,7 @@ use mcp_protocol::logging::LogLevel;
 use mcp_protocol::resource::ResourceUpdatedParams;
 use mcp_protocol::result::Caching;
 use mcp_protocol::{Era, ErrorCode, Method, Notification, RawJson};
-use mcp_registry::{Exposure, NameFilter, ServerKey, ServerRecord, Status};
+use mcp_registry::{ConnectionState, Exposure, HealthView, NameFilter, ServerKey, ServerRecord, Status};
 use mcp_transport::TransportKind;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -603,6 +603,19 @@ async fn attend(upstream: &Weak<Upstream>, client: &Client) -> Option<()> {
     }
 }
 
+/// Whether to use the connection of a server, or to make one: the first, or, of a server over HTTP that has merely
+/// forgotten the session, the next. Whatever else has to be connected again is for the manager's own rules to say:
+/// another attempt here would count against the server.
+fn may_attach(record: &ServerRecord) -> bool {
+    let connected = record.initialized && record.connection_state == ConnectionState::Connected;
+    let untried = record.health_view() == HealthView::Unknown
+        && record.connection_state == ConnectionState::Disconnected;
+    let forgotten = record.status == Status::Healthy
+        && record.definition.endpoint.kind() == TransportKind::Http
+        && record.connection_state == ConnectionState::Error;
+    record.definition.enabled && (connected || untried || forgotten)
+}
+
 /// Attaches to the server again and again, and listens to it.
 async fn follow(upstream: Weak<Upstream>, manager: Manager, server: ServerKey) {
     let mut table = manager.watch_table();
@@ -611,9 +624,7 @@ async fn follow(upstream: Weak<Upstream>, manager: Manager, server: ServerKey) {
         table.mark_unchanged();
         let Some(this) = upstream.upgrade() else { return };
         let Some(record) = this.record() else { return };
-        // One that cannot be reached is tried by the manager's own rules, and a disabled one not at all.
-        let reachable = record.definition.enabled && record.status != Status::Unreachable;
-        let attached = if reachable { this.attach().await.ok() } else { None };
+        let attached = if may_attach(&record) { this.attach().await.ok() } else { None };
         this.settled.send_if_modified(|settled| {
             let later = attached.is_none() && !*settled;
             *settled |= later;

@@ -196,7 +196,7 @@ impl Manager {
         party: Option<&Arc<dyn Party>>,
     ) -> Result<Attached, AttachError> {
         let link = self.link(server)?;
-        self.0.ready(&link, Need::Fresh, Cause::Itself).await.map_err(|unready| unready.failure)?;
+        self.0.ready(&link, Need::Any, Cause::Itself).await.map_err(|unready| unready.failure)?;
         let record = self.server(server)?;
         let seat = party.and_then(|party| Some((party.seat(&record)?, party.clone())));
         let seat = seat.filter(|_| record.era == Some(Era::Handshake));
@@ -210,7 +210,8 @@ impl Manager {
                 for session in left {
                     self.0.end_session(session);
                 }
-                let ready = self.0.ready_for_user(&link, &seat, &who, Cause::Itself).await;
+                // It says nothing about the server that its own connection would not.
+                let ready = self.0.ready_for_user(&link, &seat, &who, Cause::Attempt).await;
                 ready.map_err(|unready| unready.failure)?;
                 let session = seat.session();
                 (Some(seat), session)

@@ -76,7 +76,7 @@ fn is_sealed(result: &RawJson, wanted: &Envelope) -> bool {
     }
 }
 
-/// The parameters of a client's request as they go to a server: without what the client said of its own leg, and with
+/// The parameters of a client's request as they go to a server: without what belongs to the client's own leg, and with
 /// the name that the server knows a tool or prompt by. Other keys of `_meta` stay, trace context and `progressToken`
 /// among them. `completion/complete` loses its `context` for servers that do not know it. If nothing changes, they
 /// come back as they were, not copied. Source: bridging §5.
@@ -105,6 +105,10 @@ pub fn upstream_params(
             }
         }
     }
+    if server.era() == Era::Handshake {
+        // What a stateless client carries from attempt to attempt means nothing there (bridging §6.3.1, rule 1).
+        changed |= members.remove("inputResponses") | members.remove("requestState");
+    }
     let completes = *method == Method::CompletionComplete;
     match name {
         Some(name) if completes => {
@@ -125,6 +129,21 @@ pub fn upstream_params(
         changed |= members.remove("context");
     }
     Ok(Some(if changed { members.encode() } else { params.clone() }))
+}
+
+/// The parameters of a server's question as they go to a client: without what belongs to the server's own leg, its
+/// token for progress among it, as nobody passes such progress on. What cannot be read stays as it is.
+#[must_use]
+pub fn question_params(params: RawJson) -> RawJson {
+    let own = |key: &&str| *key == meta::PROGRESS_TOKEN || meta::HOP_KEYS.contains(key);
+    let has_own = params
+        .get(meta::MEMBER)
+        .is_some_and(|meta| meta.members().is_ok_and(|members| members.texts().any(|(key, _)| own(&key))));
+    if !has_own {
+        return params;
+    }
+    let keys: Vec<_> = meta::HOP_KEYS.iter().copied().chain([meta::PROGRESS_TOKEN]).collect();
+    meta::strip(&params, &keys).unwrap_or(params)
 }
 
 #[cfg(test)]

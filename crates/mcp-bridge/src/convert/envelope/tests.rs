@@ -114,3 +114,17 @@ fn a_tool_or_prompt_goes_by_the_servers_name_for_it() {
         .unwrap();
     assert_eq!(sent.as_str(), r#"{"ref":{"type":"ref/prompt","name":"p","x":1},"argument":{}}"#);
 }
+
+#[test]
+fn what_belongs_to_one_leg_stays_there() {
+    let retry = raw(r#"{"name":"t","inputResponses":{},"requestState":"s","x":1}"#);
+    let sent = upstream_params(Some(&retry), &Method::ToolsCall, None, V2025_11_25).unwrap().unwrap();
+    assert_eq!(sent.as_str(), r#"{"name":"t","x":1}"#);
+    let kept = upstream_params(Some(&retry), &Method::ToolsCall, None, V2026_07_28).unwrap().unwrap();
+    assert_eq!(kept, retry);
+
+    let question = raw(r#"{"message":"?","_meta":{"progressToken":3,"com.example/k":1}}"#);
+    assert_eq!(question_params(question).as_str(), r#"{"message":"?","_meta":{"com.example/k":1}}"#);
+    let plain = raw(r#"{"message":"?"}"#);
+    assert_eq!(question_params(plain.clone()), plain);
+}

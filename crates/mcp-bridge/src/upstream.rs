@@ -603,17 +603,32 @@ async fn attend(upstream: &Weak<Upstream>, client: &Client) -> Option<()> {
     }
 }
 
-/// Whether to use the connection of a server, or to make one: the first, or, of a server over HTTP that has merely
-/// forgotten the session, the next. Whatever else has to be connected again is for the manager's own rules to say:
-/// another attempt here would count against the server.
-fn may_attach(record: &ServerRecord) -> bool {
-    let connected = record.initialized && record.connection_state == ConnectionState::Connected;
-    let untried = record.health_view() == HealthView::Unknown
-        && record.connection_state == ConnectionState::Disconnected;
-    let forgotten = record.status == Status::Healthy
-        && record.definition.endpoint.kind() == TransportKind::Http
-        && record.connection_state == ConnectionState::Error;
-    record.definition.enabled && (connected || untried || forgotten)
+/// What to do about a server at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stance {
+    /// Use its connection, or make one.
+    Attach,
+    /// Somebody is connecting it.
+    Wait,
+    /// It is out of reach.
+    Leave,
+}
+
+impl Stance {
+    /// A connection is made here if it is the first, or, over HTTP, if the server has merely forgotten the session.
+    /// Whatever else has to be connected again is for the manager's own rules to say: another attempt here would count
+    /// against the server.
+    fn toward(record: &ServerRecord) -> Self {
+        let over_http = record.definition.endpoint.kind() == TransportKind::Http;
+        match record.connection_state {
+            _ if !record.definition.enabled => Self::Leave,
+            ConnectionState::Connected if record.initialized => Self::Attach,
+            ConnectionState::Disconnected if record.health_view() == HealthView::Unknown => Self::Attach,
+            ConnectionState::Error if record.status == Status::Healthy && over_http => Self::Attach,
+            ConnectionState::Initializing | ConnectionState::Reconnecting => Self::Wait,
+            _ => Self::Leave,
+        }
+    }
 }
 
 /// Attaches to the server again and again, and listens to it.
@@ -624,11 +639,12 @@ async fn follow(upstream: Weak<Upstream>, manager: Manager, server: ServerKey) {
         table.mark_unchanged();
         let Some(this) = upstream.upgrade() else { return };
         let Some(record) = this.record() else { return };
-        let attached = if may_attach(&record) { this.attach().await.ok() } else { None };
+        let stance = Stance::toward(&record);
+        let attached = if stance == Stance::Attach { this.attach().await.ok() } else { None };
         this.settled.send_if_modified(|settled| {
-            let later = attached.is_none() && !*settled;
-            *settled |= later;
-            later
+            let given_up = attached.is_none() && stance != Stance::Wait && !*settled;
+            *settled |= given_up;
+            given_up
         });
         drop(this);
         match attached {

@@ -151,6 +151,7 @@ async fn a_server_that_takes_too_long_is_given_up() {
             "{error}"
         );
         asked.cancelled().await;
+        world.reconnect("s").await;
         // Progress is a sign of life, for whoever asked for it.
         let params = json!({"name": "s__t", "_meta": {"progressToken": 1}});
         let call = world.modern().start(Method::ToolsCall, params);

@@ -274,6 +274,7 @@ async fn a_dead_server_is_left_out_and_announced_when_it_comes_back() {
     assert_eq!(error["data"]["delivery"], "not_sent", "{error}");
     assert!(error["data"]["requestId"].is_string(), "{error}");
     dead.set_down(false);
+    world.reconnect("dead").await;
     session.probe.hear(CHANGED, 1).await;
     let listed = session.call(Method::ToolsList, json!({})).await;
     assert_eq!(names(&listed, "tools"), ["alive__t", "dead__t"]);

@@ -205,6 +205,7 @@ async fn what_may_have_been_missed_is_told_after_a_restart() {
         pending.probe.hear(ACKNOWLEDGED, 1).await;
         server.set_tools(&["t", "new"]);
         server.crash();
+        world.reconnect("s").await;
         for probe in [&session.probe, &pending.probe] {
             assert_eq!(probe.hear(UPDATED, 1).await["uri"], "s:1", "{version}");
             probe.hear(TOOLS, 1).await;
@@ -295,6 +296,7 @@ async fn each_session_has_its_level_and_the_server_the_least_of_them() {
     // It is said again to one that was restarted.
     let before = levels(&server).len();
     server.crash();
+    world.reconnect("s").await;
     let told = server.when(|| (levels(&server).len() > before).then(|| levels(&server)));
     let told = within("the level on the new connection", told).await;
     assert_eq!(told.last(), Some(&json!("debug")));

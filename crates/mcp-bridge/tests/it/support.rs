@@ -118,6 +118,11 @@ impl World {
         Self { manager, bridge, clock, net }
     }
 
+    /// What the manager's monitor does by and by.
+    pub(crate) async fn reconnect(&self, server: &str) {
+        self.manager.initialize(server, false).await.unwrap();
+    }
+
     pub(crate) fn service(&self, scope: &Scope) -> Arc<dyn Service> {
         self.bridge.endpoint(scope).unwrap()
     }

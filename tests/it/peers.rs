@@ -40,7 +40,7 @@ impl Program {
 
     /// A server or client of ours in Python.
     pub(crate) fn python_script(test: &str, script: &str) -> Option<Self> {
-        Some(Self { command: python("python", test)?, args: vec![text(&folder().join(script))] })
+        Some(Self { command: python("python", test)?, args: in_python(script) })
     }
 
     /// A published server that is a Python module.
@@ -56,7 +56,7 @@ impl Program {
 
     /// A client of ours on the first generation of the Python SDK.
     pub(crate) fn python_v1_script(test: &str, script: &str) -> Option<Self> {
-        Some(Self { command: python("python-mcp1", test)?, args: vec![text(&folder().join(script))] })
+        Some(Self { command: python("python-mcp1", test)?, args: in_python(script) })
     }
 
     /// A published server of the `@modelcontextprotocol` family on Node.js.
@@ -105,6 +105,11 @@ fn python(set: &str, test: &str) -> Option<PathBuf> {
     // A link to the Python it was installed with, which may have gone since.
     let python = installed(set).map(|set| set.join(PYTHON)).filter(|python| python.exists());
     python.or_else(|| skipped(test, "Python 3.10 or later with venv"))
+}
+
+/// The arguments for a script of ours; nothing is left behind among the sources.
+fn in_python(script: &str) -> Vec<String> {
+    vec!["-B".into(), text(&folder().join(script))]
 }
 
 /// Where `PATH` has a program.

@@ -140,7 +140,7 @@ impl Endpoint {
                 .then(|| Mouth::new(turn.outlet.clone(), turn.ear.clone()).sink());
             let manner = Manner { asker: asker.clone(), sink };
             let relay = self.bridge.relay(turn, &target, params, manner);
-            let relayed = self.bridge.manager.relay(relay).await;
+            let relayed = self.bridge.carry(turn, &target, relay).await;
             let passed = self.bridge.conclude(&self.scope, turn, &target, relayed);
             if at < last && is_not_found(&passed) {
                 continue;
@@ -297,8 +297,7 @@ impl Endpoint {
         let asker = Asker { owner: turn.owner, handler: questions.clone(), resolves: false, task: None };
         let manner = Manner { asker: Some(asker), sink: Some(mouth.sink()) };
         let relay = self.bridge.relay(turn, target, params, manner);
-        let manager = self.bridge.manager.clone();
-        (async move { manager.relay(relay).await }.boxed(), questions, mouth)
+        (self.bridge.carry(turn, target, relay).boxed(), questions, mouth)
     }
 }
 

@@ -24,6 +24,7 @@ use crate::settings::Scope;
 use crate::state::with_names;
 
 mod classic;
+mod drive;
 mod watch;
 pub(crate) use classic::{Remembered, has, is_created, with_tasks, without_wish};
 pub(crate) use watch::Watched;

@@ -11,6 +11,8 @@ mod support;
 
 #[path = "tasks/classic.rs"]
 mod classic;
+#[path = "tasks/driven.rs"]
+mod driven;
 #[path = "tasks/extensions.rs"]
 mod extensions;
 #[path = "tasks/stateless.rs"]

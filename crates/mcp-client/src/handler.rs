@@ -43,6 +43,14 @@ pub struct ServerRequest {
     pub version: ProtocolVersion,
 }
 
+impl ServerRequest {
+    /// A question that comes in another way than by itself, as those of tasks do.
+    #[must_use]
+    pub fn new(method: Method, params: Option<RawJson>, version: ProtocolVersion) -> Self {
+        Self { method, params, version }
+    }
+}
+
 /// Who answers what a server asks on account of one request. On a channel that all requests share a question does
 /// not say which of them it is about: if all that wait there for an answer have an asker of the same owner, the newest
 /// one is asked, and otherwise the server is told that nobody can know. Source: bridging §6.3.2.

@@ -280,6 +280,8 @@ pub(crate) fn assemble(
     watchman: &Watchman,
 ) -> Directory {
     let mut directory = Directory::default();
+    // One server is shown as it is.
+    let prefix = settings.prefix && !matches!(scope, Scope::One(_));
     let mut caching: [Vec<Caching>; 4] = Default::default();
     for (owner, servers) in owners {
         let there = |(record, catalog): &&(Arc<ServerRecord>, Arc<Catalog>)| {
@@ -303,7 +305,7 @@ pub(crate) fn assemble(
             });
             caching[kind.index()].push(said.unwrap_or_default());
             for (at, item) in list.items.iter().enumerate() {
-                let Some(entry) = entry(kind, item, &owner, record, catalog, view, settings) else {
+                let Some(entry) = entry(kind, item, &owner, record, catalog, view, prefix) else {
                     continue;
                 };
                 let withheld = (kind == ListKind::Tools)
@@ -312,7 +314,7 @@ pub(crate) fn assemble(
                 let other = || {
                     let there = servers.iter().filter(there);
                     let (item, record, catalog) = stand_in(there, &entry.name, watchman)?;
-                    self::entry(kind, item, &owner, record, catalog, view, settings)
+                    self::entry(kind, item, &owner, record, catalog, view, prefix)
                 };
                 let shown = match withheld {
                     None => Ok(entry),
@@ -395,11 +397,11 @@ fn entry(
     record: &ServerRecord,
     catalog: &Catalog,
     view: Option<&View>,
-    settings: &Settings,
+    prefix: bool,
 ) -> Option<Entry> {
     let name = kind.name_of(item)?;
     let exposed: Box<str> = match kind {
-        ListKind::Tools | ListKind::Prompts if settings.prefix => names::exposed(&owner.name, &name),
+        ListKind::Tools | ListKind::Prompts if prefix => names::exposed(&owner.name, &name),
         _ => name.clone(),
     };
     if !kind.filter(&record.definition.exposure).admits(&name)

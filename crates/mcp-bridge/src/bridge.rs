@@ -17,6 +17,7 @@ use crate::held::Parking;
 use crate::party::Kind;
 use crate::seal::{NoRandomness, Sealer};
 use crate::settings::{Scope, Settings};
+use crate::tasks::Hosts;
 use crate::watchman::{ToolStore, Watchman};
 
 /// How often directories are looked at that nobody may need any more.
@@ -33,6 +34,7 @@ pub(crate) struct Inner {
     pub(crate) watchman: Arc<Watchman>,
     pub(crate) sealer: Sealer,
     pub(crate) parking: Arc<Parking>,
+    pub(crate) hosts: Arc<Hosts>,
     /// `serverInfo` of the gateway.
     pub(crate) server_info: RawJson,
     /// The end is near: subscriptions are concluded.
@@ -76,6 +78,7 @@ impl Bridge {
             watchman,
             sealer: Sealer::new()?,
             parking: Parking::new(),
+            hosts: Arc::default(),
             server_info,
             closing: CancellationToken::new(),
             owners: AtomicU64::new(1),

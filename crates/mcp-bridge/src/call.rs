@@ -157,6 +157,9 @@ impl Inner {
         if tasks::is_created(turn, relayed.version, result) {
             return Passed::Done(self.classic_task_created(scope, turn, relayed, result));
         }
+        if tasks::is_hosted(turn, relayed.version, result) {
+            return Passed::Done(self.hosted_task_created(scope, turn, relayed, result));
+        }
         if relayed.version.era() == Era::Stateless {
             match Envelope::read(result) {
                 Ok(envelope) if envelope.result_type == ResultType::InputRequired => {

@@ -60,7 +60,7 @@ impl Questions {
     }
 
     /// Waits until something is asked.
-    async fn asked(&self) {
+    pub(crate) async fn asked(&self) {
         while self.state().pending.is_empty() {
             self.news.notified().await;
         }
@@ -71,7 +71,7 @@ impl Questions {
     }
 
     /// What is asked at the moment.
-    fn requests(&self) -> Vec<InputRequest> {
+    pub(crate) fn requests(&self) -> Vec<InputRequest> {
         self.state().pending.values().map(|pending| pending.request.clone()).collect()
     }
 
@@ -85,7 +85,7 @@ impl Questions {
     }
 
     /// Gives the answers to those who asked. An error leaves everything as it is.
-    fn answer(&self, answers: &[(Box<str>, RawJson)]) -> Result<(), RpcError> {
+    pub(crate) fn answer(&self, answers: &[(Box<str>, RawJson)]) -> Result<(), RpcError> {
         let mut state = self.state();
         let mut read = Vec::new();
         for (id, pending) in &state.pending {

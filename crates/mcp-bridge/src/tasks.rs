@@ -7,7 +7,7 @@ use mcp_manager::Relayed;
 use mcp_protocol::capability::ClientCapabilities;
 use mcp_protocol::result::{Caching, ResultType};
 use mcp_protocol::task::EXTENSION;
-use mcp_protocol::{ErrorCode, InvalidJson, Method, RawJson, RpcError};
+use mcp_protocol::{Era, ErrorCode, InvalidJson, Method, RawJson, RpcError};
 use mcp_registry::{ServerName, Timestamp};
 use mcp_server::{Outcome, Principal};
 
@@ -25,15 +25,17 @@ use crate::state::with_names;
 
 mod classic;
 mod drive;
+mod host;
 mod watch;
 pub(crate) use classic::{Remembered, has, is_created, with_tasks, without_wish};
+pub(crate) use host::{Hosts, is_hosted};
 pub(crate) use watch::Watched;
 
 /// Longest id of a server's task, in bytes: ours is a third longer and has to fit into a header.
 const MAX_ID: usize = 2048;
 
 /// A task as its server knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Handle {
     pub(crate) server: Box<str>,
     pub(crate) id: Box<str>,
@@ -150,6 +152,9 @@ impl Endpoint {
     pub(crate) async fn task(&self, turn: &Turn) -> Outcome {
         let (id, handle) = self.named_task(turn)?;
         let Some(target) = self.task_target(turn, &handle) else { return Err(unknown()) };
+        if target.owner.version.is_some_and(|version| version.era() == Era::Handshake) {
+            return self.hosted_task(turn, &target, &id, &handle).await;
+        }
         let relayed = self.relay_task(turn, &target, &handle, Manner::default()).await?;
         let result = match &relayed.outcome {
             Ok(answer) => answer.result.clone(),
@@ -189,10 +194,23 @@ impl Endpoint {
         handle: &Handle,
         manner: Manner,
     ) -> Result<Relayed, RpcError> {
+        self.relay_as(turn, target, handle, turn.method.clone(), manner).await
+    }
+
+    /// The same by another method.
+    async fn relay_as(
+        &self,
+        turn: &Turn,
+        target: &Target,
+        handle: &Handle,
+        method: Method,
+        manner: Manner,
+    ) -> Result<Relayed, RpcError> {
         let invalid = |error: InvalidJson| RpcError::new(ErrorCode::INVALID_PARAMS, &error.to_string());
         let params = self.bridge.params(turn, target)?.unwrap_or_else(RawJson::empty_object);
         let params = with_id(&params, &handle.id).map_err(invalid)?;
-        let relay = self.bridge.relay(turn, target, Some(params), manner);
+        let mut relay = self.bridge.relay(turn, target, Some(params), manner);
+        relay.method = method;
         self.bridge.manager.relay(relay).await.map_err(|error| crate::call::no_answer(&error))
     }
 

@@ -15,5 +15,7 @@ mod classic;
 mod driven;
 #[path = "tasks/extensions.rs"]
 mod extensions;
+#[path = "tasks/hosted.rs"]
+mod hosted;
 #[path = "tasks/stateless.rs"]
 mod stateless;

@@ -11,8 +11,10 @@ use mcp_client::{Asker, RequestHandler, ServerProfile, ServerRequest};
 use mcp_manager::Relayed;
 use mcp_protocol::ProtocolVersion::V2025_11_25;
 use mcp_protocol::capability::ServerCapabilities;
+use mcp_protocol::task::EXTENSION;
 use mcp_protocol::{
-    ErrorCode, InvalidJson, JsonKind, Members, Method, Notification, ProtocolVersion, RawJson, RpcError, meta,
+    Era, ErrorCode, InvalidJson, JsonKind, Members, Method, Notification, ProtocolVersion, RawJson, RpcError,
+    meta,
 };
 use mcp_registry::ServerName;
 use mcp_server::Outcome;
@@ -36,7 +38,7 @@ pub(crate) fn has(profile: &ServerProfile) -> bool {
     profile.version == V2025_11_25 && capabilities.is_some_and(|capabilities| capabilities.has(&OF_TOOLS))
 }
 
-/// What a client of 2025-11-25 is offered, with tasks if a server has them.
+/// What a client is offered, with tasks if a server of 2025-11-25 has them: those of its own revision.
 pub(crate) fn with_tasks(
     offered: ServerCapabilities,
     servers: &[(ProtocolVersion, ServerCapabilities)],
@@ -46,7 +48,13 @@ pub(crate) fn with_tasks(
         let mut servers = servers.iter().filter(|(version, _)| *version == V2025_11_25);
         servers.any(|(_, server)| server.has(path))
     };
-    if client != V2025_11_25 || !having(&OF_TOOLS) {
+    if !having(&OF_TOOLS) || (client.era() == Era::Stateless && offered.extension(EXTENSION).is_some()) {
+        return offered;
+    }
+    if client.era() == Era::Stateless {
+        return offered.with(&["extensions", EXTENSION], RawJson::empty_object());
+    }
+    if client != V2025_11_25 {
         return offered;
     }
     let offered = offered.with(&OF_TOOLS, RawJson::empty_object());

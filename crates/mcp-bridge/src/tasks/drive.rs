@@ -29,6 +29,8 @@ const FAREWELL: Duration = Duration::from_secs(10);
 /// How a call may turn into a task that its client must not see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
+    /// A server of 2025-11-25 may run the tool as a task, and the client may follow it.
+    Hosted,
     /// A server of 2025-11-25 runs the tool as a task only.
     Required,
     /// A stateless server may refuse whoever knows no tasks.
@@ -40,13 +42,22 @@ impl Way {
         if turn.method != Method::ToolsCall {
             return None;
         }
-        let required = || {
+        let supports = |wanted: &[&str]| {
             let execution = target.tool.as_ref().filter(|tool| tool.as_str().contains("\"taskSupport\""));
             let support = execution.and_then(|tool| tool.get("execution")?.get("taskSupport"));
-            support.is_some_and(|support| support.as_str() == "\"required\"")
+            support.is_some_and(|support| wanted.contains(&support.as_str()))
         };
         match target.owner.version? {
-            V2025_11_25 if turn.client.version != V2025_11_25 && required() => Some(Self::Required),
+            V2025_11_25
+                if super::declared(&turn.client.capabilities)
+                    && turn.client.version == V2026_07_28
+                    && supports(&[r#""required""#, r#""optional""#]) =>
+            {
+                Some(Self::Hosted)
+            }
+            V2025_11_25 if turn.client.version != V2025_11_25 && supports(&[r#""required""#]) => {
+                Some(Self::Required)
+            }
             V2026_07_28 if turn.client.version.era() == Era::Handshake => Some(Self::Insisted),
             _ => None,
         }
@@ -67,6 +78,7 @@ impl Inner {
             let deadline = manager.now() + relay.total;
             let drive = Drive { manager, relay, deadline };
             match way {
+                Way::Hosted => drive.begin().await,
                 Way::Required => drive.require().await,
                 Way::Insisted => drive.declare().await,
             }
@@ -82,20 +94,24 @@ struct Drive {
 }
 
 impl Drive {
-    /// Has the tool run as a task of 2025-11-25, and waits for its result.
-    async fn require(mut self) -> Result<Relayed, InvocationError> {
+    /// Has the tool run as a task of 2025-11-25.
+    async fn begin(&self) -> Result<Relayed, InvocationError> {
         // It is kept for as long as somebody may wait for it.
         let ttl = u64::try_from(self.relay.total.as_millis()).unwrap_or(u64::MAX);
         let wish = object([("ttl", RawJson::encode(&ttl).unwrap_or_else(|_| RawJson::empty_object()))]);
-        let Some(params) = self.relay.params.as_ref().and_then(|params| {
+        let wished = |params: &RawJson| {
             let mut members = params.members().ok()?;
             members.set_json("task", wish);
             Some(members.encode())
-        }) else {
-            return self.manager.relay(self.relay).await;
         };
-        self.relay.params = Some(params);
-        let relayed = self.manager.relay(self.relay.clone()).await?;
+        let mut relay = self.relay.clone();
+        relay.params = self.relay.params.as_ref().and_then(wished).or(relay.params);
+        self.manager.relay(relay).await
+    }
+
+    /// The same, and waits for its result.
+    async fn require(mut self) -> Result<Relayed, InvocationError> {
+        let relayed = self.begin().await?;
         let task = relayed.outcome.as_ref().ok().and_then(|answer| answer.result.get("task"));
         // It may have been done at once, after all.
         let Some(task) = task.and_then(|task| Handle::of(relayed.server.as_str(), &task)) else {

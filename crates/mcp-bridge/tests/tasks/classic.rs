@@ -13,7 +13,7 @@ const RELATED: &str = "io.modelcontextprotocol/related-task";
 fn server(name: &str, kind: TransportKind) -> Server {
     let tasks = json!({"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}});
     let tool =
-        json!({"name": "t", "inputSchema": {"type": "object"}, "execution": {"taskSupport": "required"}});
+        json!({"name": "t", "inputSchema": {"type": "object"}, "execution": {"taskSupport": "optional"}});
     Server::scripted(name, kind, V2025_11_25)
         .capable(json!({"tools": {"listChanged": true}, "tasks": tasks}))
         .list("tools", &[tool])

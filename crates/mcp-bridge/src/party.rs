@@ -45,16 +45,11 @@ impl Kind {
         scope: &Scope,
     ) -> Self {
         let profile = Profile::of(capabilities, version, &extensions(scope));
-        let seat = (!profile.is_empty()).then(|| {
-            let declared = profile.declare(ProtocolVersion::LATEST_STATELESS);
-            let changes = profile.declare(ProtocolVersion::LATEST_HANDSHAKE);
-            let text = format!(
-                "kind {} {} {}",
-                principal.as_str(),
-                declared.as_raw().as_str(),
-                changes.as_raw().as_str()
-            );
-            text.into()
+        // What only stateless servers are told makes no difference to the others.
+        let told = profile.clip(ProtocolVersion::LATEST_HANDSHAKE);
+        let seat = (!told.is_empty()).then(|| {
+            let declared = told.declare(ProtocolVersion::LATEST_HANDSHAKE);
+            format!("kind {} {}", principal.as_str(), declared.as_raw().as_str()).into()
         });
         Self { profile, principal: principal.as_str().into(), seat }
     }
@@ -66,7 +61,7 @@ impl Kind {
 
     /// Its lists are those of everybody.
     pub(crate) fn is_plain(&self) -> bool {
-        self.seat.is_none()
+        self.profile.is_empty()
     }
 }
 

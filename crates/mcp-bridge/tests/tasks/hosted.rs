@@ -62,7 +62,10 @@ async fn a_task_of_a_session_is_told_in_the_words_of_the_extension() {
         let world = World::new(&[&a]);
         for (scope, prefix) in [(Scope::All, "a__"), (one("a"), "")] {
             let client = world.modern_at(&scope).able(json!({"extensions": {TASKS: {}}}));
+            // A session of its own would tell the server nothing.
+            world.modern_at(&scope).call(Method::ToolsList, json!({})).await;
             let offered = client.call(Method::ServerDiscover, json!({})).await;
+            assert_eq!(a.wires().len(), 1, "{scope:?}");
             assert_eq!(offered["capabilities"]["extensions"], json!({TASKS: {}}), "{scope:?}");
             assert_eq!(offered["capabilities"].get("tasks"), None, "{scope:?}");
             create(&client, &a, &format!("{prefix}r")).await;

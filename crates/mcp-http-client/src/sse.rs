@@ -213,7 +213,9 @@ impl EventDecoder {
             return None;
         }
         match std::str::from_utf8(&event) {
-            Ok(event) => Event::parse(event).transpose(),
+            Ok(text) => Event::plain(&event, text)
+                .map_or_else(|| Event::parse(text), |event| Ok(Some(event)))
+                .transpose(),
             Err(_) => Some(Err(EventError::NotUtf8)),
         }
     }
@@ -224,6 +226,27 @@ impl Event {
     #[must_use]
     pub fn is_message(&self) -> bool {
         self.name == "message" && !self.data.is_empty()
+    }
+
+    /// Reads what nearly all events are, without a copy of the data: one line of data, at most one name, at most one id.
+    /// `None`: it is anything else.
+    fn plain(event: &Bytes, text: &str) -> Option<Self> {
+        let (mut name, mut data, mut id) = (None, None, None);
+        for line in text.split_terminator('\n') {
+            let (field, value) = line.split_once(':')?;
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            let known = match field {
+                "event" => &mut name,
+                "data" => &mut data,
+                "id" => &mut id,
+                _ => return None,
+            };
+            if value.is_empty() || value.contains('\0') || known.replace(value).is_some() {
+                return None;
+            }
+        }
+        let data = event.slice_ref(data?.as_bytes());
+        Some(Self { name: name.unwrap_or("message").into(), data, id: id.map(Into::into), retry: None })
     }
 
     /// Reads an event given as its lines; `None` if nothing in it has a meaning.

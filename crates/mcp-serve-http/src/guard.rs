@@ -1,10 +1,10 @@
 //! The policy as a layer in front of handlers.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use axum::extract::Request;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures::future::{Either, Ready, ready};
 use tower::{Layer, Service};
@@ -15,11 +15,12 @@ use crate::host_policy::{HostPolicy, Refusal};
 #[derive(Debug, Clone)]
 pub struct HostGuardLayer {
     policy: Arc<HostPolicy>,
+    allowed: Arc<OnceLock<HeaderValue>>,
 }
 
 impl HostGuardLayer {
     pub(crate) fn new(policy: HostPolicy) -> Self {
-        Self { policy: Arc::new(policy) }
+        Self { policy: Arc::new(policy), allowed: Arc::default() }
     }
 }
 
@@ -27,7 +28,7 @@ impl<S> Layer<S> for HostGuardLayer {
     type Service = HostGuard<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        HostGuard { inner, policy: Arc::clone(&self.policy) }
+        HostGuard { inner, policy: Arc::clone(&self.policy), allowed: Arc::clone(&self.allowed) }
     }
 }
 
@@ -36,6 +37,22 @@ impl<S> Layer<S> for HostGuardLayer {
 pub struct HostGuard<S> {
     inner: S,
     policy: Arc<HostPolicy>,
+    /// The first host that was allowed: nearly all requests name it, and need no reading of it.
+    allowed: Arc<OnceLock<HeaderValue>>,
+}
+
+impl<S> HostGuard<S> {
+    fn check(&self, target: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let only = hosts.next().filter(|_| hosts.next().is_none() && target.authority().is_none());
+        if only.is_none() || only != self.allowed.get() {
+            self.policy.check_host(target, headers)?;
+            if let Some(host) = only {
+                self.allowed.get_or_init(|| host.clone());
+            }
+        }
+        self.policy.check_origin(headers)
+    }
 }
 
 impl<S: Service<Request, Response = Response>> Service<Request> for HostGuard<S> {
@@ -48,7 +65,7 @@ impl<S: Service<Request, Response = Response>> Service<Request> for HostGuard<S>
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        match self.policy.check(request.uri(), request.headers()) {
+        match self.check(request.uri(), request.headers()) {
             Ok(()) => Either::Left(self.inner.call(request)),
             Err(refusal) => {
                 tracing::debug!(%refusal, "request refused");

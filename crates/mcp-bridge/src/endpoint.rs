@@ -18,7 +18,7 @@ use crate::call::{Manner, Mouth, Passed};
 use crate::client::{Client, Turn, Way};
 use crate::convert::capabilities::{offered_alone, offered_together};
 use crate::directory::{Directory, Shelf};
-use crate::held::{Parking, Passing, Questions, Step};
+use crate::held::{Parking, Passing, Questions, Step, passing};
 use crate::party::{Kind, extensions};
 use crate::route::{Router, Target};
 use crate::session::Session;
@@ -297,7 +297,7 @@ impl Endpoint {
         let asker = Asker { owner: turn.owner, handler: questions.clone(), resolves: false, task: None };
         let manner = Manner { asker: Some(asker), sink: Some(mouth.sink()) };
         let relay = self.bridge.relay(turn, target, params, manner);
-        (self.bridge.carry(turn, target, relay).boxed(), questions, mouth)
+        (passing(self.bridge.carry(turn, target, relay), questions.clone()), questions, mouth)
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Questions {
 struct Asked {
     next: u32,
     pending: BTreeMap<u32, Pending>,
+    /// The client is not asked any more.
+    over: bool,
 }
 
 struct Pending {
@@ -121,17 +123,10 @@ impl Questions {
 
     /// Answers in the client's place, which did not come back in time. Source: bridging §6.3.1, rule 7.
     fn give_up(&self) {
-        for (_, pending) in std::mem::take(&mut self.state().pending) {
-            let answer = match pending.request.method {
-                Method::SamplingCreateMessage => {
-                    Err(RpcError::new(ErrorCode::USER_REJECTED, "the client did not answer in time"))
-                }
-                Method::RootsList => {
-                    Err(RpcError::new(ErrorCode::INTERNAL_ERROR, "the client did not answer in time"))
-                }
-                _ => Ok(elicitation::cancelled()),
-            };
-            let _ = pending.answer.send(answer);
+        let mut state = self.state();
+        state.over = true;
+        for (_, pending) in std::mem::take(&mut state.pending) {
+            let _ = pending.answer.send(unanswered(&pending.request.method));
         }
     }
 
@@ -185,6 +180,9 @@ impl RequestHandler for Questions {
             let (sender, answer) = oneshot::channel();
             let id = {
                 let mut state = self.state();
+                if state.over {
+                    return unanswered(&request.method);
+                }
                 if state.pending.len() >= MOST {
                     let text =
                         format!("{MOST} questions of this call wait for an answer, which is the limit");
@@ -207,6 +205,16 @@ impl RequestHandler for Questions {
     }
 }
 
+/// The answer in the place of a client that gives none.
+fn unanswered(question: &Method) -> Result<RawJson, RpcError> {
+    let refused = |code| Err(RpcError::new(code, "the client did not answer in time"));
+    match question {
+        Method::SamplingCreateMessage => refused(ErrorCode::USER_REJECTED),
+        Method::RootsList => refused(ErrorCode::INTERNAL_ERROR),
+        _ => Ok(elicitation::cancelled()),
+    }
+}
+
 struct StillAsked<'a> {
     questions: &'a Questions,
     id: u32,
@@ -220,6 +228,28 @@ impl Drop for StillAsked<'_> {
 
 /// A call that is being passed on.
 pub(crate) type Passing = BoxFuture<'static, Result<Relayed, InvocationError>>;
+
+/// The call, after the end of which, whatever that is, no question of its server waits for an answer.
+pub(crate) fn passing(
+    call: impl Future<Output = Result<Relayed, InvocationError>> + Send + 'static,
+    questions: Arc<Questions>,
+) -> Passing {
+    let asking = Asking(questions);
+    async move {
+        let _asking = asking;
+        call.await
+    }
+    .boxed()
+}
+
+/// While it lives, there is a call to ask about.
+struct Asking(Arc<Questions>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.give_up();
+    }
+}
 
 /// What came of a call, or of a look at one.
 pub(crate) enum Step {
@@ -246,6 +276,8 @@ pub(crate) struct Held {
 struct Phase {
     /// A request of the client waits for it.
     attended: bool,
+    /// Nobody can take it up any more.
+    given_up: bool,
     ended: Option<Result<Relayed, InvocationError>>,
     /// When it is given up, while nobody attends.
     expires: Instant,
@@ -315,7 +347,7 @@ impl Parking {
         mouth: Mouth,
         timeout: Duration,
     ) {
-        let phase = Phase { attended: false, ended: None, expires: Instant::now() + timeout };
+        let phase = Phase { attended: false, given_up: false, ended: None, expires: Instant::now() + timeout };
         let held = Arc::new(Held {
             handle,
             principal,
@@ -344,6 +376,9 @@ impl Parking {
         let held = self.held().get(&handle).cloned().ok_or(NotResumed::Unknown)?;
         {
             let mut phase = held.phase();
+            if phase.given_up {
+                return Err(NotResumed::Unknown);
+            }
             if phase.attended {
                 // A request sent twice: only one of them can have the answer.
                 return Err(NotResumed::Unknown);
@@ -367,12 +402,11 @@ impl Parking {
         held.keeper.notify_one();
     }
 
-    /// Gives every call up: the end is near.
+    /// Gives every call up that waits for its client: the end is near. The others end like any call.
     pub(crate) fn close(&self) {
-        let all: Vec<_> = self.held().drain().map(|(_, held)| held).collect();
-        for held in all {
-            held.questions.give_up();
-            held.keeper.notify_one();
+        let all: Vec<_> = self.held().values().cloned().collect();
+        for held in all.into_iter().filter(|held| held.give_up_if(|_| true)) {
+            self.forget(&held);
         }
     }
 }
@@ -380,6 +414,16 @@ impl Parking {
 impl Held {
     fn phase(&self) -> MutexGuard<'_, Phase> {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives it up, unless a request of the client waits for it; says whether it did.
+    fn give_up_if(&self, due: impl FnOnce(&Phase) -> bool) -> bool {
+        let mut phase = self.phase();
+        phase.given_up |= !phase.attended && due(&phase);
+        if phase.given_up {
+            self.questions.give_up();
+        }
+        phase.given_up
     }
 }
 
@@ -455,8 +499,11 @@ async fn keep(parking: Weak<Parking>, held: Arc<Held>, mut passing: Passing) {
             }
             () = held.keeper.notified() => {}
             () = tokio::time::sleep_until(expires), if !attended => {
+                // It may have been taken up again meanwhile.
+                if !held.give_up_if(|phase| Instant::now() >= phase.expires) {
+                    continue;
+                }
                 tracing::info!(request_id = %held.request_id, "a held call is given up: its client did not come back");
-                held.questions.give_up();
                 if let Some(parking) = parking.upgrade() {
                     parking.forget(&held);
                 }
@@ -473,7 +520,7 @@ async fn keep(parking: Weak<Parking>, held: Arc<Held>, mut passing: Passing) {
             return;
         }
         tokio::time::sleep_until(expires).await;
-        if Instant::now() >= held.phase().expires && !held.phase().attended {
+        if held.give_up_if(|phase| Instant::now() >= phase.expires) {
             if let Some(parking) = parking.upgrade() {
                 parking.forget(&held);
             }

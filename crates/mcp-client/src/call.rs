@@ -228,9 +228,9 @@ impl Call {
     /// Whether the time up to a deadline was used by something that counts as progress.
     fn has_progressed(&mut self, since: Deadline) -> bool {
         if let State::Running(exchange) = &mut self.state
-            && self.client.link().is_serving()
+            && let Some(served) = self.client.link().last_served()
         {
-            exchange.extend();
+            exchange.extend_to(since.extended_at(served));
         }
         self.current_deadline().is_some_and(|now| now.at > since.at)
     }

@@ -145,10 +145,10 @@ impl Client {
             match tokio::time::timeout_at(deadline.at, &mut starting).await {
                 Ok(call) => break call?,
                 // A question of the server that is being answered is progress, before the answer begins as well.
-                Err(_) if self.link().is_serving() && deadline.extended().at > deadline.at => {
-                    deadline = deadline.extended();
-                }
-                Err(_) => return Err(CallError::timeout(deadline.limit)),
+                Err(_) => match self.link().last_served().map(|served| deadline.extended_at(served)) {
+                    Some(extended) if extended.at > deadline.at => deadline = extended,
+                    _ => return Err(CallError::timeout(deadline.limit)),
+                },
             }
         };
         call.extended_to(deadline).finish().await

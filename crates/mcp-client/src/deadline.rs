@@ -50,8 +50,13 @@ impl Deadline {
 
     /// The deadline after a sign of progress, now.
     pub(crate) fn extended(self) -> Self {
+        self.extended_at(Instant::now())
+    }
+
+    /// The same after one at another time; never earlier than it is.
+    pub(crate) fn extended_at(self, sign: Instant) -> Self {
         let Some(Extension { idle, end, total }) = self.extension else { return self };
-        let at = from_now(idle);
+        let at = sign.checked_add(idle).unwrap_or(end).max(self.at);
         if at < end {
             Self { at, limit: idle, ..self }
         } else {

@@ -19,6 +19,7 @@ use mcp_transport::{
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::answer::Answer;
 use crate::core::pending::{Owner, Pending};
@@ -65,6 +66,7 @@ impl Connection {
             host: rules.host,
             recovers: rules.recover_session && kind == TransportKind::Http,
             serving: Mutex::default(),
+            served: Mutex::default(),
             askers: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             watch: Watch::default(),
@@ -117,6 +119,8 @@ pub(crate) struct Link {
     expects_answers: bool,
     /// The server's requests being answered, by its ids.
     pub(crate) serving: Mutex<HashMap<RequestId, AbortHandle>>,
+    /// When the last of them was answered.
+    pub(crate) served: Mutex<Option<Instant>>,
     /// Who answers questions about requests of ours under way, for those that say so.
     pub(crate) askers: Mutex<BTreeMap<i64, Asker>>,
     /// Requests of ours under way.

@@ -11,6 +11,7 @@ use mcp_protocol::{
 use mcp_transport::{Header, Outbound};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::handler::{Asked, Asker, RequestHandler, is_question};
 use crate::link::{Link, REPLY_LIMIT};
@@ -141,6 +142,7 @@ impl Link {
             _ = self.aborted.wait() => None,
             outcome = self.host.answer(Some(asked), method, params, version) => Some(outcome),
         };
+        *self.served() = Some(Instant::now());
         self.serving().remove(&id);
         let message = match outcome {
             None => return,
@@ -167,9 +169,13 @@ impl Link {
         self.serving().contains_key(id)
     }
 
-    /// Whether a question of the server is being answered.
-    pub(crate) fn is_serving(&self) -> bool {
-        !self.serving().is_empty()
+    /// When a question of the server was last being answered.
+    pub(crate) fn last_served(&self) -> Option<Instant> {
+        if self.serving().is_empty() { *self.served() } else { Some(Instant::now()) }
+    }
+
+    fn served(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The askers of the requests under way, by our ids.

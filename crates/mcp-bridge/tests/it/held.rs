@@ -751,3 +751,62 @@ async fn a_resource_that_one_server_does_not_have_may_be_held_at_the_next() {
     retry.ok().await;
     assert_eq!(a.seen(&Method::ResourcesRead).len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_taken_up_again_is_not_given_up_when_its_time_would_have_been_over() {
+    let scene = Scene::with(TransportKind::Http, |settings| settings.park_timeout = Duration::from_secs(60));
+    let (asked, held) = scene.held().await;
+    pass(Duration::from_secs(50)).await;
+    let retry = scene.client.retry("s__t", &held, json!({"u1": accept("because")}));
+    asked.wire.answer_to(100).await.unwrap();
+    pass(Duration::from_secs(20)).await;
+    assert!(!asked.is_cancelled());
+    asked.answer(text("I see"));
+    assert_eq!(said(&retry.ok().await), "I see");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_its_client_waits_for_is_not_given_up_at_the_end() {
+    let scene = Scene::new(TransportKind::Http);
+    let (asked, held) = scene.held().await;
+    let retry = scene.client.retry("s__t", &held, json!({"u1": accept("because")}));
+    asked.wire.answer_to(100).await.unwrap();
+    scene.world.bridge.close();
+    pass(Duration::from_secs(2)).await;
+    asked.answer(text("I see"));
+    assert_eq!(said(&retry.ok().await), "I see");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_question_is_left_open_by_a_call_that_is_over() {
+    for kind in KINDS {
+        // The client leaves before it could be asked.
+        let scene = Scene::with(kind, |settings| settings.max_parked = 0);
+        let call = scene.client.tool("s__t");
+        let asked = scene.server.next(Method::ToolsCall).await;
+        asked.ask(100, "elicitation/create", form("Why?"));
+        settle().await;
+        call.leave().await;
+        asked.cancelled().await;
+        if kind == TransportKind::Stdio {
+            assert_eq!(asked.wire.answer_to(100).await, Ok(json!({"action": "cancel"})));
+        }
+        // It cannot be held.
+        let call = scene.client.tool("s__t");
+        let asked = scene.server.next(Method::ToolsCall).await;
+        asked.ask(101, "elicitation/create", form("Why?"));
+        assert_eq!(call.err().await["data"]["reason"], "upstream_busy");
+        asked.cancelled().await;
+        if kind == TransportKind::Stdio {
+            assert_eq!(asked.wire.answer_to(101).await, Ok(json!({"action": "cancel"})));
+        }
+    }
+    // The server has not waited for the answer.
+    let scene = Scene::new(TransportKind::Stdio);
+    let call = scene.client.tool("s__t");
+    let asked = scene.server.next(Method::ToolsCall).await;
+    asked.ask(100, "elicitation/create", form("Why?"));
+    asked.answer(text("never mind"));
+    assert_eq!(said(&call.ok().await), "never mind");
+    assert_eq!(asked.wire.answer_to(100).await, Ok(json!({"action": "cancel"})));
+}

@@ -59,6 +59,9 @@ pub(crate) struct Entry {
     pub(crate) transport: TransportKind,
     /// Whether clients of its revision may run it as a task.
     pub(crate) tasks: bool,
+    /// Whether it is a tool that the server does not show to the gateway itself, as some do with tools for clients
+    /// that can be asked.
+    pub(crate) reserved: bool,
 }
 
 /// One list, with its pages ready to be sent.
@@ -410,6 +413,7 @@ fn entry(
         return None;
     }
     let profile = catalog.profile.as_ref()?;
+    let reserved = kind == ListKind::Tools && record.lacks_tool(&name);
     Some(Entry {
         exposed,
         owner: owner.clone(),
@@ -418,6 +422,7 @@ fn entry(
         version: profile.version,
         transport: catalog.transport?,
         tasks: kind == ListKind::Tools && crate::tasks::has(profile),
+        reserved,
     })
 }
 

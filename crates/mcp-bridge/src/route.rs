@@ -43,7 +43,12 @@ impl Target {
 
     fn listed(entry: &Entry, kind: ListKind) -> Self {
         let tool = (kind == ListKind::Tools).then(|| entry.item.clone());
-        Self { tool, ..Self::named(&entry.owner, kind, &entry.name) }
+        // Of such a tool every server of a group would count as lacking it.
+        let target = match entry.reserved {
+            true => Self { name: Some(entry.name.clone()), ..Self::of(&entry.owner) },
+            false => Self::named(&entry.owner, kind, &entry.name),
+        };
+        Self { tool, ..target }
     }
 }
 

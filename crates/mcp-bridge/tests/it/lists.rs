@@ -505,17 +505,41 @@ async fn one_server_is_shown_as_it_is_with_its_own_pages() {
     assert_eq!(prompts["prompts"], json!([]));
 }
 
-#[tokio::test(start_paused = true)]
-async fn kinds_of_clients_see_the_lists_that_are_meant_for_them() {
-    // A server may show other tools to clients that it can ask.
-    let a = scripted("a").on(Method::ToolsList, |asked| {
+/// A server that shows another tool to clients that it can ask.
+fn asking_those_who_can(name: &str) -> Server {
+    scripted(name).on(Method::ToolsList, |asked| {
         let capabilities = asked.wire.capabilities();
         let names =
             if capabilities.get("elicitation").is_some() { vec!["plain", "asking"] } else { vec!["plain"] };
         let tools: Vec<_> =
             names.iter().map(|name| json!({"name": name, "inputSchema": {"type": "object"}})).collect();
         asked.answer(json!({"tools": tools}));
-    });
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_group_tools_for_clients_that_can_be_asked_can_be_called() {
+    let (a, b) = (asking_those_who_can("a"), asking_those_who_can("b"));
+    let world = World::with(&[&a, &b], |_| {}, grouped);
+    for server in ["a", "b"] {
+        world.manager.initialize(server, false).await.unwrap();
+        let known = world.manager.refresh_tools(server).await.unwrap();
+        assert!(known.lacks_tool("asking"), "what the gateway itself is shown");
+    }
+    let asking = json!({"elicitation": {"form": {}}});
+    for scope in [mcp_bridge::Scope::All, one("g")] {
+        let tool = if scope == one("g") { "asking" } else { "g__asking" };
+        let client = world.modern_at(&scope).able(asking.clone());
+        assert!(names(&client.call(Method::ToolsList, json!({})).await, "tools").contains(&tool.to_owned()));
+        let call = client.tool(tool);
+        a.next(Method::ToolsCall).await.answer(text("a"));
+        assert_eq!(said(&call.ok().await), "a");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn kinds_of_clients_see_the_lists_that_are_meant_for_them() {
+    let a = asking_those_who_can("a");
     let world = World::new(&[&a]);
     let asking = json!({"elicitation": {"form": {}}});
     for _ in 0..2 {

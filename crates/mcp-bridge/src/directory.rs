@@ -96,8 +96,7 @@ impl Entries {
 
     /// The result of the list method for one page, without what the stateless era adds.
     pub(crate) fn pages(&self, kind: ListKind, version: ProtocolVersion, size: usize) -> &[RawJson] {
-        let at = ProtocolVersion::ALL.iter().position(|known| *known == version).unwrap_or(0);
-        self.pages[at].get_or_init(|| {
+        self.pages[position(version)].get_or_init(|| {
             let items: Vec<RawJson> =
                 self.all.iter().filter_map(|entry| shown(kind, entry, version)).collect();
             let size = size.max(1);
@@ -119,6 +118,11 @@ impl Entries {
                 .zip(&other.all)
                 .all(|(a, b)| a.exposed == b.exposed && a.owner.name == b.owner.name && a.item == b.item)
     }
+}
+
+/// The place of a revision among all.
+fn position(version: ProtocolVersion) -> usize {
+    ProtocolVersion::ALL.iter().position(|known| *known == version).unwrap_or(0)
 }
 
 /// An array of items.
@@ -199,9 +203,27 @@ pub(crate) struct Directory {
     pub(crate) shown: Vec<Shown>,
     /// Owners whose lists are not known yet, or out of reach.
     pub(crate) missing: Vec<Arc<Owner>>,
+    /// What is offered to clients of each revision: worked out when first asked for, as it takes a look at every server.
+    offered: [OnceLock<ServerCapabilities>; ProtocolVersion::ALL.len()],
+    /// The instructions of all servers.
+    instructions: OnceLock<Option<RawJson>>,
 }
 
 impl Directory {
+    /// What is offered to clients of a revision, as `work_out` finds from what each server offers.
+    pub(crate) fn offered(
+        &self,
+        version: ProtocolVersion,
+        work_out: impl FnOnce(&[(ProtocolVersion, ServerCapabilities)]) -> ServerCapabilities,
+    ) -> &ServerCapabilities {
+        self.offered[position(version)].get_or_init(|| work_out(&self.capabilities()))
+    }
+
+    /// The instructions for clients, as `work_out` finds them.
+    pub(crate) fn instructions(&self, work_out: impl FnOnce() -> Option<RawJson>) -> Option<&RawJson> {
+        self.instructions.get_or_init(work_out).as_ref()
+    }
+
     pub(crate) fn list(&self, kind: ListKind) -> &Entries {
         &self.lists[kind.index()]
     }
@@ -228,7 +250,7 @@ impl Directory {
     }
 
     /// What the servers offer, each with its revision.
-    pub(crate) fn capabilities(&self) -> Vec<(ProtocolVersion, ServerCapabilities)> {
+    fn capabilities(&self) -> Vec<(ProtocolVersion, ServerCapabilities)> {
         let of = |shown: &Shown| {
             let profile = shown.catalog.profile.as_ref()?;
             Some((profile.version, ServerCapabilities::from_raw(profile.capabilities.clone()?).ok()?))

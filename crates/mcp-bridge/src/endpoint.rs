@@ -94,22 +94,27 @@ impl Endpoint {
 
     /// What is offered to a client of a revision.
     pub(crate) fn capabilities(&self, directory: &Directory, version: ProtocolVersion) -> ServerCapabilities {
-        let all = directory.capabilities();
-        let extensions = extensions(&self.scope);
-        match (self.is_one(), &all[..]) {
-            (true, [one]) => with_tasks(offered_alone(one, version, &extensions), &all, version),
-            _ => with_tasks(offered_together(&all, true, version, &extensions), &all, version),
-        }
+        let offered = directory.offered(version, |all| {
+            let extensions = extensions(&self.scope);
+            match (self.is_one(), all) {
+                (true, [one]) => with_tasks(offered_alone(one, version, &extensions), all, version),
+                _ => with_tasks(offered_together(all, true, version, &extensions), all, version),
+            }
+        });
+        offered.clone()
     }
 
-    /// Instructions of all servers, each under its name.
-    pub(crate) fn instructions(&self, directory: &Directory) -> Option<String> {
-        let texts = directory.shown.iter().filter_map(|shown| {
-            let text = shown.catalog.profile.as_ref()?.instructions.clone()?;
-            Some(if self.is_one() { text } else { format!("## {}\n\n{text}", shown.owner.name) })
-        });
-        let texts: Vec<_> = texts.collect();
-        (!texts.is_empty()).then(|| texts.join("\n\n"))
+    /// Instructions of all servers, each under its name, as a JSON string.
+    pub(crate) fn instructions(&self, directory: &Directory) -> Option<RawJson> {
+        let all = || {
+            let texts = directory.shown.iter().filter_map(|shown| {
+                let text = shown.catalog.profile.as_ref()?.instructions.clone()?;
+                Some(if self.is_one() { text } else { format!("## {}\n\n{text}", shown.owner.name) })
+            });
+            let texts: Vec<_> = texts.collect();
+            (!texts.is_empty()).then(|| RawJson::string(&texts.join("\n\n")))
+        };
+        directory.instructions(all).cloned()
     }
 
     /// What the endpoint calls itself: one server is shown under its own name.
@@ -241,7 +246,7 @@ impl Endpoint {
         let capabilities = self.capabilities(&directory, turn.client.version);
         result.set_json("capabilities", capabilities.as_raw().clone());
         if let Some(instructions) = self.instructions(&directory) {
-            result.set_json("instructions", RawJson::string(&instructions));
+            result.set_json("instructions", instructions);
         }
         let result = Envelope::complete(Some(Caching::default()))
             .stamp(&result.encode(), Some(&self.server_info(&directory)))

@@ -347,7 +347,8 @@ impl Parking {
         mouth: Mouth,
         timeout: Duration,
     ) {
-        let phase = Phase { attended: false, given_up: false, ended: None, expires: Instant::now() + timeout };
+        let phase =
+            Phase { attended: false, given_up: false, ended: None, expires: Instant::now() + timeout };
         let held = Arc::new(Held {
             handle,
             principal,

@@ -22,6 +22,7 @@ use crate::client::{Client, Turn, Way, is_wanted};
 use crate::directory::Reader;
 use crate::endpoint::{Endpoint, declared};
 use crate::party::{Guest, Kind};
+use crate::route::Target;
 use crate::tasks::Remembered;
 use crate::upstream::{ListKind, Listener, News, Upstream};
 
@@ -94,7 +95,7 @@ impl Session {
         result.set_json("capabilities", capabilities.as_raw().clone());
         result.set_json("serverInfo", self.endpoint.server_info(directory));
         if let Some(instructions) = self.endpoint.instructions(directory) {
-            result.set_json("instructions", RawJson::string(&instructions));
+            result.set_json("instructions", instructions);
         }
         result.encode()
     }
@@ -150,8 +151,9 @@ impl Session {
         let asks = may_require_input(&turn.method) && self.client.kind.profile.can_be_asked();
         let asker = asks.then(|| self.asker(turn, self.asker_name(turn)));
         let passed = self.endpoint.pass(turn, asker).await;
-        self.listen_to_own();
-        match passed?.1 {
+        let (target, passed) = passed?;
+        self.listen_to_own(&target);
+        match passed {
             Passed::Done(outcome) => {
                 self.state().tasks.note(&self.endpoint, turn, &outcome);
                 outcome
@@ -177,13 +179,15 @@ impl Session {
         directory.list(kind).get(&name).map(|entry| entry.owner.name.as_str().into())
     }
 
-    /// Sees to it that the client hears what servers say in sessions of its own.
-    fn listen_to_own(&self) {
-        for shown in &self.client.shelf.directory().shown {
-            let Ok(record) = self.endpoint.bridge.manager.server(shown.server.as_str()) else { continue };
-            if self.guest.sits_alone(&record) && record.era == Some(Era::Handshake) {
-                self.own_upstream(&record);
-            }
+    /// Sees to it that the client hears what the server says in a session of its own, now that it has one.
+    fn listen_to_own(&self, target: &Target) {
+        let directory = self.client.shelf.directory();
+        let Some(shown) = directory.shown.iter().find(|shown| shown.owner.name == target.owner.name) else {
+            return;
+        };
+        let Ok(record) = self.endpoint.bridge.manager.server(shown.server.as_str()) else { return };
+        if self.guest.sits_alone(&record) && record.era == Some(Era::Handshake) {
+            self.own_upstream(&record);
         }
     }
 

@@ -10,6 +10,7 @@ mod access;
 mod commands;
 mod crash;
 mod drain;
+mod endpoint;
 mod failover;
 mod files;
 mod first_use;

@@ -154,6 +154,6 @@ async fn tidy(inner: Weak<Inner>) {
         tokio::time::sleep(TIDY).await;
         let Some(inner) = inner.upgrade() else { return };
         inner.library.tidy();
-        inner.manager.release_idle(TIDY);
+        inner.manager.release_idle(TIDY, inner.settings().idle);
     }
 }

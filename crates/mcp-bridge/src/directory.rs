@@ -27,6 +27,9 @@ use crate::watchman::Watchman;
 /// Between a change and the new directory: changes come in bursts.
 const BURST: Duration = Duration::from_millis(10);
 
+/// Most directories of clients that are able to do something, but for those of open sessions.
+const MAX_SHELVES: usize = 512;
+
 /// A server, or a group of servers that stand in for one another.
 #[derive(Debug)]
 pub(crate) struct Owner {
@@ -491,6 +494,21 @@ impl Shelf {
         self.settled.load(Ordering::Acquire)
     }
 
+    /// For how long nobody has asked; `None` if somebody is told of changes.
+    fn unused_for(&self) -> Option<Duration> {
+        let used = self.born + Duration::from_secs(self.used.load(Ordering::Relaxed));
+        self.readers().is_empty().then(|| used.elapsed())
+    }
+
+    /// Lets go of what is behind it: whoever still holds it has the last directory.
+    fn retire(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+        let upstreams = std::mem::take(&mut *self.upstreams.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(upstreams);
+    }
+
     /// From now on somebody is told what changes, for as long as it lives.
     pub(crate) fn read(&self, reader: Weak<dyn Reader>) {
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -589,12 +607,14 @@ impl Drop for Shelf {
     }
 }
 
+type Shelves = HashMap<(Scope, Kind), Arc<Shelf>>;
+
 /// The directories in use, and what they are made of.
 pub(crate) struct Library {
     manager: Manager,
     pub(crate) settings: Arc<ArcSwap<Settings>>,
     watchman: Arc<Watchman>,
-    shelves: Mutex<HashMap<(Scope, Kind), Arc<Shelf>>>,
+    shelves: Mutex<Shelves>,
     upstreams: Mutex<HashMap<(ServerKey, Kind), Weak<Upstream>>>,
     generation: AtomicU64,
 }
@@ -620,7 +640,8 @@ impl Library {
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// The directory of an endpoint for a kind of client.
+    /// The directory of an endpoint for a kind of client. Where there are too many, the one that nobody has asked for
+    /// the longest makes room.
     pub(crate) fn shelf(self: &Arc<Self>, scope: &Scope, kind: &Kind) -> Arc<Shelf> {
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(shelf) = shelves.get(&(scope.clone(), kind.clone())) {
@@ -644,8 +665,12 @@ impl Library {
             task: OnceLock::new(),
             me: me.clone(),
         });
+        let retired = if shelves.len() < MAX_SHELVES { None } else { self.longest_unused(&mut shelves) };
         shelves.insert((scope.clone(), kind.clone()), shelf.clone());
         drop(shelves);
+        if let Some(retired) = retired {
+            retired.retire();
+        }
         shelf.rebuild();
         let task = tokio::spawn(keep(
             Arc::downgrade(&shelf),
@@ -656,6 +681,15 @@ impl Library {
         // It is the only one: the shelf was just made.
         let _ = shelf.task.set(task.abort_handle());
         shelf
+    }
+
+    /// Takes out the directory that nobody has asked for the longest.
+    fn longest_unused(&self, shelves: &mut Shelves) -> Option<Arc<Shelf>> {
+        let unused = shelves.iter().filter(|(_, shelf)| !shelf.kind.is_plain());
+        let unused = unused.filter_map(|(key, shelf)| Some((shelf.unused_for()?, key)));
+        let key = unused.max_by_key(|(time, _)| *time)?.1.clone();
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        shelves.remove(&key)
     }
 
     /// One server as a kind of client sees it.
@@ -691,13 +725,14 @@ impl Library {
     pub(crate) fn tidy(&self) {
         let idle = self.settings.load().idle;
         let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = shelves.len();
-        shelves.retain(|(_, kind), shelf| {
-            let used = shelf.born + Duration::from_secs(shelf.used.load(Ordering::Relaxed));
-            kind.is_plain() || !shelf.readers().is_empty() || used.elapsed() < idle
-        });
-        if shelves.len() != before {
+        let is_idle = |shelf: &Shelf| !shelf.kind.is_plain() && shelf.unused_for() >= Some(idle);
+        let idle: Vec<_> = shelves.extract_if(|_, shelf| is_idle(shelf)).collect();
+        if !idle.is_empty() {
             self.generation.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(shelves);
+        for (_, shelf) in idle {
+            shelf.retire();
         }
     }
 }

@@ -51,6 +51,9 @@ impl Kind {
             let declared = told.declare(ProtocolVersion::LATEST_HANDSHAKE);
             format!("kind {} {}", principal.as_str(), declared.as_raw().as_str()).into()
         });
+        if profile.is_empty() {
+            return Self::plain();
+        }
         Self { profile, principal: principal.as_str().into(), seat }
     }
 

@@ -35,7 +35,8 @@ pub struct Outgoing {
     /// What the client is able to do, said with this request; `None`: what the connection said. Stateless era only:
     /// in the other one it is said once, by `initialize`.
     pub capabilities: Option<ClientCapabilities>,
-    /// The least level of log messages wanted with this request; `None`: the connection's. Stateless era only.
+    /// The least level of log messages wanted with this request; `None`: the connection's. In the handshake era the
+    /// server has one for all requests, and is told the least of those under way.
     pub log_level: Option<LogLevel>,
     /// Who is given the notifications on the way to the answer of a [`call`](Client::call); `None`: whoever
     /// [subscribed](Client::notifications).

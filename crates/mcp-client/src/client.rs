@@ -108,6 +108,7 @@ impl Client {
                 if profile.era == Era::Handshake {
                     // Mostly it is a new session, which knows nothing of what the old one was asked for.
                     self.link().watch.replaced();
+                    self.renew_level();
                 }
                 Ok(profile)
             }
@@ -184,7 +185,7 @@ impl Client {
     }
 
     /// Sets the least level of log messages the server is to send, with `logging/setLevel` or, in the
-    /// stateless era, with every request from now on. They come as [`notifications`](Self::notifications).
+    /// stateless era, with every request from now on. Requests under way may want [more](Outgoing::log_level). They come as [`notifications`](Self::notifications).
     ///
     /// # Errors
     /// [`CallError`]; none in the stateless era.
@@ -193,6 +194,7 @@ impl Client {
             *self.0.log_level.write().unwrap_or_else(PoisonError::into_inner) = Some(level);
             return Ok(());
         }
+        let level = self.link().levels.set(level);
         let params = RawJson::encode(&SetLevelParams::new(level));
         let params = params.map_err(|error| CallError::malformed(error.to_string()))?;
         self.call(Outgoing::new(Method::LoggingSetLevel, Some(params)), timeout).await.map(|_| ())
@@ -254,6 +256,13 @@ impl Client {
         self.link().kind == TransportKind::Http && self.profile().era == Era::Stateless
     }
 
+    /// Whether a request of somebody else's was given up on a channel that all share, and may still lead to
+    /// questions: the server has neither answered it nor ended.
+    #[must_use]
+    pub fn owes_others(&self, owner: u64) -> bool {
+        self.link().abandoned().values().any(|whose| *whose != owner)
+    }
+
     /// Whether the handler answers what the server may ask for before it goes on with such a request.
     pub(crate) fn answers(&self, request: &Outgoing) -> bool {
         let somebody = match &request.asker {
@@ -274,6 +283,7 @@ impl Client {
 
     /// After a new session took the place of a forgotten one.
     pub(crate) fn session_replaced(&self) {
+        self.renew_level();
         if !self.link().watch.replaced() {
             self.link().publish_changes(&self.link().told());
         }
@@ -317,6 +327,10 @@ impl Client {
         }
         self.settle_session().await?;
         let id = link.next_id();
+        let level = match request.log_level {
+            Some(level) => self.leveled(id, level).await,
+            None => None,
+        };
         let token = request.progress.then(|| progress_token(id));
         let stateless = (profile.era == Era::Stateless).then_some(profile.version);
         let over_http = link.kind == TransportKind::Http;
@@ -344,6 +358,7 @@ impl Client {
                 || request.sink.is_some()
                 || request.method == Method::SubscriptionsListen,
             asker: request.asker,
+            level,
             method: request.method,
             params,
             version: Some(profile.version),

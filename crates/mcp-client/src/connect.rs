@@ -297,6 +297,7 @@ impl<'a> Attempt<'a> {
             events: false,
             probe: true,
             asker: None,
+            level: None,
             result_types: None,
             deadline: Some(self.deadline),
         });

@@ -15,6 +15,7 @@ use crate::answer::{Answer, check_result};
 use crate::deadline::Deadline;
 use crate::error::CallError;
 use crate::handler::Asker;
+use crate::level::Leveled;
 use crate::link::{Connection, Link, Waiter};
 use crate::stats::count;
 
@@ -22,7 +23,6 @@ use crate::stats::count;
 const EVENTS: usize = 64;
 
 /// A request, ready to be sent.
-#[derive(Debug)]
 pub(crate) struct Prepared {
     /// From [`Link::next_id`].
     pub(crate) id: i64,
@@ -43,6 +43,8 @@ pub(crate) struct Prepared {
     pub(crate) probe: bool,
     /// Who answers what the server asks on its account.
     pub(crate) asker: Option<Asker>,
+    /// What it wants to hear of, in the handshake era.
+    pub(crate) level: Option<Leveled>,
     /// The values `resultType` may have; `None` in the handshake era, which has no such member.
     pub(crate) result_types: Option<&'static [ResultType]>,
     pub(crate) deadline: Option<Deadline>,
@@ -87,8 +89,9 @@ enum Source {
 impl Exchange {
     /// Sends a request.
     pub(crate) async fn open(connection: Arc<Connection>, prepared: Prepared) -> Result<Self, CallError> {
-        let Prepared { id, method, params, version, headers, mirrored, cancel, deadline, asker, .. } =
-            prepared;
+        let Prepared {
+            id, method, params, version, headers, mirrored, cancel, deadline, asker, level, ..
+        } = prepared;
         let of_request = headers.iter().cloned().chain(mirrored).collect();
         let link = connection.link();
         let until = deadline.map(|deadline| deadline.at.into_std());
@@ -96,18 +99,19 @@ impl Exchange {
             Message::Request(Request { id: RequestId::Integer(id), method: method.clone(), params });
 
         // Registered before sending: the answer can arrive before `send` returns.
-        let shared = link.register(id, prepared.events, prepared.probe.then(|| method.clone()))?;
+        let shared = link.register(id, prepared.events, &method, prepared.probe)?;
         count(&link.counters.requests_sent);
         link.counters.active();
         link.in_flight.fetch_add(1, Ordering::Relaxed);
-        let has_asker = asker.is_some();
+        let asked_for = asker.as_ref().map(|asker| asker.owner);
         if let Some(asker) = asker {
             link.askers().insert(id, asker);
         }
         let mut ticket = Ticket {
             connection: connection.clone(),
             id,
-            has_asker,
+            asked_for,
+            _level: level,
             cancel,
             headers,
             deadline,
@@ -363,8 +367,9 @@ pub(crate) fn id_of_token(token: &str) -> Option<i64> {
 struct Ticket {
     connection: Arc<Connection>,
     id: i64,
-    /// Whether somebody of its own answers questions.
-    has_asker: bool,
+    /// Whose it is, if somebody of its own answers questions.
+    asked_for: Option<u64>,
+    _level: Option<Leveled>,
     cancel: Cancel,
     /// The caller's.
     headers: Vec<Header>,
@@ -393,7 +398,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let link = self.connection.link();
         link.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if self.has_asker {
+        if self.asked_for.is_some() {
             link.askers().remove(&self.id);
         }
         // Nobody waits for what the answers were for.
@@ -403,7 +408,7 @@ impl Drop for Ticket {
         if !self.open {
             return;
         }
-        link.forget(self.id);
+        link.give_up(self.id, self.asked_for);
         let timed_out = self.deadline.filter(|deadline| deadline.is_over());
         let reason = match timed_out {
             Some(Deadline { limit, .. }) => {
@@ -419,10 +424,12 @@ impl Drop for Ticket {
 }
 
 /// The sending ends of a waiting request.
-pub(crate) fn channels(wants_events: bool, probe: Option<Method>) -> (Waiter, Shared) {
+pub(crate) fn channels(wants_events: bool, method: &Method, probe: bool) -> (Waiter, Shared) {
     let (answer, answer_end) = oneshot::channel();
     let (events, events_end) = wants_events.then(|| mpsc::channel(EVENTS)).unzip();
-    (Waiter { answer, events, probe }, (events_end, answer_end))
+    let listens = *method == Method::SubscriptionsListen;
+    let probe = probe.then(|| method.clone());
+    (Waiter { answer, events, listens, probe }, (events_end, answer_end))
 }
 
 /// The receiving ends.

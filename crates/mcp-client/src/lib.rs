@@ -12,6 +12,7 @@ mod exchange;
 mod handler;
 mod input;
 mod interest;
+mod level;
 mod link;
 mod list;
 mod options;

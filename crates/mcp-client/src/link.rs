@@ -27,6 +27,7 @@ use crate::error::CallError;
 use crate::exchange::{Shared, channels, id_of_token};
 use crate::handler::{Asker, Host};
 use crate::interest::Interest;
+use crate::level::Levels;
 use crate::signal::Signal;
 use crate::stats::{Counters, count};
 use crate::watch::Watch;
@@ -37,6 +38,9 @@ const NOTIFICATIONS: usize = 256;
 /// Cancellations and answers to the server under way; more are dropped and counted.
 const BACKGROUND: usize = 64;
 
+/// Requests given up that are remembered; the oldest ones are forgotten.
+const ABANDONED: usize = 256;
+
 /// How long sending a message that has no answer may take.
 pub(crate) const REPLY_LIMIT: Duration = Duration::from_secs(10);
 
@@ -46,6 +50,8 @@ pub(crate) struct Waiter {
     pub(crate) answer: oneshot::Sender<Result<Answer, CallError>>,
     /// For progress, if it was asked for.
     pub(crate) events: Option<mpsc::Sender<Notification>>,
+    /// Whether it waits for changes, and not for something to be done.
+    pub(crate) listens: bool,
     /// What was asked for, if that was to find out what is at the other end: then an error without id may
     /// be the answer, and an echo is to be told from a request of the server.
     pub(crate) probe: Option<Method>,
@@ -68,6 +74,8 @@ impl Connection {
             serving: Mutex::default(),
             served: Mutex::default(),
             askers: Mutex::default(),
+            abandoned: Mutex::default(),
+            levels: Levels::default(),
             in_flight: AtomicUsize::new(0),
             watch: Watch::default(),
             ids: AtomicI64::new(1),
@@ -123,6 +131,10 @@ pub(crate) struct Link {
     pub(crate) served: Mutex<Option<Instant>>,
     /// Who answers questions about requests of ours under way, for those that say so.
     pub(crate) askers: Mutex<BTreeMap<i64, Asker>>,
+    /// Whose requests were given up on a channel that all share, by our ids, until they are answered all the same.
+    abandoned: Mutex<BTreeMap<i64, u64>>,
+    /// Least levels of log messages, in the handshake era.
+    pub(crate) levels: Levels,
     /// Requests of ours under way.
     pub(crate) in_flight: AtomicUsize,
     /// Resources the server was asked to tell of, in the handshake era.
@@ -160,13 +172,14 @@ impl Link {
         &self,
         id: i64,
         wants_events: bool,
-        probe: Option<Method>,
+        method: &Method,
+        probe: bool,
     ) -> Result<Option<Shared>, CallError> {
         self.check_open()?;
         if !self.expects_answers {
             return Ok(None);
         }
-        let (waiter, shared) = channels(wants_events, probe);
+        let (waiter, shared) = channels(wants_events, method, probe);
         self.pending().insert(id, waiter).map_err(|reason| not_sent(&reason))?;
         Ok(Some(shared))
     }
@@ -182,6 +195,24 @@ impl Link {
     /// Gives up waiting for an answer on the inbox.
     pub(crate) fn forget(&self, id: i64) {
         self.pending().forget(id);
+    }
+
+    /// The same for a request that may go on leading to questions for its owner, which would not say so.
+    pub(crate) fn give_up(&self, id: i64, asked_for: Option<u64>) {
+        // Locked first, so that an answer that comes now is not missed.
+        let mut abandoned = self.abandoned();
+        if self.pending().forget(id)
+            && let Some(owner) = asked_for
+        {
+            abandoned.insert(id, owner);
+            if abandoned.len() > ABANDONED {
+                abandoned.pop_first();
+            }
+        }
+    }
+
+    pub(crate) fn abandoned(&self) -> MutexGuard<'_, BTreeMap<i64, u64>> {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many requests wait for an answer on the inbox.
@@ -379,7 +410,12 @@ impl Link {
                     count(&self.counters.late_answers);
                 }
             }
-            Owner::Late => count(&self.counters.late_answers),
+            Owner::Late => {
+                if let RequestId::Integer(id) = id {
+                    self.abandoned().remove(id);
+                }
+                count(&self.counters.late_answers);
+            }
             Owner::Unknown => count(&self.counters.unknown_answers),
         }
     }
@@ -410,7 +446,7 @@ impl Link {
             // It does not say which request it is about; with one under way there is no doubt (bridging §5).
             Method::LogMessage => {
                 let pending = self.pending();
-                let only = pending.only().and_then(|waiter| waiter.events.as_ref());
+                let only = pending.only(|waiter| !waiter.listens).and_then(|waiter| waiter.events.as_ref());
                 return match only.map(|events| events.try_send(notification.clone())) {
                     Some(Ok(())) => {}
                     _ => {

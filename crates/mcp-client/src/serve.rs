@@ -114,7 +114,10 @@ impl Link {
             return askers.get(&call).map_or_else(own, |asker| Ok(asker.handler.clone()));
         }
         let Some((_, newest)) = askers.last_key_value() else { return own() };
-        if askers.values().all(|asker| asker.owner == newest.owner) {
+        let mut owners = askers.values().map(|asker| asker.owner);
+        if owners.all(|owner| owner == newest.owner)
+            && self.abandoned().values().all(|owner| *owner == newest.owner)
+        {
             return Ok(newest.handler.clone());
         }
         // Which roots there are is a question a server may well ask on its own account.

@@ -18,7 +18,7 @@ use crate::link::Link;
 use crate::manager::{Inner, Manager, UnknownServer};
 use crate::session::Session;
 use crate::shutdown::HANDSHAKE_GIVEN_UP;
-use crate::user::{Authorization, Occupant, Seat};
+use crate::user::{Authorization, Occupant, Seat, Sitting};
 
 /// Longest time for the answer to a question of a server, behind which there may be a person (reliability §6).
 const ANSWER_LIMIT: Duration = Duration::from_secs(600);
@@ -232,7 +232,7 @@ impl Inner {
         }
         let mut options = self.connect_options(link, &record);
         options.headers.extend(who.user.as_ref().map(Authorization::header));
-        if let Some((_, party)) = &who.party {
+        if let Some(Sitting { party, .. }) = &who.party {
             let version = record.protocol_version.as_deref().and_then(|version| version.parse().ok());
             let version = version.unwrap_or(ProtocolVersion::LATEST_HANDSHAKE);
             options.capabilities = party.capabilities(version).as_raw().clone();

@@ -18,7 +18,7 @@ use crate::handshake::{Cause, Need};
 use crate::manager::{Manager, UnknownServer};
 use crate::run::{Fault, Request, Run};
 use crate::session::Session;
-use crate::user::{Occupant, Party, Seat, UserContext};
+use crate::user::{Occupant, Party, Seat, Sitting, UserContext};
 
 /// A request of a client of the gateway, for one server or for whichever of a group can serve it.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ pub struct Relay {
     pub sink: Option<NotificationSink>,
     /// Whether the server is asked for progress.
     pub progress: bool,
-    /// The least level of log messages wanted, said to a stateless server.
+    /// The least level of log messages wanted.
     pub log_level: Option<LogLevel>,
     /// The longest the whole may take, people who are asked included.
     pub total: Duration,
@@ -138,8 +138,8 @@ impl Bridged {
         outgoing.asker = self.asker.clone();
         outgoing.sink = self.sink.clone();
         outgoing.progress = self.progress;
+        outgoing.log_level = self.log_level;
         if profile.era == Era::Stateless {
-            outgoing.log_level = self.log_level;
             outgoing.capabilities = self.party.as_ref().map(|party| party.capabilities(profile.version));
         }
     }
@@ -198,7 +198,8 @@ impl Manager {
         let link = self.link(server)?;
         self.0.ready(&link, Need::Any, Cause::Itself).await.map_err(|unready| unready.failure)?;
         let record = self.server(server)?;
-        let seat = party.and_then(|party| Some((party.seat(&record)?, party.clone())));
+        let seat = party
+            .and_then(|party| Some(Sitting { seat: party.seat(&record)?, number: 1, party: party.clone() }));
         let seat = seat.filter(|_| record.era == Some(Era::Handshake));
         let (seat, session) = match seat {
             None => (None, link.session()),
@@ -231,11 +232,13 @@ impl Manager {
         }
     }
 
-    /// Ends the sessions that were opened for calls at the same time and have not been used for a while.
-    pub fn release_idle(&self, idle: Duration) {
-        let since = self.0.now() - idle;
+    /// Ends the sessions of parties that have not been used for a while and are not [attached](Self::attach) to: those
+    /// that were added for calls at the same time, and the others.
+    pub fn release_idle(&self, added: Duration, others: Duration) {
+        let now = self.0.now();
+        let (added, others) = (now - added, now - others);
         let sessions: Vec<_> =
-            self.0.snapshot().links().iter().flat_map(|link| link.seats.release(since)).collect();
+            self.0.snapshot().links().iter().flat_map(|link| link.seats.release(added, others)).collect();
         for session in sessions {
             self.0.end_session(session);
         }

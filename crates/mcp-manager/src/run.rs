@@ -22,7 +22,7 @@ use crate::link::Link;
 use crate::manager::Inner;
 use crate::relay::{Bridged, Refusal, Relayed};
 use crate::session::Session;
-use crate::user::{Authorization, MAX_POOL, MAX_SEATS, Occupant, Party, Seat, UserContext, pooled};
+use crate::user::{Authorization, MAX_POOL, MAX_SEATS, Occupant, Party, Seat, Sitting, UserContext};
 
 /// What is asked for, whoever is asked.
 pub(crate) struct Request {
@@ -297,42 +297,69 @@ impl<'a> Run<'a> {
     }
 
     /// A seat of a party. On a channel where a question does not say which call it is about, a call that may lead to
-    /// one needs a seat that nobody else's such call uses: the first one, or another beside it. Source: bridging §6.3.2.
+    /// one needs a seat that nobody else's such call uses, or has left without an answer: the first one, or another
+    /// beside it. Source: bridging §6.3.2.
     async fn seat_of_party(
         &self,
         party: &Arc<dyn Party>,
         link: &Arc<Link>,
         name: &Arc<str>,
     ) -> Result<Access, Unready> {
-        let seat =
-            |name: Arc<str>| self.seat(link, Occupant { user: None, party: Some((name, party.clone())) });
+        let seat = |number| {
+            let party = Sitting { seat: name.clone(), number, party: party.clone() };
+            self.seat(link, Occupant { user: None, party: Some(party) })
+        };
         let asker = self.request.bridged.as_ref().and_then(|bridged| bridged.asker.as_ref());
         // What is at the other end of a URL shows only there.
         let met = link.session().map(|session| session.client().transport());
         let shares = met.unwrap_or_else(|| link.definition().endpoint.kind()) != TransportKind::Http;
         let Some(asker) = asker.filter(|_| shares && may_require_input(&self.request.method)) else {
-            return seat(name.clone());
+            return seat(1);
         };
         let mut first = None;
+        let mut in_doubt = None;
         for number in 1..=MAX_POOL {
-            let access = seat(pooled(name, number))?;
+            let access = seat(number)?;
             if let Access::Own(seat, who, leased) = access {
                 debug_assert!(leased.is_none(), "it was just taken");
-                if let Some(leased) = seat.lease.try_take(asker.owner) {
-                    return Ok(Access::Own(seat, who, Some(leased)));
+                // One that was added is replaced before yet another one is opened.
+                if in_doubt.is_some() && number > 2 && seat.session().is_none() {
+                    break;
                 }
-                first.get_or_insert((seat, who));
+                match seat.lease.try_take(asker.owner) {
+                    Some(leased) if seat.owes_others(asker.owner) => {
+                        in_doubt = Some(Access::Own(seat, who, Some(leased)));
+                    }
+                    Some(leased) => return Ok(Access::Own(seat, who, Some(leased))),
+                    None => {
+                        first.get_or_insert((seat, who));
+                    }
+                }
             }
         }
-        let Some((seat, who)) = first else { return seat(name.clone()) };
+        // The last of them: the first ones are likely to hold more of what clients have done there.
+        if let Some(access) = in_doubt {
+            return Ok(self.settle_doubt(link, access, asker.owner));
+        }
+        let Some((seat, who)) = first else { return seat(1) };
         let wait = link.definition().request_timeout.min(self.deadline.since(self.inner.now()));
         match tokio::time::timeout(wait, seat.lease.take(asker.owner)).await {
-            Ok(leased) => Ok(Access::Own(seat, who, Some(leased))),
+            Ok(leased) => Ok(self.settle_doubt(link, Access::Own(seat, who, Some(leased)), asker.owner)),
             Err(_) => Err(lost(&format!(
                 "{MAX_POOL} calls of other clients have held every connection for {wait:?}: over one connection the \
                  server can ask one client at a time"
             ))),
         }
+    }
+
+    /// Ends a connection on which the server may still ask about somebody else's call: the call gets another one.
+    fn settle_doubt(&self, link: &Link, access: Access, owner: u64) -> Access {
+        if let Access::Own(seat, ..) = &access
+            && let Some(session) = seat.session().filter(|_| seat.owes_others(owner))
+        {
+            self.inner.give_up_session(link, &session);
+        }
+        access
     }
 
     fn seat(&self, link: &Link, who: Occupant) -> Result<Access, Unready> {

@@ -85,8 +85,17 @@ pub trait Party: Send + Sync + 'static {
 #[derive(Clone)]
 pub(crate) struct Occupant {
     pub(crate) user: Option<Authorization>,
-    /// The name of the seat, and the party it was chosen for.
-    pub(crate) party: Option<(Arc<str>, Arc<dyn Party>)>,
+    pub(crate) party: Option<Sitting>,
+}
+
+/// A party on one of its seats.
+#[derive(Clone)]
+pub(crate) struct Sitting {
+    /// What the party calls its seats there.
+    pub(crate) seat: Arc<str>,
+    /// Which of them, counted from 1: more were opened when the ones before were taken.
+    pub(crate) number: usize,
+    pub(crate) party: Arc<dyn Party>,
 }
 
 impl Occupant {
@@ -96,13 +105,14 @@ impl Occupant {
 
     fn identity(&self) -> Identity {
         let token = self.user.as_ref().map(|user| user.0.expose_secret());
-        identity(token, self.party.as_ref().map(|(seat, _)| &**seat))
+        identity(token, self.party.as_ref().map(|sitting| (&*sitting.seat, sitting.number)))
     }
 }
 
-fn identity(token: Option<&str>, seat: Option<&str>) -> Identity {
+fn identity(token: Option<&str>, seat: Option<(&str, usize)>) -> Identity {
     let mut hash = Sha256::new();
-    for part in [token, seat] {
+    hash.update(seat.map_or(0, |(_, number)| number).to_be_bytes());
+    for part in [token, seat.map(|(seat, _)| seat)] {
         // Marked and with its length, so that no two pairs look alike.
         hash.update([u8::from(part.is_some())]);
         let part = part.unwrap_or_default();
@@ -118,14 +128,6 @@ type Identity = [u8; 32];
 /// Most connections of one party to a server that are held by calls at the same time.
 pub(crate) const MAX_POOL: usize = 16;
 
-/// Between the name of a seat and the number of one of several.
-const POOLED: &str = " #";
-
-/// The name of one of several seats, counted from 1.
-pub(crate) fn pooled(seat: &Arc<str>, number: usize) -> Arc<str> {
-    if number == 1 { seat.clone() } else { format!("{seat}{POOLED}{number}").into() }
-}
-
 /// The place of one user or party at a server of the handshake era, where a session belongs to whoever opened it.
 #[derive(Debug)]
 pub(crate) struct Seat {
@@ -133,14 +135,19 @@ pub(crate) struct Seat {
     pub(crate) session: Slot<Session>,
     /// For calls that may lead to questions, on a channel where a question does not say which call it is about.
     pub(crate) lease: Arc<Lease>,
-    /// One of several for the same party, opened when the ones before were taken.
-    pooled: bool,
+    /// Which of a party's it is; `None`: a user's.
+    number: Option<usize>,
 }
 
 impl Seat {
     /// The session, if one is open.
     pub(crate) fn session(&self) -> Option<Arc<Session>> {
         self.session.get().filter(|session| !session.client().is_closed())
+    }
+
+    /// Whether the server may still ask something there on account of a call of somebody else that was given up.
+    pub(crate) fn owes_others(&self, owner: u64) -> bool {
+        self.session().is_some_and(|session| session.client().owes_others(owner))
     }
 }
 
@@ -190,8 +197,8 @@ impl Seats {
             left.extend(taken.seats.remove_entry(&oldest));
         }
         let left = left.into_iter().filter_map(|(_, (_, seat))| seat.session.retire()).collect();
-        let pooled = who.party.as_ref().is_some_and(|(seat, _)| seat.contains(POOLED));
-        let seat = Seat { handshakes: Flight::new(), session: Slot::new(), lease: Arc::default(), pooled };
+        let number = who.party.as_ref().map(|sitting| sitting.number);
+        let seat = Seat { handshakes: Flight::new(), session: Slot::new(), lease: Arc::default(), number };
         let seat = Arc::new(seat);
         if taken.retired {
             // Nothing is installed any more; the call fails like any other on a server that is gone.
@@ -208,8 +215,8 @@ impl Seats {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let renew = |seat: &mut Arc<Seat>| {
             let left = seat.session.retire();
-            let (handshakes, pooled) = (seat.handshakes.clone(), seat.pooled);
-            *seat = Arc::new(Seat { handshakes, session: Slot::new(), lease: Arc::default(), pooled });
+            let (handshakes, number) = (seat.handshakes.clone(), seat.number);
+            *seat = Arc::new(Seat { handshakes, session: Slot::new(), lease: Arc::default(), number });
             left
         };
         taken.seats.values_mut().filter_map(|(_, seat)| renew(seat)).collect()
@@ -222,12 +229,14 @@ impl Seats {
         std::mem::take(&mut taken.seats).into_values().filter_map(|(_, seat)| seat.session.retire()).collect()
     }
 
-    /// Takes away the seats that were added for calls at the same time and are not used any more.
-    pub(crate) fn release(&self, idle_since: Timestamp) -> Vec<Arc<Session>> {
+    /// Takes away the seats of parties that are not used any more: those that were added for calls at the same time,
+    /// and the others.
+    pub(crate) fn release(&self, added: Timestamp, others: Timestamp) -> Vec<Arc<Session>> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = |seat: &Arc<Seat>| {
-            seat.pooled
-                && Arc::strong_count(seat) == 1
+            let Some(number) = seat.number else { return false };
+            let idle_since = if number > 1 { added } else { others };
+            Arc::strong_count(seat) == 1
                 && !seat.handshakes.is_under_way()
                 && seat.session.get().is_none_or(|session| session.last_activity() < idle_since)
         };
@@ -240,7 +249,7 @@ impl Seats {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut left = Vec::new();
         for number in 1..=MAX_POOL {
-            let seat = taken.seats.remove(&identity(None, Some(&pooled(seat, number))));
+            let seat = taken.seats.remove(&identity(None, Some((seat, number))));
             left.extend(seat.and_then(|(_, seat)| seat.session.retire()));
         }
         left
@@ -281,6 +290,33 @@ mod tests {
         assert!(seat(MAX_SEATS).is_some());
         assert!(weak.upgrade().is_none());
         assert_eq!(seats.all().len(), MAX_SEATS);
+    }
+
+    #[test]
+    fn a_seat_is_one_of_several_by_its_number_and_not_by_its_name() {
+        struct Somebody;
+        impl Party for Somebody {
+            fn seat(&self, _: &ServerRecord) -> Option<Arc<str>> {
+                None
+            }
+            fn capabilities(&self, _: ProtocolVersion) -> ClientCapabilities {
+                ClientCapabilities::default()
+            }
+            fn handler(&self, _: &ServerRecord) -> Option<Arc<dyn RequestHandler>> {
+                None
+            }
+        }
+        let seats = Seats::default();
+        let seat = |name: &str, number| {
+            let party = Some(Sitting { seat: name.into(), number, party: Arc::new(Somebody) });
+            seats.seat(&Occupant { user: None, party }, None).unwrap().0
+        };
+        let (first, second, other) = (seat("a", 1), seat("a", 2), seat("a #2", 1));
+        assert!(!Arc::ptr_eq(&second, &other) && !Arc::ptr_eq(&first, &second));
+        assert_eq!(seats.all().len(), 3);
+        seats.vacate(&"a".into());
+        assert!(Arc::ptr_eq(&seat("a #2", 1), &other));
+        assert_eq!(seats.all().len(), 1);
     }
 
     #[test]

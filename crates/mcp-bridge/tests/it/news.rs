@@ -312,3 +312,53 @@ async fn each_session_has_its_level_and_the_server_the_least_of_them() {
     let session = world.classic(V2025_11_25, json!({})).await;
     session.call(Method::LoggingSetLevel, json!({"level": "debug"})).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn log_messages_are_for_the_one_call_they_can_be_about() {
+    const SAID: &str = "notifications/message";
+    for (kind, version) in [
+        (TransportKind::Stdio, V2025_11_25),
+        (TransportKind::Http, V2025_11_25),
+        (TransportKind::Stdio, V2026_07_28),
+    ] {
+        for capabilities in [json!({}), crate::held::able()] {
+            let server = Server::scripted("s", kind, version).tools(&["t"]);
+            let world = World::new(&[&server]);
+            let mut client = world.modern().able(capabilities);
+            client.level = Some(mcp_protocol::logging::LogLevel::Info);
+            let call = client.tool("s__t");
+            let asked = server.next(Method::ToolsCall).await;
+            match version {
+                V2025_11_25 => {
+                    let told = server.seen(&Method::LoggingSetLevel);
+                    let here = told.iter().rfind(|told| told.wire.number() == asked.wire.number());
+                    assert_eq!(
+                        here.map(|told| told.params()["level"].clone()),
+                        Some(json!("info")),
+                        "{kind:?}"
+                    );
+                }
+                _ => assert_eq!(
+                    asked.params()["_meta"]["io.modelcontextprotocol/logLevel"],
+                    "info",
+                    "{kind:?}"
+                ),
+            }
+            asked.tell(SAID, json!({"level": "debug", "data": 1}));
+            asked.tell(SAID, json!({"level": "info", "data": 2}));
+            assert_eq!(call.probe.hear(SAID, 1).await["data"], 2, "{kind:?} {version}");
+            if kind == TransportKind::Stdio && client.capabilities == json!({}) {
+                // With another one under way nobody can know.
+                let other = client.tool("s__t");
+                let second = server.next(Method::ToolsCall).await;
+                asked.wire.tell(SAID, json!({"level": "info", "data": 3}));
+                second.answer(complete("done"));
+                other.ok().await;
+            }
+            asked.answer(complete("done"));
+            let probe = call.probe.clone();
+            call.ok().await;
+            assert_eq!(probe.told_of(SAID).len(), 1);
+        }
+    }
+}

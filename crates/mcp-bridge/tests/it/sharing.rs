@@ -275,3 +275,56 @@ async fn a_thousand_calls_with_one_id_do_not_cross() {
     answered(&server, text("one more")).await;
     assert_eq!(said(&call.ok().await), "one more");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_with_a_call_that_was_given_up_is_for_nobody_else_until_that_is_answered() {
+    let server = Server::scripted("s", TransportKind::Stdio, V2025_11_25).tools(&["t"]);
+    let world = World::new(&[&server]);
+    let client = world.modern().able(able());
+    let begin = async || {
+        let call = client.tool("s__t");
+        (call, server.next(Method::ToolsCall).await)
+    };
+    let (call, first) = begin().await;
+    call.leave().await;
+    first.cancelled().await;
+    let (call, second) = begin().await;
+    assert_ne!(second.wire.number(), first.wire.number());
+    // What is still asked about the first call is put to nobody.
+    first.wire.ask(100, "elicitation/create", form("Why?"));
+    assert!(first.wire.answer_to(100).await.is_err());
+    assert!(!call.is_finished());
+    // One that was added is ended rather than yet another one opened.
+    call.leave().await;
+    let (call, third) = begin().await;
+    second.wire.closed().await;
+    third.answer(text("done"));
+    call.ok().await;
+    assert_eq!(server.open().len(), 3, "the server's own, and two");
+    // Answered all the same, the first one is as good as before.
+    first.answer(text("late"));
+    settle().await;
+    let (call, fourth) = begin().await;
+    assert_eq!(fourth.wire.number(), first.wire.number());
+    fourth.answer(text("done"));
+    call.ok().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_opened_for_clients_ends_when_none_of_them_was_seen_for_a_while() {
+    let hour = std::time::Duration::from_secs(3600);
+    for kind in KINDS {
+        let server = Server::scripted("s", kind, V2025_11_25).tools(&["t"]);
+        let world = World::new(&[&server]);
+        let client = world.modern().able(able());
+        let call = client.tool("s__t");
+        let asked = server.next(Method::ToolsCall).await;
+        asked.answer(text("done"));
+        call.ok().await;
+        assert_eq!(server.open().len(), 2);
+        world.pass(hour).await;
+        world.pass(hour).await;
+        assert!(asked.wire.is_closed(), "{kind:?}");
+        assert_eq!(server.open().len(), 1, "the server's own");
+    }
+}

@@ -69,9 +69,9 @@ impl<W, R: Clone> Pending<W, R> {
         self.waiting.get(&id)
     }
 
-    /// The one that waits, if it is alone.
-    pub(crate) fn only(&self) -> Option<&W> {
-        let mut waiting = self.waiting.values();
+    /// The one that waits, if it is alone among those that count.
+    pub(crate) fn only(&self, counts: impl Fn(&W) -> bool) -> Option<&W> {
+        let mut waiting = self.waiting.values().filter(|waiter| counts(waiter));
         waiting.next().filter(|_| waiting.next().is_none())
     }
 

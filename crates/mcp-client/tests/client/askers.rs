@@ -398,3 +398,37 @@ async fn a_list_for_a_client_says_what_it_is_able_to_do_and_how_long_it_may_be_k
     let meta = params_json(&sent).get("_meta").unwrap();
     assert_eq!(meta.get(CAPABILITIES).unwrap().as_str(), ALL, "what the connection declared");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_after_a_call_was_given_up_may_be_about_that() {
+    let (anne, bob) = (Person::new("anne"), Person::new("bob"));
+    let server = Server::new(TransportKind::Stdio, stdio(Era::Handshake, |_, _| {}));
+    let client = server.connect(&options(None)).await.unwrap();
+    let wire = server.wire();
+    let is_call = |out: &Outbound| method(out) == Some(&Method::ToolsCall);
+    let first = begin(&client, tool(anne.asker(1)));
+    let given_up = wire.wait_for(is_call).await;
+    first.abort();
+    wire.wait_for(|out| method(out) == Some(&Method::Cancelled)).await;
+    assert!(client.owes_others(2) && !client.owes_others(1));
+    let second = begin(&client, tool(bob.asker(2)));
+    wire.wait_for_many(&Method::ToolsCall, 2).await;
+    wire.push(
+        r#"{"jsonrpc":"2.0","id":"q1","method":"elicitation/create","params":{"message":"?"}}"#.to_owned(),
+    );
+    let refused = wire.wait_for(is_answer).await;
+    assert!(
+        matches!(&refused.message, Message::Failure(failure) if failure.error.code() == Some(mcp_protocol::ErrorCode::INTERNAL_ERROR))
+    );
+    assert!(anne.asked().is_empty() && bob.asked().is_empty());
+    // Once it is answered all the same, nothing is in doubt.
+    wire.push(result(&given_up, "{}"));
+    wire.push(
+        r#"{"jsonrpc":"2.0","id":"q2","method":"elicitation/create","params":{"message":"?"}}"#.to_owned(),
+    );
+    while bob.asked().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!client.owes_others(2));
+    second.abort();
+}

@@ -384,10 +384,10 @@ async fn where_a_question_does_not_say_whose_it_is_owners_have_connections_of_th
         assert_eq!(world.cluster.opened("p"), opened + added, "{kind}");
         let closed = world.cluster.closed("p");
         world.advance(60);
-        world.manager.release_idle(Duration::from_secs(61));
+        world.manager.release_idle(Duration::from_secs(61), Duration::from_secs(1000));
         world.settle().await;
         assert_eq!(world.cluster.closed("p"), closed, "{kind}");
-        world.manager.release_idle(Duration::from_secs(59));
+        world.manager.release_idle(Duration::from_secs(59), Duration::from_secs(1000));
         world.settle().await;
         let pooled = u32::try_from(expected.len() - 1).unwrap();
         assert_eq!(world.cluster.closed("p"), closed + pooled, "{kind}");

@@ -256,7 +256,8 @@ async fn one_operation(world: &World, manager: &Manager, dice: &Dice, name: &str
             "a party leaves"
         }
         22 => {
-            manager.release_idle(Duration::from_millis(dice.below(10_000)));
+            let idle = Duration::from_millis(dice.below(10_000));
+            manager.release_idle(idle, idle * 2);
             "release"
         }
         _ => {

@@ -57,7 +57,7 @@ impl Reloader {
         for (section, _) in later.into_iter().filter(|(_, changed)| *changed) {
             warnings.push(format!("changes of [{section}] take effect at the next start"));
         }
-        let settings = crate::start::settings(&config.gateway.bridge, &config.views);
+        let settings = crate::start::settings(&self.gateway.bridge, &config.views);
         let names = config.servers.iter().map(|definition| definition.name.clone()).collect();
         let applied = self
             .manager

@@ -19,6 +19,9 @@ use crate::start::{self, Started};
 /// Time that is left to close connections once the second signal has come.
 const HARD_STOP: Duration = Duration::from_secs(2);
 
+/// What callers get to read the answer of a call that was cut, after the grace.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Runs until a signal asks for the end.
 pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
     let mut config = start::load(args.config.as_deref())?;
@@ -45,7 +48,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
     tracing::info!(servers = manager.table().servers().len(), "listening on http://{address}");
 
     let grace = manager.policy().shutdown_drain_timeout;
-    let limits = ServeLimits { grace, ..ServeLimits::default() };
+    let limits = ServeLimits { grace: grace + LAST_WORDS, ..ServeLimits::default() };
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(mcp_serve_http::serve(listener, router, limits, async move {
         let _ = stopped.await; // an error means that `stop` is gone, which is the same

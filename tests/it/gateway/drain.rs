@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcp_api_types::{InvocationEvent, ItemList, Phase};
+use mcp_api_types::{FailureCode, InvocationEvent, ItemList, Phase};
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -78,6 +78,23 @@ async fn a_second_signal_does_not_wait_for_calls() {
     // The caller learns of it, by an answer or by the end of the connection.
     let cut = timeout(wait::PATIENCE, call).await.unwrap().unwrap();
     assert!(cut.is_err() || !cut.as_ref().unwrap().status().is_success(), "{cut:?}");
+}
+
+#[tokio::test]
+async fn a_call_that_is_cut_is_answered() {
+    let configuration =
+        Configuration::new("[policy]\nshutdown_drain_timeout = 300").stdio("stdio", &demo(&[]), "");
+    let mut gateway = Gateway::configured(&configuration).await;
+    gateway.all_healthy().await;
+    let (result, ()) = tokio::join!(gateway.invoke(slow(60_000)), async {
+        call_is_under_way(&gateway).await;
+        gateway.signal(Signal::TERM);
+    });
+    let failure = result.unwrap_err().detail;
+    assert_eq!(failure.code, FailureCode::ShuttingDown, "{failure:?}");
+    let ended = gateway.logged("ended calls_cut").await;
+    assert!(ended.contains("calls_cut=1 requests_cut=0"), "{ended}");
+    assert_eq!(gateway.ended().await.code(), Some(1), "a call was cut off");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! A changed configuration file, in the three ways it is noticed.
 
-use mcp_api_types::{ReloadReport, ServerList};
+use mcp_api_types::{ExposedList, ReloadReport, ServerList};
 use reqwest::Method;
 use rustix::process::Signal;
 
@@ -63,5 +63,19 @@ async fn a_changed_file_touches_only_what_changed_and_a_wrong_one_nothing() {
     assert_eq!(report.warnings, [later("policy"), later("gateway")]);
 
     assert_eq!(gateway.server("kept").await.details["pid"], pid, "its process was never touched");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn names_stay_as_they_are_until_the_next_start() {
+    let gateway = Gateway::configured(&file(&["kept"])).await;
+    gateway.all_healthy().await;
+    gateway
+        .home()
+        .write("mcp-gateway.toml", &format!("[gateway]\nprefix = false\n{}", file(&["kept"]).text()));
+    gateway.logged("changes of [gateway] take effect at the next start").await;
+    gateway.logged("configuration read again").await;
+    let seen: ExposedList = gateway.get("/exposed?kind=tool").await;
+    assert!(seen.items.iter().any(|tool| tool.exposed == "kept__echo"), "{:?}", seen.items);
     gateway.stop().await;
 }

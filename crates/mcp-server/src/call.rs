@@ -69,6 +69,12 @@ impl Call {
         self.trace.get()
     }
 
+    /// Whether it was neither answered nor cancelled. Who says something about it asks under the lock of its peer: what
+    /// is said then comes before the answer.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is(OPEN)
+    }
+
     fn is(&self, phase: u8) -> bool {
         self.phase.load(Ordering::Acquire) == phase
     }
@@ -81,15 +87,12 @@ impl Call {
 
 impl Channel for Call {
     fn notify(&self, notification: Notification) {
-        if self.is(OPEN) && self.peer.notify(Some(self), notification) {
+        if self.is_open() && self.peer.notify(Some(self), notification) {
             self.owner.wake();
         }
     }
 
     fn ask(&self, method: Method, params: Option<RawJson>) -> BoxFuture<'static, Result<RawJson, AskError>> {
-        if !self.is(OPEN) {
-            return Box::pin(std::future::ready(Err(AskError::Unreachable("the request has ended"))));
-        }
         let asking = self.peer.ask(Some(self), method, params);
         self.owner.wake();
         asking

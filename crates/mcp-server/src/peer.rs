@@ -224,7 +224,7 @@ impl Peer {
         let stream = call.map_or(COMMON, |call| call.stream);
         let mut lost = Vec::new();
         let mut state = self.lock();
-        let said = !call.is_some_and(Call::is_abandoned)
+        let said = call.is_none_or(|call| call.is_open() && !call.is_abandoned())
             && state.store.say(stream, Kind::Notice, text, &self.shared.limits, &mut lost).is_ok();
         state.lose(&lost);
         drop(state);
@@ -234,13 +234,14 @@ impl Peer {
         said
     }
 
-    /// Says that a request, ours or the client's, is over.
+    /// Says that a request, ours or the client's, is over: on its stream, or the common one if that is gone.
     pub(crate) fn say_cancelled(&self, stream: u64, id: RequestId) {
         let params = RawJson::encode(&CancelledParams::of(id)).ok();
         let cancelled = Message::Notification(Notification { method: Method::Cancelled, params });
         let text = self.form().write(&cancelled);
         let mut lost = Vec::new();
         let mut state = self.lock();
+        let stream = if state.store.has(stream) { stream } else { COMMON };
         // Without room the client goes on in vain, which does no harm.
         let _ = state.store.say(stream, Kind::Notice, text, &self.shared.limits, &mut lost);
         state.lose(&lost);
@@ -358,3 +359,6 @@ impl Channel for Outside {
 
     fn trace(&self, _request_id: Arc<str>) {}
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

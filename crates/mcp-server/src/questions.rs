@@ -57,6 +57,9 @@ impl Peer {
         if state.ended {
             return Err(AskError::Unreachable("it is gone"));
         }
+        if call.is_some_and(|call| !call.is_open()) {
+            return Err(AskError::Unreachable("the request has ended"));
+        }
         if state.questions.len() >= limits.in_flight_per_session {
             return Err(AskError::Unreachable("too many questions wait for it"));
         }
@@ -93,9 +96,8 @@ impl Peer {
         if state.store.take_back(question.stream, id) {
             return; // it never went out
         }
-        let stream = if state.store.has(question.stream) { question.stream } else { COMMON };
         drop(state);
-        self.say_cancelled(stream, RequestId::Integer(id));
+        self.say_cancelled(question.stream, RequestId::Integer(id));
     }
 }
 

@@ -120,9 +120,6 @@ async fn posts_need_their_session_principal_and_form() {
     assert_eq!(text.status(), 415);
     let broken = owner.send("POST", &path, &[("content-type", "application/json")], "{".into()).await;
     assert_eq!(body(broken).await["error"]["code"], -32700);
-    // Its id is none of Streamable HTTP.
-    let id = path.split_once('=').unwrap().1;
-    assert_eq!(owner.with("mcp-session-id", id).post(&ping).await.status(), 404);
     let html = site.client.send("GET", "/sse", &[("accept", "text/html")], String::new()).await;
     assert_eq!(html.status(), 406);
     site.end().await;
@@ -145,4 +142,21 @@ async fn streams_end_with_the_server_when_their_calls_have() {
     assert_eq!(busy.message().await["result"]["done"], true);
     busy.ends().await;
     assert_eq!(site.end().await.cut, 0);
+}
+
+#[tokio::test]
+async fn a_session_is_unknown_to_streamable_http() {
+    let mut site = Site::plain().await;
+    let (mut events, path) = open(&site.client).await;
+    say(&site.client, &path, &initialize("2024-11-05")).await;
+    events.message().await;
+    let stranger = site.client.with("mcp-session-id", path.split_once('=').unwrap().1);
+    assert_eq!(stranger.post(&tool(1, "held")).await.status(), 404);
+    assert_eq!(stranger.get(None).await.status(), 404);
+    assert_eq!(stranger.get(Some("0-0")).await.status(), 404);
+    assert_eq!(stranger.delete().await, 404);
+    assert!(site.director.is_idle(), "nothing was called");
+    say(&site.client, &path, &tool(2, "echo")).await;
+    assert_eq!(events.message().await["id"], 2, "the stream goes on");
+    site.end().await;
 }

@@ -24,7 +24,7 @@ use crate::flight::Shared;
 use crate::ladder;
 use crate::limits::FrontLimits;
 use crate::peer::Peer;
-use crate::service::{Principal, Service};
+use crate::service::{Principal, Service, TransportShape};
 use crate::stats::FrontStats;
 use head::{EVENTS, JSON, accepts, is_handshake_version, json_body};
 use mirror::single;
@@ -69,7 +69,9 @@ struct Call<'a> {
 impl Call<'_> {
     /// The session of a header.
     fn find(&self, id: &HeaderValue) -> Option<Arc<Peer>> {
-        self.front.sessions.find(id.to_str().ok()?, &self.principal, Some(self.endpoint))
+        let peer = self.front.sessions.find(id.to_str().ok()?, &self.principal, Some(self.endpoint))?;
+        // One of the two-endpoint transport has no streams for requests.
+        (peer.shape == TransportShape::Http).then_some(peer)
     }
 
     fn has_era(&self, era: Era) -> bool {

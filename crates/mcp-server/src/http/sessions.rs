@@ -130,7 +130,11 @@ impl Place {
         peer.shared.counters.sessions_opened.add();
         if let Some(sessions) = self.0.take() {
             let session = Session { endpoint: Arc::clone(&endpoint.key), peer };
+            let peer = Arc::clone(&session.peer);
             sessions.shard(&id).insert(Arc::clone(&id), session);
+            if sessions.closing.load(Ordering::Relaxed) {
+                peer.close(); // whoever closes the others may not have seen it
+            }
             sessions.start_sweeping();
         }
         id
@@ -163,4 +167,27 @@ async fn sweep(sessions: Weak<Sessions>) {
 
 fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::limits::FrontLimits;
+    use crate::peer::tests::peer;
+    use crate::service::TransportShape;
+    use crate::store::COMMON;
+
+    #[tokio::test]
+    async fn a_stream_that_opens_while_the_server_goes_away_ends() {
+        let sessions = Sessions::new();
+        let peer = peer(TransportShape::Sse);
+        let place = sessions.place(&Shared::new(FrontLimits::default())).unwrap();
+        let mut said = peer.attach(COMMON, None).unwrap();
+        sessions.close();
+        let endpoint = Endpoint { key: "".into(), service: Arc::clone(&peer.service) };
+        place.take(&endpoint, peer);
+        assert!(said.next().now_or_never().is_some_and(|next| next.is_none()));
+    }
 }

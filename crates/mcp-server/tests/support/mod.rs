@@ -246,7 +246,7 @@ async fn handle(State(shared): State<Shared>, request: HttpRequest) -> Response 
 }
 
 async fn open_sse(State(shared): State<Shared>, request: HttpRequest) -> Response {
-    let endpoint = Endpoint { key: "sse".into(), service: shared.service };
+    let endpoint = Endpoint { key: "/mcp".into(), service: shared.service };
     shared.front.open_sse(&endpoint, principal(&request), &request, "/messages")
 }
 

@@ -39,11 +39,38 @@ pub(crate) struct Owner {
     pub(crate) selection: Arc<Selection>,
     /// Whether there may be several.
     pub(crate) is_group: bool,
-    pub(crate) exposure: Exposure,
+    /// Its servers, those of the highest priority first, and what clients get to see of each.
+    pub(crate) members: Vec<(ServerName, Exposure)>,
     /// All its servers, those of the highest priority first, if one of them withholds tools that change; else none.
     pub(crate) guarded: Vec<Arc<ServerRecord>>,
     /// The revision of the server that would be asked first, as far as it is known.
     pub(crate) version: Option<ProtocolVersion>,
+}
+
+impl Owner {
+    /// Whether one of its servers may be asked for this.
+    pub(crate) fn admits(&self, kind: ListKind, name: &str) -> bool {
+        self.members.iter().any(|(_, exposure)| kind.filter(exposure).admits(name))
+    }
+
+    /// Whether a server is one of them that may be asked for this.
+    pub(crate) fn lets(&self, server: &str, kind: ListKind, name: &str) -> bool {
+        let mut members = self.members.iter();
+        members.any(|(member, exposure)| member.as_str() == server && kind.filter(exposure).admits(name))
+    }
+
+    /// Keeps a request from those of its servers that may not be asked for this; says whether any are left.
+    pub(crate) fn restrict(&self, selection: &mut Arc<Selection>, kind: ListKind, name: &str) -> bool {
+        if self.members.iter().all(|(_, exposure)| kind.filter(exposure).admits(name)) {
+            return true;
+        }
+        let selection = Arc::make_mut(selection);
+        if !std::mem::replace(&mut selection.preferred_only, true) {
+            selection.preferred = self.members.iter().map(|(member, _)| member.to_string()).collect();
+        }
+        selection.preferred.retain(|member| self.lets(member, kind, name));
+        !selection.preferred.is_empty()
+    }
 }
 
 /// One tool, prompt, resource or template.
@@ -396,7 +423,8 @@ fn owner_of(name: &ServerName, servers: &[(Arc<ServerRecord>, Arc<Catalog>)], sc
         let preferred = servers.iter().map(|(record, _)| record.name().to_string()).collect();
         Selection { preferred, preferred_only: true, ..Selection::default() }
     };
-    let exposure = servers.first().map(|(record, _)| record.definition.exposure.clone());
+    let members =
+        servers.iter().map(|(record, _)| (record.name().clone(), record.definition.exposure.clone()));
     let version = servers.iter().find_map(|(record, catalog)| {
         let profile = catalog.profile.as_ref().map(|profile| profile.version);
         profile.or_else(|| record.protocol_version.as_deref()?.parse().ok())
@@ -412,7 +440,7 @@ fn owner_of(name: &ServerName, servers: &[(Arc<ServerRecord>, Arc<Catalog>)], sc
         name: name.clone(),
         selection: Arc::new(selection),
         is_group,
-        exposure: exposure.unwrap_or_default(),
+        members: members.collect(),
         guarded,
         version,
     }

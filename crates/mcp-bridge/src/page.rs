@@ -64,7 +64,7 @@ impl Endpoint {
         Ok(Some(members.encode()))
     }
 
-    /// The server that answered, and what may be seen of the one server or group.
+    /// The server that answered, and what may be seen of it.
     fn exposure(&self, relayed: &Relayed) -> Option<(Arc<ServerRecord>, Exposure)> {
         let Scope::One(name) = &*self.scope else { return None };
         let table = self.bridge.manager.table();
@@ -74,7 +74,7 @@ impl Endpoint {
         let first = table.servers().iter().find(is_it)?;
         // If it is gone by now, another one of its kind says what its operator wants.
         let record = table.get(relayed.server.as_str()).unwrap_or(first);
-        Some((record.clone(), first.definition.exposure.clone()))
+        Some((record.clone(), record.definition.exposure.clone()))
     }
 }
 

@@ -77,6 +77,14 @@ impl Router<'_> {
                 self.watchman.restrict(selection, &target.owner.guarded, &called)?;
             }
         }
+        if let Some((kind, member)) = named_by(&turn.method) {
+            for target in &mut targets {
+                let called = target.name.clone().or_else(|| turn.text(member)).unwrap_or_default();
+                if !target.owner.restrict(&mut target.selection, kind, &called) {
+                    return Err(unknown(kind, &called));
+                }
+            }
+        }
         Ok(targets)
     }
 
@@ -108,23 +116,22 @@ impl Router<'_> {
             let text = format!("the server {name:?} is disabled, or was removed");
             return Err(RpcError::new(ErrorCode::INTERNAL_ERROR, &text));
         };
-        let (kind, member, filter) = match turn.method {
-            Method::ToolsCall => (ListKind::Tools, "name", &owner.exposure.tools),
-            Method::PromptsGet => (ListKind::Prompts, "name", &owner.exposure.prompts),
-            Method::ResourcesRead | Method::ResourcesSubscribe => {
-                (ListKind::Resources, "uri", &owner.exposure.resources)
-            }
-            _ => return Ok(Target::of(owner)),
+        let referred = || match reference(turn)? {
+            Reference::Prompt(prompt) => Some((ListKind::Prompts, prompt.name)),
+            Reference::Resource(resource) => Some((ListKind::Templates, resource.uri)),
+            _ => None,
         };
+        let named = || named_by(&turn.method).and_then(|(kind, member)| Some((kind, turn.text(member)?)));
+        let named = if turn.method == Method::CompletionComplete { referred() } else { named() };
         // What has no name is the server's to judge.
-        let Some(called) = turn.text(member) else { return Ok(Target::of(owner)) };
-        if !filter.admits(&called) {
+        let Some((kind, called)) = named else { return Ok(Target::of(owner)) };
+        if !owner.admits(kind, &called) {
             return Err(match kind {
-                ListKind::Resources => unknown_resource(turn, &called),
+                ListKind::Resources | ListKind::Templates => unknown_resource(turn, &called),
                 _ => unknown(kind, &called),
             });
         }
-        if kind == ListKind::Resources {
+        if named_by(&turn.method).is_none_or(|(kind, _)| kind == ListKind::Resources) {
             return Ok(Target::of(owner));
         }
         let target = match self.directory.list(kind).get(&called) {
@@ -153,7 +160,7 @@ impl Router<'_> {
         let guess = self.settings.prefix.then(|| names::owner_of(exposed)).flatten();
         if let Some((owner, name)) = guess
             && let Some(owner) = self.directory.missing.iter().find(|missing| missing.name.as_str() == owner)
-            && kind.filter(&owner.exposure).admits(name)
+            && owner.admits(kind, name)
             && self.view().is_none_or(|view| kind.filter(&view.exposure).admits(exposed))
         {
             return Ok(Target::named(owner, kind, name));
@@ -170,7 +177,7 @@ impl Router<'_> {
     /// who has resources.
     pub(crate) fn resource(&self, uri: &str) -> Vec<Target> {
         if let Scope::One(_) = self.scope {
-            let owner = self.directory.only().filter(|owner| owner.exposure.resources.admits(uri));
+            let owner = self.directory.only().filter(|owner| owner.admits(ListKind::Resources, uri));
             return owner.map(Target::of).into_iter().collect();
         }
         let listed = self.directory.list(ListKind::Resources).get(uri);
@@ -191,14 +198,13 @@ impl Router<'_> {
                 having.map(|shown| &shown.owner).collect()
             }
         };
-        let admitted = owners.into_iter().filter(|owner| in_view && owner.exposure.resources.admits(uri));
+        let admitted = owners.into_iter().filter(|owner| in_view && owner.admits(ListKind::Resources, uri));
         admitted.map(Target::of).collect()
     }
 
     /// Those who may complete an argument.
     fn completion(&self, turn: &Turn) -> Result<Vec<Target>, RpcError> {
-        let reference = turn.params.as_ref().and_then(|params| params.get("ref")?.to::<Reference>().ok());
-        match reference {
+        match reference(turn) {
             Some(Reference::Prompt(prompt)) => {
                 self.named(ListKind::Prompts, &prompt.name).map(|target| vec![target])
             }
@@ -222,6 +228,21 @@ impl Router<'_> {
             Scope::All | Scope::One(_) => None,
         }
     }
+}
+
+/// What a request names, and by which of its parameters.
+pub(crate) fn named_by(method: &Method) -> Option<(ListKind, &'static str)> {
+    match method {
+        Method::ToolsCall => Some((ListKind::Tools, "name")),
+        Method::PromptsGet => Some((ListKind::Prompts, "name")),
+        Method::ResourcesRead | Method::ResourcesSubscribe => Some((ListKind::Resources, "uri")),
+        _ => None,
+    }
+}
+
+/// What an argument is completed for.
+fn reference(turn: &Turn) -> Option<Reference> {
+    turn.params.as_ref().and_then(|params| params.get("ref")?.to().ok())
 }
 
 /// What a client is told that asks for a tool or prompt nobody has; what is not to be seen does not exist.

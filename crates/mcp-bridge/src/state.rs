@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mcp_protocol::result::{InputRequest, InputRequired, Retry};
 use mcp_protocol::{ErrorCode, Members, Method, RawJson, RpcError};
-use mcp_registry::ServerName;
+use mcp_registry::{Selection, ServerName};
 use mcp_server::Outcome;
 
 use crate::Digest;
@@ -15,7 +15,7 @@ use crate::convert::elicitation;
 use crate::convert::error::{InternalError, reason};
 use crate::endpoint::{Endpoint, bad_cursor};
 use crate::held::{NotResumed, Passing, Questions, Step};
-use crate::route::{Target, only};
+use crate::route::{Target, named_by, only};
 use crate::seal::{Context, digest_of_params};
 use crate::settings::Scope;
 
@@ -246,7 +246,17 @@ impl Endpoint {
             State::Of { server, state } => {
                 let targets = self.targets(&turn)?;
                 let Some(mut target) = targets.into_iter().next() else { return Err(bad_state()) };
-                // Whoever asked has to be answered: nobody else can read the state.
+                // Whoever asked has to be answered: nobody else can read the state. It may not be asked any more, though.
+                let called =
+                    |(kind, member)| Some((kind, target.name.clone().or_else(|| turn.text(member))?));
+                let is_let = named_by(&turn.method)
+                    .and_then(called)
+                    .is_some_and(|(kind, called)| target.owner.lets(&server, kind, &called));
+                let Selection { preferred, preferred_only, .. } = &*target.selection;
+                let is_left = !preferred_only || preferred.iter().any(|left| **left == *server);
+                if !is_let || !is_left {
+                    return Err(bad_state());
+                }
                 target.selection = only(&server);
                 let params = self.bridge.params(&turn, &target)?;
                 let params = params.map(|params| with_state(&params, state)).transpose();

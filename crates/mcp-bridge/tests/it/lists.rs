@@ -422,6 +422,65 @@ async fn what_is_not_exposed_does_not_exist() {
     assert_eq!(client.tool("c__get_x").err().await["code"], -32602, "nobody has this name");
 }
 
+#[tokio::test(start_paused = true)]
+async fn each_member_of_a_group_shows_what_it_may_and_is_asked_for_nothing_else() {
+    let prompts = [json!({"name": "p"}), json!({"name": "q"})];
+    let server = |name: &str| scripted(name).tools(&["t", "danger"]).list("prompts", &prompts);
+    let (a, b) = (server("a"), server("b"));
+    let restrict = |definition: &mut mcp_registry::Definition| {
+        grouped(definition);
+        if definition.name.as_str() == "b" {
+            let denied = |names: &[&str]| filter(None, names);
+            definition.exposure =
+                Exposure { tools: denied(&["danger"]), prompts: denied(&["q"]), ..Exposure::default() };
+        }
+    };
+    for scope in [mcp_bridge::Scope::All, one("g")] {
+        let prefix = if scope == one("g") { "" } else { "g__" };
+        let world = World::with(&[&a, &b], |_| {}, restrict);
+        let session = world.classic_at(&scope, V2025_11_25, json!({})).await;
+        // One of them still answers, and the other one may not be asked.
+        a.refuse(&Method::ToolsCall, 503, mcp_transport::Delivery::Rejected);
+        a.refuse(&Method::PromptsGet, 503, mcp_transport::Delivery::Rejected);
+        let error = session.tool(&format!("{prefix}danger")).err().await;
+        assert_eq!(error["code"], -32603, "{error}");
+        let prompt = json!({"name": format!("{prefix}q")});
+        assert_eq!(session.refused(Method::PromptsGet, prompt).await["code"], -32603);
+        let call = session.tool(&format!("{prefix}t"));
+        let asked = b.next(Method::ToolsCall).await;
+        assert_eq!(asked.params()["name"], "t");
+        asked.answer(text("b"));
+        assert_eq!(said(&call.ok().await), "b");
+    }
+    assert_eq!((b.seen(&Method::ToolsCall).len(), b.seen(&Method::PromptsGet).len()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_completed_for_what_is_not_exposed() {
+    let a = scripted("a").list("prompts", &[json!({"name": "p"}), json!({"name": "q"})]);
+    let world = World::with(
+        &[&a],
+        |_| {},
+        |definition| {
+            definition.exposure = Exposure {
+                prompts: filter(None, &["q"]),
+                resources: filter(None, &["y:*"]),
+                ..Exposure::default()
+            };
+        },
+    );
+    for (scope, prompt) in [(mcp_bridge::Scope::All, "a__q"), (one("a"), "q")] {
+        let client = world.modern_at(&scope);
+        for reference in
+            [json!({"type": "ref/prompt", "name": prompt}), json!({"type": "ref/resource", "uri": "y:{id}"})]
+        {
+            let params = json!({"ref": reference, "argument": {"name": "x", "value": ""}});
+            assert_eq!(client.refused(Method::CompletionComplete, &params).await["code"], -32602, "{params}");
+        }
+    }
+    assert_eq!(a.seen(&Method::CompletionComplete).len(), 0);
+}
+
 fn with_view(settings: &mut Settings) {
     let exposure = Exposure {
         tools: filter(Some(&["a__*", "b__u"]), &["a__s"]),

@@ -157,6 +157,45 @@ async fn the_member_of_a_group_that_asked_gets_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_is_hidden_by_now_gets_no_answer() {
+    let (a, b) = (server("a"), server("b"));
+    let in_group = |mut definition: mcp_registry::Definition| {
+        definition.group = Some("g".parse().unwrap());
+        definition
+    };
+    let world = World::with(&[&a, &b], |_| {}, |definition| *definition = in_group(definition.clone()));
+    for (scope, tool) in [(mcp_bridge::Scope::All, "g__t"), (one("g"), "t")] {
+        let client = world.modern_at(&scope).able(able());
+        let ask = async || {
+            let call = client.tool(tool);
+            a.next(Method::ToolsCall).await.answer(asks(a_form(), Some("of a")));
+            call.ok().await
+        };
+        let register = async |definition: mcp_registry::Definition| {
+            world.manager.unregister("a").await.unwrap();
+            world.manager.register(definition).unwrap();
+            pass(Duration::from_secs(1)).await;
+        };
+        let asked = ask().await;
+        // The tool is not shown any more.
+        let mut denying = in_group(definition(&a));
+        denying.exposure.tools.deny = vec!["t".parse().unwrap()];
+        register(denying).await;
+        let before = a.seen(&Method::ToolsCall).len();
+        let error = client.retry(tool, &asked, json!({"q": {"action": "decline"}})).err().await;
+        assert_eq!(error["code"], -32602, "{error}");
+        // It is in the group no more.
+        register(in_group(definition(&a))).await;
+        let asked = ask().await;
+        register(definition(&a)).await;
+        let error = client.retry(tool, &asked, json!({"q": {"action": "decline"}})).err().await;
+        assert_eq!(error["code"], -32602, "{error}");
+        assert_eq!(a.seen(&Method::ToolsCall).len(), before + 1);
+        register(in_group(definition(&a))).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_breaks_the_protocol_is_not_passed_on() {
     let long = "x".repeat(65 << 10);
     for (capabilities, result) in [

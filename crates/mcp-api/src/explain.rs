@@ -22,7 +22,7 @@ pub(crate) async fn explain(
 
 fn body(told: Explanation) -> api::Explanation {
     let story = told.story.clone();
-    let Selection { preferred, preferred_only, group, tool } = &*story.selection;
+    let Selection { preferred, preferred_only, group, .. } = &*story.selection;
     let ending = story.ending();
     let (outcome, served_by, code) = match ending.map(|ending| &ending.outcome) {
         None => (api::Outcome::Running, None, None),
@@ -40,7 +40,7 @@ fn body(told: Explanation) -> api::Explanation {
         started_at: story.started_at.to_string(),
         ended_at: ending.map(|ending| ending.at.to_string()),
         method: story.method.as_str().to_owned(),
-        tool: tool.as_deref().map(str::to_owned),
+        tool: story.tool.as_deref().map(str::to_owned),
         server,
         preferred_servers,
         preferred_only: *preferred_only && !story.directed,

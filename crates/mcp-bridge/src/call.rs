@@ -74,6 +74,9 @@ impl Inner {
         turn.outlet.trace(turn.request_id.clone());
         let mut relay =
             Relay::new(turn.method.clone(), params, target.selection.clone(), turn.request_id.clone());
+        if turn.method == Method::ToolsCall {
+            relay.tool = target.name.clone().or_else(|| turn.text("name"));
+        }
         relay.party = Some(turn.client.party.clone());
         relay.asker = manner.asker;
         relay.sink = manner.sink;

@@ -116,7 +116,8 @@ pub enum Command {
     /// Tell what happened to one request, and why
     #[command(after_help = WHY_EXAMPLES)]
     Why {
-        /// Its id: `call` prints it, and every answer of the REST API to a call has it in X-Request-Id
+        /// Its id: `call` prints it, answers to calls over HTTP have it in X-Request-Id, those over /sse in their
+        /// `_meta`, and warnings in the log name it
         request_id: String,
     },
     /// Work on a configuration file
@@ -193,7 +194,7 @@ pub struct ToolsArgs {
     /// Only this server; may be repeated
     #[arg(long, value_name = "NAME")]
     pub server: Vec<String>,
-    /// As clients of the gateway see them, with what is hidden from them and why
+    /// As clients of the gateway see them, with what is hidden from them although nothing denies it, and why
     #[arg(long, conflicts_with_all = NO_GATEWAY)]
     pub exposed: bool,
     /// The same for the clients of a view

@@ -162,7 +162,11 @@ pub(crate) fn attempts(attempts: &[Attempt]) -> Table {
 /// repeated here.
 pub(crate) fn failure(error: &InvocationError, directed: bool) -> String {
     let why = why_failed(error.code, directed).filter(|_| !error.attempts.is_empty());
-    format!("{}: {}", error.method, why.unwrap_or(&error.message))
+    let advice = match error.code {
+        FailureCode::AmbiguousNotRetried if why.is_some() => "; --idempotent true allows it",
+        _ => "",
+    };
+    format!("{}: {}{advice}", error.method, why.unwrap_or(&error.message))
 }
 
 /// Why an invocation failed after something was tried, where the code says it; `directed` at one server.
@@ -171,10 +175,10 @@ pub(crate) fn why_failed(code: FailureCode, directed: bool) -> Option<&'static s
         FailureCode::AllCandidatesFailed if directed => "the server failed",
         FailureCode::AllCandidatesFailed => "every server that could be tried failed",
         FailureCode::AmbiguousNotRetried if directed => {
-            "the call may have been carried out, so it was not repeated; --idempotent true allows it"
+            "the call may have been carried out, so it was not repeated"
         }
         FailureCode::AmbiguousNotRetried => {
-            "the call may have been carried out, so no other server was tried; --idempotent true allows it"
+            "the call may have been carried out, so no other server was tried"
         }
         FailureCode::CallerError if directed => "the server refused the request",
         FailureCode::CallerError => "every server refused the request",

@@ -30,6 +30,8 @@ pub struct Relay {
     pub params: Option<RawJson>,
     /// Which servers.
     pub selection: Arc<Selection>,
+    /// The tool that is called, for its story: its servers are not chosen by it.
+    pub tool: Option<Box<str>>,
     /// Names the invocation in the events and traces: from [`Manager::new_request_id`].
     pub request_id: CorrelationId,
     /// Whose sessions are used; `None`: those of everybody.
@@ -59,6 +61,7 @@ impl Relay {
             method,
             params,
             selection: selection.into(),
+            tool: None,
             request_id,
             party: None,
             asker: None,
@@ -123,6 +126,7 @@ impl Refusal {
 
 /// How a relayed request differs from others.
 pub(crate) struct Bridged {
+    pub(crate) tool: Option<Box<str>>,
     pub(crate) request_id: CorrelationId,
     pub(crate) party: Option<Arc<dyn Party>>,
     pub(crate) asker: Option<Asker>,
@@ -169,9 +173,20 @@ impl Manager {
     /// # Errors
     /// [`InvocationError`] with the trace of every attempt, if no server answered.
     pub async fn relay(&self, relay: Relay) -> Result<Relayed, InvocationError> {
-        let Relay { method, params, selection, request_id, party, asker, sink, progress, log_level, total } =
-            relay;
-        let bridged = Bridged { request_id, party, asker, total, sink, progress, log_level };
+        let Relay {
+            method,
+            params,
+            selection,
+            tool,
+            request_id,
+            party,
+            asker,
+            sink,
+            progress,
+            log_level,
+            total,
+        } = relay;
+        let bridged = Bridged { tool, request_id, party, asker, total, sink, progress, log_level };
         let request = Request {
             method,
             params,

@@ -148,7 +148,9 @@ impl<'a> Run<'a> {
         let choice = Arc::new(Choice { table, selection: selection.into(), at: now });
         let method = request.method.clone();
         let plan = Plan::new(inner.policy.clone(), request_id.clone(), method.clone());
-        let story = Arc::new(Story::new(request_id, method, choice.clone(), request.directed));
+        let tool = bridged.and_then(|bridged| bridged.tool.clone());
+        let story = Story::new(request_id, method, choice.clone(), request.directed).of_tool(tool);
+        let story = Arc::new(story);
         inner.journal.story(story.clone());
         let deadline = now + bridged.map_or(inner.policy.max_call_deadline, |bridged| bridged.total);
         let run = Self { inner, request, deadline, choice, story, _counted: counted };

@@ -26,6 +26,8 @@ pub struct Story {
     pub started_at: Timestamp,
     /// Whether the caller named the one server to call (contract §8.4).
     pub directed: bool,
+    /// The tool that is called, by the name its servers know it by.
+    pub tool: Option<Box<str>>,
     choice: Mutex<Option<Arc<Choice>>>,
     told: OnceLock<Told>,
 }
@@ -71,8 +73,15 @@ impl Story {
     #[must_use]
     pub fn new(request_id: CorrelationId, method: Method, choice: Arc<Choice>, directed: bool) -> Self {
         let (selection, started_at) = (choice.selection.clone(), choice.at);
+        let tool = selection.tool.clone();
         let choice = Mutex::new(Some(choice));
-        Self { request_id, method, selection, started_at, directed, choice, told: OnceLock::new() }
+        Self { request_id, method, selection, started_at, directed, tool, choice, told: OnceLock::new() }
+    }
+
+    /// The same with the tool that is called, where servers are not chosen by it.
+    #[must_use]
+    pub fn of_tool(self, tool: Option<Box<str>>) -> Self {
+        Self { tool: tool.or(self.tool), ..self }
     }
 
     /// Says how the invocation ended. The first word counts: an invocation ends once.

@@ -280,6 +280,7 @@ fn about(relay: &Relay, task: &Handle, method: Method, params: Option<RawJson>, 
     let params = params.unwrap_or_else(RawJson::empty_object);
     about.params = super::with_id(&params, &task.id).ok();
     about.method = method;
+    about.tool = None;
     about.selection = only(&task.server);
     about.total = total;
     about

@@ -63,7 +63,11 @@ pub(crate) async fn show(
         return Ok(Exit::Ok);
     }
     if list.items.is_empty() {
-        output.note(&[Span::faint("the servers are not known to have any")])?;
+        let text = match &args.server[..] {
+            [] => "the servers are not known to have any".to_owned(),
+            named => format!("no server or group is shown that has any and is called {}", named.join(" or ")),
+        };
+        output.note(&[Span::faint(text)])?;
     } else {
         output.table(&table(title, &list.items))?;
     }

@@ -71,7 +71,8 @@ fn headline(told: &Explanation) -> Line {
             (Style::Good, format!("was answered by {server}{}", before(told)))
         }
         Outcome::Failed => {
-            let why = told.code.and_then(|code| render::why_failed(code, told.server.is_some()));
+            let alone = told.server.is_some() || (told.preferred_only && told.preferred_servers.len() == 1);
+            let why = told.code.and_then(|code| render::why_failed(code, alone));
             // Where nobody could be tried, the message says more than the code.
             let why = told.message.as_deref().or(why).unwrap_or("no server could be tried");
             (Style::Bad, format!("failed: {why}"))
@@ -162,10 +163,12 @@ fn steps(told: &Explanation) -> Vec<Step> {
     happened.into_iter().map(|(_, step)| step).chain(waiting).collect()
 }
 
-/// Who was passed over and why, a line for each reason.
+/// Who was passed over and why, a line for each reason. Those that were not asked for at all are no news.
 fn skipped(told: &Explanation) -> Vec<Line> {
     let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
-    for seen in &told.candidates {
+    let in_question =
+        |seen: &&ExplainedCandidate| !told.preferred_only || told.preferred_servers.contains(&seen.server);
+    for seen in told.candidates.iter().filter(in_question) {
         let Some(reason) = reason(seen) else { continue };
         match reasons.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, servers)) => servers.push(&seen.server),
@@ -366,6 +369,11 @@ mod tests {
                 "search failed: the server failed",
             ),
             (
+                json!({"outcome": "failed", "code": "ambiguous_not_retried", "preferred_servers": ["a"],
+                       "preferred_only": true, "candidates": tried(&["a"])}),
+                "search failed: the call may have been carried out, so it was not repeated",
+            ),
+            (
                 json!({"outcome": "failed", "code": "no_candidates", "server": "a"}),
                 "search failed: no server could be tried",
             ),
@@ -396,6 +404,20 @@ mod tests {
              \u{20} not tried: b\n\
              \u{20} its oldest steps are no longer retained; raise policy.max_invocation_events to keep more\n"
         );
+    }
+
+    #[test]
+    fn servers_that_were_not_asked_for_are_not_told() {
+        let waits = |server: &str| {
+            json!({"server": server, "status": "degraded", "verdict": "window_closed",
+                   "until": "2026-01-01T00:00:04Z"})
+        };
+        let story = told(&json!({
+            "preferred_servers": ["a", "b"], "preferred_only": true,
+            "candidates": [candidate("a", "tried"), waits("b"), waits("c"), candidate("d", "not_preferred")],
+        }));
+        let skipped: Vec<_> = story.lines().filter(|line| line.contains("skipped")).collect();
+        assert_eq!(skipped, ["  skipped b: failed lately, not to be tried before 2026-01-01T00:00:04Z"]);
     }
 
     #[test]

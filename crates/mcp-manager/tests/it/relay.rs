@@ -68,6 +68,23 @@ async fn a_result_comes_back_as_it_is_with_who_gave_it() {
 }
 
 #[tokio::test]
+async fn the_tool_is_told_where_servers_are_not_chosen_by_it() {
+    let world = group(|_| {});
+    for (selection, tool, told) in [
+        (only("a"), Some("t"), Some("t")),
+        (only("a"), None, None),
+        (in_group(Some("search")), None, Some("search")),
+    ] {
+        world.cluster.script("a", "tools/call", [Action::Result("{}".into())]);
+        let mut relay = relay(&world, Method::ToolsCall, selection);
+        relay.tool = tool.map(Into::into);
+        let id = relay.request_id.clone();
+        world.manager.relay(relay).await.unwrap();
+        assert_eq!(world.manager.journal().explain(&id).unwrap().story.tool.as_deref(), told);
+    }
+}
+
+#[tokio::test]
 async fn a_json_rpc_error_is_an_answer() {
     for code in [-32602, -32601, -32603, -32000, 7] {
         let world = group(|_| {});

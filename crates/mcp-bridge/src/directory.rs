@@ -1,6 +1,7 @@
 //! What an endpoint shows to one kind of client: the lists of all its servers, put together.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -102,6 +103,7 @@ pub(crate) struct Entries {
     pub(crate) caching: Caching,
     /// The items of each page, per revision: worked out when first asked for.
     pages: [OnceLock<Vec<RawJson>>; ProtocolVersion::ALL.len()],
+    edition: OnceLock<u64>,
 }
 
 impl Entries {
@@ -111,6 +113,17 @@ impl Entries {
 
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, Entry> {
         self.all.iter()
+    }
+
+    /// Tells lists of other entries, or in another order, apart: pages of one are none of the other.
+    pub(crate) fn edition(&self) -> u64 {
+        *self.edition.get_or_init(|| {
+            let mut hash = DefaultHasher::new();
+            for entry in &self.all {
+                entry.exposed.hash(&mut hash);
+            }
+            hash.finish()
+        })
     }
 
     /// Adds an entry, unless the name is taken already: then it comes back, with whose the name is.
@@ -558,6 +571,14 @@ impl Shelf {
     pub(crate) fn upstream(&self, server: &ServerName) -> Option<Arc<Upstream>> {
         let upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
         upstreams.iter().find(|(key, _)| key.name == *server).map(|(_, upstream)| upstream.clone())
+    }
+
+    /// Somebody looks at a list: what of it may be out of date is read again, and told of if it has changed.
+    pub(crate) fn refresh(&self, kind: ListKind) {
+        let upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        for upstream in upstreams.values() {
+            upstream.refresh(kind);
+        }
     }
 
     /// Waits until every server was looked at, or the time is up.

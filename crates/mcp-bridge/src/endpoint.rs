@@ -160,16 +160,19 @@ impl Endpoint {
         if self.is_one() {
             return self.list_of_one(turn, kind).await;
         }
+        turn.client.shelf.refresh(kind);
         let directory = turn.client.shelf.directory();
         let size = self.bridge.settings().page_size;
         let entries = directory.list(kind);
         let pages = entries.pages(kind, turn.client.version, size);
-        let at = self.page_at(turn, pages.len())?;
+        // Another size makes other pages, too.
+        let edition = entries.edition() ^ size as u64;
+        let at = self.page_at(turn, edition, pages.len())?;
         let Some(items) = pages.get(at) else { return Err(bad_cursor()) };
         let mut members = Members::default();
         members.set_json(kind.member(), items.clone());
         if at + 1 < pages.len() {
-            members.set_json("nextCursor", RawJson::string(&self.cursor(turn, at + 1)?));
+            members.set_json("nextCursor", RawJson::string(&self.cursor(turn, edition, at + 1)?));
         }
         let result = members.encode();
         self.own(turn, result, Some(entries.caching))

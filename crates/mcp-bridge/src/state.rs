@@ -280,24 +280,26 @@ impl Endpoint {
         }
     }
 
-    /// The cursor of a page of an aggregated list.
-    pub(crate) fn cursor(&self, turn: &Turn, page: usize) -> Result<Box<str>, RpcError> {
+    /// The cursor of a page of an aggregated list, as it is now.
+    pub(crate) fn cursor(&self, turn: &Turn, edition: u64, page: usize) -> Result<Box<str>, RpcError> {
         let expires = self.bridge.manager.now() + std::time::Duration::from_secs(3600);
         let endpoint = self.scope.name();
-        let sealed = self.bridge.sealer.seal(&cursor_context(turn, &endpoint), expires, &page.to_be_bytes());
+        let place = [edition.to_be_bytes(), (page as u64).to_be_bytes()].concat();
+        let sealed = self.bridge.sealer.seal(&cursor_context(turn, &endpoint), expires, &place);
         sealed.map(Into::into).map_err(|error| RpcError::new(ErrorCode::INTERNAL_ERROR, &error.to_string()))
     }
 
     /// Which page of an aggregated list is asked for.
-    pub(crate) fn page_at(&self, turn: &Turn, pages: usize) -> Result<usize, RpcError> {
+    pub(crate) fn page_at(&self, turn: &Turn, edition: u64, pages: usize) -> Result<usize, RpcError> {
         let cursor = mcp_protocol::list::cursor_of(turn.params.as_ref()).map_err(|_| bad_cursor())?;
         let Some(cursor) = cursor else { return Ok(0) };
         let endpoint = self.scope.name();
         let now = self.bridge.manager.now();
         let opened = self.bridge.sealer.open(&cursor_context(turn, &endpoint), now, &cursor);
         let bytes = opened.map_err(|_| bad_cursor())?;
-        let page = usize::from_be_bytes(bytes.try_into().map_err(|_| bad_cursor())?);
-        if page < pages { Ok(page) } else { Err(bad_cursor()) }
+        let page = bytes.strip_prefix(&edition.to_be_bytes()).and_then(|page| page.try_into().ok());
+        let page = page.and_then(|page| usize::try_from(u64::from_be_bytes(page)).ok());
+        page.filter(|page| *page < pages).ok_or_else(bad_cursor)
     }
 }
 

@@ -15,6 +15,7 @@ use mcp_protocol::result::Caching;
 use mcp_protocol::{Era, ErrorCode, Method, Notification, RawJson};
 use mcp_registry::{ConnectionState, Exposure, HealthView, NameFilter, ServerKey, ServerRecord, Status};
 use mcp_transport::TransportKind;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -25,6 +26,9 @@ use crate::watchman::Watchman;
 const LIST_LIMIT: Duration = Duration::from_secs(30);
 /// Between a change that a server tells of and the look at it: changes come in bursts.
 const BURST: Duration = Duration::from_millis(20);
+/// Youngest list that is read again because it may be out of date, where the server says how long it may be kept, and
+/// where it does not.
+const STALE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 /// First and longest wait before a server is attached to again that could not be.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
@@ -126,6 +130,8 @@ pub(crate) struct List {
     pub(crate) caching: Option<Caching>,
     /// When; `None`: never.
     pub(crate) at: Option<Instant>,
+    /// When it could not be read last.
+    failed: Option<Instant>,
 }
 
 /// What a server offers.
@@ -144,6 +150,21 @@ pub(crate) struct Catalog {
 impl Catalog {
     pub(crate) fn list(&self, kind: ListKind) -> &List {
         &self.lists[kind.index()]
+    }
+
+    /// Whether a list may be out of date.
+    fn is_stale(&self, kind: ListKind) -> bool {
+        let Some(profile) = &self.profile else { return false };
+        let list = self.list(kind);
+        if list.failed.is_some_and(|failed| failed.elapsed() < STALE.0) {
+            return false;
+        }
+        let Some(at) = list.at else { return true };
+        let offered = profile.capabilities.as_ref().and_then(|all| all.get(kind.capability()));
+        let Some(offered) = offered else { return false };
+        let told = offered.get("listChanged").is_some_and(|told| told.as_str() == "true");
+        let kept = list.caching.map_or(STALE.1, |said| said.ttl.max(STALE.0));
+        !told && at.elapsed() >= kept
     }
 
     /// What was thought of a tool, by its place in the list.
@@ -185,6 +206,8 @@ pub(crate) struct Upstream {
     pub(crate) settled: tokio::sync::watch::Sender<bool>,
     listeners: Mutex<Vec<Weak<dyn Listener>>>,
     wishes: Mutex<Wishes>,
+    /// Rung when somebody has seen a list that may be out of date.
+    stale: Arc<Notify>,
     task: Mutex<Option<AbortHandle>>,
 }
 
@@ -243,6 +266,7 @@ impl Upstream {
             settled: tokio::sync::watch::Sender::new(false),
             listeners: Mutex::default(),
             wishes: Mutex::default(),
+            stale: Arc::default(),
             task: Mutex::default(),
         });
         let task = tokio::spawn(follow(Arc::downgrade(&upstream), manager.clone(), upstream.server.clone()));
@@ -252,6 +276,13 @@ impl Upstream {
 
     pub(crate) fn catalog(&self) -> Arc<Catalog> {
         self.catalog.load_full()
+    }
+
+    /// Has a list read again that may be out of date: its server does not tell of changes, or it could not be read.
+    pub(crate) fn refresh(&self, kind: ListKind) {
+        if self.catalog.load().is_stale(kind) {
+            self.stale.notify_one();
+        }
     }
 
     /// The server now, unless it was replaced or removed.
@@ -402,6 +433,7 @@ impl Upstream {
                         items: listed.items.into(),
                         caching: listed.caching,
                         at: Some(Instant::now()),
+                        failed: None,
                     }),
                     // A server may have resources without templates.
                     Err(CallError::Rpc { error, .. })
@@ -420,8 +452,11 @@ impl Upstream {
         let mut catalog = Catalog::clone(&self.catalog.load());
         let mut changed = [false; 4];
         for (kind, list) in ListKind::ALL.into_iter().zip(read) {
-            let Some(list) = list else { continue };
             let old = &mut catalog.lists[kind.index()];
+            let Some(list) = list else {
+                old.failed = wanted[kind.index()].then(Instant::now).or(old.failed);
+                continue;
+            };
             changed[kind.index()] = old.at.is_none() || *old.items != *list.items;
             *old = list;
         }
@@ -462,9 +497,6 @@ impl Upstream {
             Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged => {
                 for kind in ListKind::ALL {
                     dirty[kind.index()] |= kind.changed() == notification.method;
-                }
-                if self.watchman.is_none() {
-                    self.tell(&News::Lists(std::mem::take(dirty)));
                 }
             }
             Method::ResourcesUpdated => {
@@ -585,22 +617,43 @@ async fn attend(upstream: &Weak<Upstream>, client: &Client) -> Option<()> {
         subscription
     };
     let mut dirty = [false; 4];
+    // When lists are looked at that have changed: a moment after the first that is told of it, whatever else is told.
+    let mut due = Instant::now();
     loop {
-        let burst = tokio::time::sleep(BURST);
         let notification = tokio::select! {
             biased;
+            () = tokio::time::sleep_until(due), if dirty.contains(&true) => None,
             notification = told.recv() => match notification {
                 Some(notification) => Some(notification),
                 None => return Some(()),
             },
-            () = burst, if dirty.contains(&true) => None,
+            () = is_stale(upstream), if !dirty.contains(&true) => {
+                let this = upstream.upgrade()?;
+                let catalog = this.catalog();
+                dirty = ListKind::ALL.map(|kind| catalog.is_stale(kind));
+                None
+            }
         };
         let this = upstream.upgrade()?;
         match notification {
-            Some(notification) => this.take(notification, &mut dirty),
+            Some(notification) => {
+                if !dirty.contains(&true) {
+                    due = Instant::now() + BURST;
+                }
+                this.take(notification, &mut dirty);
+            }
+            None if this.watchman.is_none() => this.tell(&News::Lists(std::mem::take(&mut dirty))),
             None => this.read(client, std::mem::take(&mut dirty)).await,
         }
     }
+}
+
+/// Waits until somebody has seen a list that may be out of date; for ever if nobody holds the upstream.
+async fn is_stale(upstream: &Weak<Upstream>) {
+    let Some(this) = upstream.upgrade() else { return std::future::pending().await };
+    let stale = this.stale.clone();
+    drop(this);
+    stale.notified().await;
 }
 
 /// What to do about a server at the moment.

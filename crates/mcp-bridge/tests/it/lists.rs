@@ -672,3 +672,76 @@ async fn a_list_that_cannot_be_read_leaves_the_others_alone() {
     let world = World::new(&[&b]);
     assert_eq!(pages(&world.modern(), Method::ToolsList, "tools").await, [["b__t"]]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn lists_of_servers_that_tell_of_no_changes_are_read_again_by_and_by() {
+    for version in [V2025_11_25, V2026_07_28] {
+        let server = Server::scripted("s", TransportKind::Http, version)
+            .capable(json!({"tools": {}, "prompts": {"listChanged": true}}))
+            .tools(&["t"]);
+        let world = World::new(&[&server]);
+        let session = world.classic(V2025_11_25, json!({})).await;
+        let client = world.modern();
+        let tools = async || names(&client.call(Method::ToolsList, json!({})).await, "tools");
+        assert_eq!(tools().await, ["s__t"]);
+        let reads = || server.seen(&Method::ToolsList).len();
+        let (before, prompts) = (reads(), server.seen(&Method::PromptsList).len());
+        server.set_tools(&["t", "u"]);
+        tools().await;
+        settle().await;
+        assert_eq!(reads(), before, "not yet");
+        pass(Duration::from_secs(61)).await;
+        assert_eq!(reads(), before, "not as long as nobody looks");
+        tools().await;
+        session.probe.hear(CHANGED, 1).await;
+        assert_eq!(tools().await, ["s__t", "s__u"]);
+        assert_eq!((reads(), server.seen(&Method::PromptsList).len()), (before + 1, prompts), "{version}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_could_not_be_read_is_read_again_when_somebody_looks() {
+    let broken = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let is_broken = broken.clone();
+    let server = scripted("s").on(Method::ToolsList, move |asked| {
+        match is_broken.load(std::sync::atomic::Ordering::Relaxed) {
+            true => asked.fail(-32603, "not now", None),
+            false => asked.answer(json!({"tools": [{"name": "t", "inputSchema": {"type": "object"}}]})),
+        }
+    });
+    let world = World::new(&[&server]);
+    let session = world.classic(V2025_11_25, json!({})).await;
+    broken.store(false, std::sync::atomic::Ordering::Relaxed);
+    pass(Duration::from_secs(5)).await;
+    assert_eq!(names(&session.call(Method::ToolsList, json!({})).await, "tools"), [""; 0]);
+    session.probe.hear(CHANGED, 1).await;
+    assert_eq!(names(&session.call(Method::ToolsList, json!({})).await, "tools"), ["s__t"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_stops_talking_has_its_lists_read_all_the_same() {
+    let server = scripted("s").tools(&["t"]);
+    let world = World::new(&[&server]);
+    let session = world.classic(V2025_11_25, json!({})).await;
+    server.set_tools(&["t", "u"]);
+    server.open()[0].tell(CHANGED, json!({}));
+    for _ in 0..50 {
+        pass(Duration::from_millis(5)).await;
+        server.open()[0].tell("notifications/message", json!({"level": "info", "data": "bla"}));
+    }
+    assert_eq!(session.probe.told_of(CHANGED).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_a_list_that_has_changed_meanwhile_are_begun_anew() {
+    let server = scripted("s").tools(&["a", "b", "c", "d"]);
+    let world = World::with(&[&server], |settings| settings.page_size = 2, |_| {});
+    let client = world.modern();
+    let first = client.call(Method::ToolsList, json!({})).await;
+    let next = json!({"cursor": first["nextCursor"]});
+    assert_eq!(names(&client.call(Method::ToolsList, &next).await, "tools"), ["s__c", "s__d"]);
+    server.set_tools(&["b", "c", "d", "e"]);
+    server.open()[0].tell(CHANGED, json!({}));
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(client.refused(Method::ToolsList, &next).await["code"], -32602);
+}

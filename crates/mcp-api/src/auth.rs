@@ -3,7 +3,7 @@
 use std::fmt;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use mcp_api_types::ErrorDetail;
@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::state::ApiState;
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// The accepted keys, kept as digests: comparing takes the same time whatever the key (S09).
 #[derive(Clone, Default)]
@@ -57,13 +59,17 @@ fn digest(key: &str) -> [u8; 32] {
 
 /// `Authorization: Bearer KEY`, or `X-API-Key: KEY`.
 pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
-    let bearer = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
+    let bearer = only(headers, &header::AUTHORIZATION)
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, key)| key.trim());
-    bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()))
+    bearer.or_else(|| only(headers, &API_KEY))
+}
+
+/// A header that stands once. Of two, somebody in between may have looked at the other one.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())?.to_str().ok()
 }
 
 /// Lets a request pass that presents a valid key.
@@ -114,6 +120,8 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().unwrap());
             assert_eq!(presented(&headers), key, "{name}: {value}");
+            headers.append(name, "Bearer other".parse().unwrap());
+            assert_eq!(presented(&headers), None, "{name} twice");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -47,15 +48,25 @@ pub fn mcp_router(bridge: Bridge, front: HttpFront, keys: ApiKeys) -> Router {
         .with_state(Mcp(Arc::new(Shared { bridge, front, keys, endpoints })))
 }
 
+/// A name in a path. What is wrong with it is nobody's business who has no key.
+type Name = Result<Path<String>, PathRejection>;
+
+/// A name; one that is no text becomes another that nobody has.
+fn text(name: Name) -> String {
+    name.map_or_else(|_| char::REPLACEMENT_CHARACTER.into(), |Path(name)| name)
+}
+
 async fn aggregate(State(mcp): State<Mcp>, request: Request) -> Response {
     mcp.serve("", || Scope::All, request).await
 }
 
-async fn one(State(mcp): State<Mcp>, Path(server): Path<String>, request: Request) -> Response {
+async fn one(State(mcp): State<Mcp>, server: Name, request: Request) -> Response {
+    let server = text(server);
     mcp.serve(&server, || Scope::One(server.as_str().into()), request).await
 }
 
-async fn view(State(mcp): State<Mcp>, Path(view): Path<String>, request: Request) -> Response {
+async fn view(State(mcp): State<Mcp>, view: Name, request: Request) -> Response {
+    let view = text(view);
     mcp.serve(&format!("views/{view}"), || Scope::View(view.as_str().into()), request).await
 }
 

@@ -90,6 +90,9 @@ async fn without_a_session_there_is_no_answer() {
     assert_eq!(stranger.delete().await, 404);
     let versioned = site.client.with("mcp-protocol-version", "2025-06-18");
     assert_eq!(refusal(versioned.post(&tool(1, "echo")).await).await, (400, -32600));
+    let refused: Value = site.client.post(&tool(1, "echo")).await.json().await.unwrap();
+    let advice = refused["error"]["message"].as_str().unwrap();
+    assert!(advice.contains("initialize") && advice.contains("_meta"), "either era is told: {advice}");
     site.end().await;
 }
 
@@ -107,6 +110,20 @@ async fn a_session_belongs_to_its_principal_and_endpoint() {
         assert_eq!(stranger.delete().await, 404);
     }
     assert_eq!(session.post_to("/other", &tool(1, "echo")).await.status(), 404);
+    assert_eq!(session.post(&tool(1, "echo")).await.status(), 200);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_session_is_named_once() {
+    let site = Site::plain().await;
+    let session = site.client.initialize("2025-11-25").await;
+    for other in [session.session_id(), "0123".into()] {
+        let twice = session.with("mcp-session-id", &other);
+        assert_eq!(refusal(twice.post(&tool(1, "echo")).await).await, (400, -32020));
+        assert_eq!(refusal(twice.get(None).await).await, (400, -32020));
+        assert_eq!(twice.delete().await, 400);
+    }
     assert_eq!(session.post(&tool(1, "echo")).await.status(), 200);
     site.end().await;
 }

@@ -12,8 +12,8 @@ use mcp_protocol::header::SESSION_ID;
 use mcp_protocol::{Era, ErrorCode, Failure, Limits, Message, Method, RawJson, Request, RpcError};
 use tokio::time::timeout;
 
-use super::Call;
 use super::reply::{accepted, events, json, refuse, refuse_full, traced, unknown_session};
+use super::{Call, mirror};
 use crate::call::Work;
 use crate::flight::Refused;
 use crate::frame::Frame;
@@ -31,7 +31,10 @@ pub(super) async fn post(
     foreign: Option<&str>,
     body: &Bytes,
 ) -> Response {
-    let named = headers.get(SESSION_ID);
+    let named = match mirror::single(headers, SESSION_ID) {
+        Ok(named) => named,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, None, error),
+    };
     let session = named.and_then(|id| call.find(id));
     let talk = session.and_then(|peer| peer.conversation().map(|talk| (peer, talk)));
     let batches = talk.as_ref().is_some_and(|(_, (version, _))| version.has_batches());
@@ -78,7 +81,8 @@ fn out_of_place(call: &Call<'_>, foreign: Option<&str>, frame: Frame) -> Respons
             RpcError::new(ErrorCode::INVALID_REQUEST, &text)
         }
         (_, None) => {
-            let text = "send initialize first: the session id is missing";
+            let text = "the session id is missing: send initialize first, or the _meta members and headers of a \
+                        stateless request";
             RpcError::new(ErrorCode::INVALID_REQUEST, text)
         }
     };

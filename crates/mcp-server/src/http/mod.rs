@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode};
+use axum::http::{HeaderMap, Method as HttpMethod, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use mcp_protocol::Era;
@@ -68,8 +68,8 @@ struct Call<'a> {
 
 impl Call<'_> {
     /// The session of a header.
-    fn find(&self, id: &HeaderValue) -> Option<Arc<Peer>> {
-        let peer = self.front.sessions.find(id.to_str().ok()?, &self.principal, Some(self.endpoint))?;
+    fn find(&self, id: &str) -> Option<Arc<Peer>> {
+        let peer = self.front.sessions.find(id, &self.principal, Some(self.endpoint))?;
         // One of the two-endpoint transport has no streams for requests.
         (peer.shape == TransportShape::Http).then_some(peer)
     }

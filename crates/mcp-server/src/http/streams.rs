@@ -9,7 +9,7 @@ use super::Call;
 use super::handshake::read;
 use super::head::{EVENTS, accepts, is_handshake_version};
 use super::mirror::single;
-use super::reply::{events, not_allowed, refuse_full, refuse_transport, unknown_session};
+use super::reply::{events, not_allowed, refuse, refuse_full, refuse_transport, unknown_session};
 use crate::flight::Refused;
 use crate::store::{COMMON, Unreadable, parse_event_id};
 use crate::text::COMMENT;
@@ -19,17 +19,18 @@ const ALLOWED: &str = "POST";
 
 /// A stream of a session: the one for what belongs to no request, or the one that was left after an event.
 pub(super) fn get(call: &Call<'_>, headers: &HeaderMap) -> Response {
-    let (Some(id), true) = (headers.get(SESSION_ID), speaks_handshake(headers)) else {
-        return not_allowed(ALLOWED);
+    let id = match session_id(headers) {
+        Ok(id) => id,
+        Err(refusal) => return refusal,
     };
     if !accepts(headers, EVENTS) {
         return refuse_transport(StatusCode::NOT_ACCEPTABLE, "accept must allow text/event-stream");
     }
     let Some(peer) = call.find(id) else { return unknown_session() };
-    let last = match headers.get(LAST_EVENT_ID).map(|last| last.to_str().ok().and_then(parse_event_id)) {
-        None => None,
-        Some(Some(last)) => Some(last),
-        Some(None) => return unknown_event(),
+    let last = match single(headers, LAST_EVENT_ID).map(|last| last.map(parse_event_id)) {
+        Ok(None) => None,
+        Ok(Some(Some(last))) => Some(last),
+        Ok(Some(None)) | Err(_) => return unknown_event(),
     };
     let stream = last.map_or(COMMON, |(stream, _)| stream);
     if stream == COMMON && call.front.is_closing() {
@@ -52,22 +53,28 @@ pub(super) fn get(call: &Call<'_>, headers: &HeaderMap) -> Response {
 
 /// Ends a session.
 pub(super) fn delete(call: &Call<'_>, headers: &HeaderMap) -> Response {
-    let (Some(id), true) = (headers.get(SESSION_ID), speaks_handshake(headers)) else {
-        return not_allowed(ALLOWED);
+    let id = match session_id(headers) {
+        Ok(id) => id,
+        Err(refusal) => return refusal,
     };
     if call.find(id).is_none() {
         return unknown_session();
     }
-    if id.to_str().is_ok_and(|id| call.front.sessions().end(id)) {
-        StatusCode::NO_CONTENT.into_response()
-    } else {
-        unknown_session()
-    }
+    if call.front.sessions().end(id) { StatusCode::NO_CONTENT.into_response() } else { unknown_session() }
 }
 
 fn unknown_event() -> Response {
     let text = "last-event-id names no event of this session that is still kept";
     refuse_transport(StatusCode::BAD_REQUEST, text)
+}
+
+/// The session that a client of the handshake era names.
+fn session_id(headers: &HeaderMap) -> Result<&str, Response> {
+    match single(headers, SESSION_ID) {
+        Err(error) => Err(refuse(StatusCode::BAD_REQUEST, None, error)),
+        Ok(Some(id)) if speaks_handshake(headers) => Ok(id),
+        Ok(_) => Err(not_allowed(ALLOWED)),
+    }
 }
 
 /// Whether the version header is absent or names a revision with a handshake.

@@ -31,6 +31,9 @@ pub struct FrontLimits {
     pub kept_for: Duration,
     /// After this long without a word the answer to a POST begins as a stream, and a stream gets a comment.
     pub keep_alive: Duration,
+    /// After this long the answer to a POST of a client of 2025-11-25 begins as a stream: its first event names it, so that
+    /// the client can take it up again if its connection breaks during a long call.
+    pub stream_after: Duration,
     /// stdio: how long a client may leave what is written untaken.
     pub write_stall: Duration,
 }
@@ -38,7 +41,7 @@ pub struct FrontLimits {
 impl Default for FrontLimits {
     /// Bodies 4 MiB; calls 64 per session, 256 per principal, 8 192 in all; 20 000 sessions, idle 30 min,
     /// uninitialised 30 s; 256 messages or 16 MiB waiting; 1 000 events or 16 MiB kept, 5 min after the answer;
-    /// keep-alive 15 s; write stall 30 s.
+    /// keep-alive 15 s, streams after 50 ms; write stall 30 s.
     fn default() -> Self {
         Self {
             max_body: 4 << 20,
@@ -54,6 +57,7 @@ impl Default for FrontLimits {
             kept_bytes: 16 << 20,
             kept_for: Duration::from_secs(5 * 60),
             keep_alive: Duration::from_secs(15),
+            stream_after: Duration::from_millis(50),
             write_stall: Duration::from_secs(30),
         }
     }

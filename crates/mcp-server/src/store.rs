@@ -208,7 +208,7 @@ impl Store {
         };
         if std::mem::take(&mut stream.primes) {
             let mut text = event_id(number, stream.read - 1);
-            text.push_str("data:\n\n");
+            text.push_str(PRIMING);
             return Next::Event(None, text.into());
         }
         let Some((sequence, text)) = stream.read_next() else {
@@ -340,6 +340,10 @@ impl Stream {
             unread.fold((0, 0), |(count, bytes), event| (count + 1, bytes + event.text.len()));
     }
 }
+
+/// The rest of the event that a stream of 2025-11-25 begins with: it has no message, and says how soon to come back if
+/// the stream breaks. Source: wire reference §4.2.
+const PRIMING: &str = "retry: 1000\ndata:\n\n";
 
 /// The line that names an event: unique in the session, and naming its stream.
 fn event_id(stream: u64, number: u64) -> String {

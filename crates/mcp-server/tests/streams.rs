@@ -69,6 +69,37 @@ async fn only_the_newest_revision_is_primed() {
     site.end().await;
 }
 
+/// A call that takes its time can be taken up again, by clients that know the event such a stream begins with.
+#[tokio::test]
+async fn a_slow_answer_becomes_a_stream_that_can_be_resumed() {
+    let mut site = Site::plain().await;
+    for (version, streams) in [("2025-06-18", false), ("2025-11-25", true)] {
+        let session = site.client.initialize(version).await;
+        let asking = session.clone();
+        let mut waiting = tokio::spawn(async move { asking.post(&tool(1, "held")).await });
+        let held = site.director.held().await;
+        if !streams {
+            // Far beyond the time after which the other would begin.
+            let early = tokio::time::timeout(FrontLimits::default().stream_after * 4, &mut waiting).await;
+            assert!(early.is_err(), "{version} waits for its one message");
+            held.answer(&json!({ "done": version }));
+            let answer: serde_json::Value = waiting.await.unwrap().json().await.unwrap();
+            assert_eq!(answer["result"]["done"], version);
+            continue;
+        }
+        let mut events = Events::of(waiting.await.unwrap());
+        let first = events.next_raw().await.unwrap();
+        assert_eq!(first.data.as_deref(), Some(""), "{version}");
+        // The connection breaks, and the answer is there when the client comes back.
+        drop(events);
+        held.answer(&json!({ "done": version }));
+        let mut events = Events::of(session.get(first.id.as_deref()).await);
+        assert_eq!(events.message().await["result"]["done"], version);
+        events.ends().await;
+    }
+    site.end().await;
+}
+
 #[tokio::test]
 async fn a_second_stream_is_refused_and_the_first_keeps_its_events() {
     let mut site = Site::plain().await;

@@ -77,7 +77,10 @@ impl Client {
                 .header("mcp-method", "tools/call")
                 .header("mcp-name", tool);
         }
-        let answer: Value = request.send().await.unwrap().json().await.unwrap();
+        let text = request.send().await.unwrap().text().await.unwrap();
+        // One message, or a stream whose last event has it.
+        let last = text.lines().rfind(|line| line.starts_with("data: ")).map(|line| &line["data: ".len()..]);
+        let answer: Value = serde_json::from_str(last.unwrap_or(&text)).unwrap();
         assert_eq!(answer["id"], 1, "{answer}");
         assert!(answer.get("error").is_none(), "{answer}");
         answer["result"].clone()

@@ -196,12 +196,15 @@ struct Lane {
 impl Lane {
     /// One JSON body, or a stream as soon as there is more to say than answers.
     async fn into_response(mut self, call: &Call<'_>, mut answers: Vec<Message>, is_batch: bool) -> Response {
-        let keep_alive = call.front.limits().keep_alive;
+        let limits = call.front.limits();
+        let keep_alive = limits.keep_alive;
         let mut is_done = self.advance(&mut answers).await;
         if is_done.is_pending() {
             // A timer only for what is not answered at once.
+            let can_be_resumed = self.peer.lock().store.primes;
+            let wait = if can_be_resumed { limits.stream_after } else { keep_alive };
             let rest = poll_fn(|cx| self.poll(cx, &mut answers));
-            is_done = timeout(keep_alive, rest).await.map_or(Poll::Pending, Poll::Ready);
+            is_done = timeout(wait.min(keep_alive), rest).await.map_or(Poll::Pending, Poll::Ready);
         }
         let speaks = self.peer.lock().store.has(self.stream);
         if is_done.is_ready() && !speaks && !answers.is_empty() {

@@ -83,7 +83,8 @@ async fn a_slow_answer_becomes_a_stream_that_can_be_resumed() {
             let early = tokio::time::timeout(FrontLimits::default().stream_after * 4, &mut waiting).await;
             assert!(early.is_err(), "{version} waits for its one message");
             held.answer(&json!({ "done": version }));
-            let answer: serde_json::Value = waiting.await.unwrap().json().await.unwrap();
+            let answer = waiting.await.unwrap().bytes().await.unwrap();
+            let answer: Value = serde_json::from_slice(&answer).unwrap();
             assert_eq!(answer["result"]["done"], version);
             continue;
         }

@@ -90,7 +90,7 @@ async fn without_a_session_there_is_no_answer() {
     assert_eq!(stranger.delete().await, 404);
     let versioned = site.client.with("mcp-protocol-version", "2025-06-18");
     assert_eq!(refusal(versioned.post(&tool(1, "echo")).await).await, (400, -32600));
-    let refused: Value = site.client.post(&tool(1, "echo")).await.json().await.unwrap();
+    let refused = body(site.client.post(&tool(1, "echo")).await).await;
     let advice = refused["error"]["message"].as_str().unwrap();
     assert!(advice.contains("initialize") && advice.contains("_meta"), "either era is told: {advice}");
     site.end().await;

@@ -160,7 +160,11 @@ fn an_error_without_id_ends_a_request_that_waits_alone_or_none() {
             let connection = connection.clone();
             async move {
                 let mut pending = connection.pending();
-                let Some(waiter) = pending.take_only(|_| true) else { return 0 };
+                let alone = pending.only(|_| true).is_some();
+                let Some(waiter) = pending.take_only(|_| true) else {
+                    assert!(!alone, "who is alone is taken");
+                    return 0;
+                };
                 assert_eq!(pending.len(), 0, "the error could be another one's");
                 drop(pending);
                 connection.taken.fetch_add(1, SeqCst);

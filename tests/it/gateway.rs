@@ -19,3 +19,4 @@ mod load;
 mod reload;
 mod sse;
 mod state;
+mod stdio;

@@ -113,6 +113,14 @@ impl Reloader {
     }
 }
 
+/// What SIGHUP asks for.
+pub(crate) async fn hung_up(reloader: Option<&Reloader>) {
+    match reloader {
+        Some(reloader) => reloader.reload_because("SIGHUP").await,
+        None => tracing::info!("SIGHUP: there is no configuration file to read again"),
+    }
+}
+
 impl Reload for Reloader {
     fn reload(&self) -> Pin<Box<dyn Future<Output = Result<ReloadReport, ReloadError>> + Send + '_>> {
         Box::pin(self.read_again())

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::Failed;
 use crate::args::ServeArgs;
+use crate::reload;
 use crate::signals::{Hangup, Signals};
 use crate::start::{self, Started};
 
@@ -57,10 +58,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
     let signal = loop {
         tokio::select! {
             signal = signals.next() => break signal,
-            () = hangup.next() => match &reloader {
-                Some(reloader) => reloader.reload_because("SIGHUP").await,
-                None => tracing::info!("SIGHUP: there is no configuration file to read again"),
-            },
+            () = hangup.next() => reload::hung_up(reloader.as_deref()).await,
         }
     };
     if let Some(watching) = watching {

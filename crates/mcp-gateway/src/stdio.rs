@@ -8,7 +8,8 @@ use mcp_server::serve_stdio;
 
 use crate::Failed;
 use crate::args::StdioArgs;
-use crate::signals::Signals;
+use crate::reload;
+use crate::signals::{Hangup, Signals};
 use crate::start::{self, Started};
 
 /// Runs until the client closes its side or a signal asks for the end.
@@ -17,6 +18,7 @@ pub(crate) async fn run(args: StdioArgs) -> Result<ExitCode, Failed> {
     let as_written = config.gateway.clone();
     let limits = start::front_limits(&config.gateway.bridge);
     let mut signals = Signals::listen().map_err(|error| Failed::new(Exit::Failed, error))?;
+    let mut hangup = Hangup::listen().map_err(|error| Failed::new(Exit::Failed, error))?;
     let Started { manager, bridge, reloader, demo } = Started::from(config, as_written).await?;
     let scope = match args.only.as_deref().map(|only| (only, only.strip_prefix("views/"))) {
         None => Scope::All,
@@ -28,13 +30,19 @@ pub(crate) async fn run(args: StdioArgs) -> Result<ExitCode, Failed> {
         let text = format!("--only {name}: no server, group or view has that name");
         return Err(Failed::new(Exit::Usage, text));
     };
-    let watching = reloader.map(|reloader| tokio::spawn(reloader.watch()));
-    let serving = serve_stdio(service, tokio::io::stdin(), tokio::io::stdout(), limits);
-    let ended = tokio::select! {
-        ended = serving => ended,
-        signal = signals.next() => {
-            tracing::info!(signal, "shutting down");
-            Ok(())
+    let watching = reloader.clone().map(|reloader| tokio::spawn(reloader.watch()));
+    let ended = {
+        let serving = serve_stdio(service, tokio::io::stdin(), tokio::io::stdout(), limits);
+        tokio::pin!(serving);
+        loop {
+            tokio::select! {
+                ended = serving.as_mut() => break ended,
+                signal = signals.next() => {
+                    tracing::info!(signal, "shutting down");
+                    break Ok(());
+                }
+                () = hangup.next() => reload::hung_up(reloader.as_deref()).await,
+            }
         }
     };
     if let Some(watching) = watching {

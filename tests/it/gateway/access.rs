@@ -37,6 +37,50 @@ async fn a_key_is_wanted_where_one_is_configured() {
     gateway.stop().await;
 }
 
+/// S05, S27.
+#[tokio::test]
+async fn mcp_asks_for_a_key_on_every_path_and_keeps_sessions_of_keys_apart() {
+    const KEYS: [&str; 2] = ["8f3c1e0a9d7b46528f1e2d3c4b5a6978", "c4e29a7d1f8b3c605e9d7a2b4f8c1e63"];
+    let configuration = Configuration::new(&format!("[gateway]\napi_keys = {KEYS:?}"));
+    let gateway = Gateway::configured(&configuration.stdio("demo", &demo(&[]), "")).await;
+    for (method, path) in [
+        (Method::POST, "/mcp"),
+        (Method::GET, "/mcp"),
+        (Method::DELETE, "/mcp"),
+        (Method::POST, "/mcp/"),
+        (Method::POST, "/%6dcp"),
+        (Method::POST, "/mcp/demo"),
+        (Method::POST, "/mcp/demo/"),
+        (Method::POST, "/mcp/nobody"),
+        (Method::POST, "/mcp/%ff"),
+        (Method::POST, "/mcp/views/x"),
+        (Method::POST, "/mcp/views/%ff"),
+        (Method::GET, "/sse"),
+        (Method::POST, "/messages"),
+    ] {
+        let (status, body) = answer(gateway.request(method.clone(), path)).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path}: {body}");
+    }
+
+    let post = |key: &str, body: &str| {
+        let request = gateway.request(Method::POST, "/mcp").header("X-API-Key", key);
+        let request = request.header("Accept", "application/json, text/event-stream");
+        request.header("Content-Type", "application/json").body(body.to_owned())
+    };
+    let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25",
+        "capabilities":{},"clientInfo":{"name":"test","version":"0"}}}"#;
+    let opened = post(KEYS[0], initialize).send().await.unwrap();
+    let session = opened.headers()["mcp-session-id"].clone();
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    for (key, expected) in [(KEYS[0], 200), (KEYS[1], 404)] {
+        let (status, body) = answer(post(key, ping).header("Mcp-Session-Id", &session)).await;
+        assert_eq!(status, expected, "{body}");
+    }
+    let both = post(KEYS[0], ping).header("X-API-Key", KEYS[1]).header("Mcp-Session-Id", &session);
+    assert_eq!(answer(both).await.0, StatusCode::UNAUTHORIZED, "it is not clear whose request it is");
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn other_names_and_other_pages_are_refused() {
     let configuration = Configuration::new(

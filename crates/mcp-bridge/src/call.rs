@@ -1,12 +1,12 @@
 //! Passing one request on, and what the client gets of the answer.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mcp_client::{Answer, Asker, NotificationSink};
 use mcp_manager::{Refusal, Relay, Relayed};
 use mcp_protocol::result::{Caching, Envelope, InputRequest, ResultType};
-use mcp_protocol::{Era, ErrorCode, Method, ProtocolVersion, RawJson, RpcError};
+use mcp_protocol::{Era, ErrorCode, Method, Notification, ProtocolVersion, RawJson, RpcError};
 use mcp_registry::{FailureCode, InvocationError, ServerName};
 use mcp_server::{Outcome, Outlet};
 use mcp_transport::Delivery;
@@ -32,25 +32,88 @@ pub(crate) enum Passed {
 
 /// Where notifications about a request go: it changes when a held call is taken up again.
 #[derive(Clone)]
-pub(crate) struct Mouth(Arc<Mutex<(Outlet, Ear)>>);
+pub(crate) struct Mouth(Arc<Mutex<Speaking>>);
+
+struct Speaking {
+    outlet: Outlet,
+    ear: Ear,
+    /// Nobody listens at the moment: the latest progress is kept.
+    is_held: bool,
+    latest: Option<Notification>,
+    progress: Rounds,
+}
+
+/// Progress over all the times that a request is sent, each with a token of its own.
+#[derive(Default)]
+struct Rounds {
+    token: Option<RawJson>,
+    highest: Option<f64>,
+    /// The highest of the rounds before.
+    before: Option<f64>,
+}
+
+impl Rounds {
+    /// Whether it is more than in the rounds before; what a server says within one is its own affair.
+    fn rises(&mut self, params: &RawJson) -> bool {
+        let Some(progress) = params.get("progress").and_then(|progress| progress.to::<f64>().ok()) else {
+            return true;
+        };
+        let token = params.get("progressToken");
+        if self.token != token {
+            (self.token, self.before) = (token, self.highest);
+        }
+        let rises = self.before.is_none_or(|before| progress > before);
+        if rises && self.highest.is_none_or(|highest| progress > highest) {
+            self.highest = Some(progress);
+        }
+        rises
+    }
+}
+
+impl Speaking {
+    fn say(&mut self, notification: Notification) {
+        if notification.method == Method::Progress {
+            if !notification.params.as_ref().is_none_or(|params| self.progress.rises(params)) {
+                return;
+            }
+            if self.is_held {
+                self.latest = Some(notification);
+                return;
+            }
+        }
+        if let Some(notification) = self.ear.hear(notification) {
+            self.outlet.notify(notification);
+        }
+    }
+}
 
 impl Mouth {
     pub(crate) fn new(outlet: Outlet, ear: Ear) -> Self {
-        Self(Arc::new(Mutex::new((outlet, ear))))
+        let progress = Rounds::default();
+        Self(Arc::new(Mutex::new(Speaking { outlet, ear, is_held: false, latest: None, progress })))
     }
 
+    fn speaking(&self) -> MutexGuard<'_, Speaking> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on nobody listens.
+    pub(crate) fn hold(&self) {
+        self.speaking().is_held = true;
+    }
+
+    /// From now on somebody else listens, who is told of the latest progress first.
     pub(crate) fn turn_to(&self, outlet: Outlet, ear: Ear) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (outlet, ear);
+        let mut speaking = self.speaking();
+        (speaking.outlet, speaking.ear, speaking.is_held) = (outlet, ear, false);
+        if let Some(latest) = speaking.latest.take().and_then(|latest| speaking.ear.hear(latest)) {
+            speaking.outlet.notify(latest);
+        }
     }
 
     pub(crate) fn sink(&self) -> NotificationSink {
         let this = self.clone();
-        Arc::new(move |notification| {
-            let told = this.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(notification) = told.1.hear(notification) {
-                told.0.notify(notification);
-            }
-        })
+        Arc::new(move |notification| this.speaking().say(notification))
     }
 }
 

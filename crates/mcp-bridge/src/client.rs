@@ -120,6 +120,13 @@ impl Turn {
     }
 }
 
+/// Whether what changed is the resource that somebody wants to hear of, or a part of it.
+pub(crate) fn is_part(wanted: &str, changed: &str) -> bool {
+    changed
+        .strip_prefix(wanted)
+        .is_some_and(|rest| rest.is_empty() || wanted.ends_with('/') || rest.starts_with(['/', '?', '#']))
+}
+
 /// An object of a few members.
 pub(crate) fn object<const N: usize>(members: [(&'static str, RawJson); N]) -> RawJson {
     let mut all = Members::default();

@@ -135,15 +135,19 @@ impl Endpoint {
         router.find(turn)
     }
 
-    /// Passes a request on to whichever of its targets has what it asks for.
-    pub(crate) async fn pass(&self, turn: &Turn, asker: Option<Asker>) -> Result<(Target, Passed), RpcError> {
+    /// Passes a request on to whichever of its targets has what it asks for, with who answers their questions.
+    pub(crate) async fn pass(
+        &self,
+        turn: &Turn,
+        asker: impl Fn(&Target) -> Option<Asker>,
+    ) -> Result<(Target, Passed), RpcError> {
         let targets = self.targets(turn)?;
         let last = targets.len().saturating_sub(1);
         for (at, target) in targets.into_iter().enumerate() {
             let params = self.bridge.params(turn, &target)?;
             let sink = (turn.ear.token.is_some() || turn.ear.level.is_some())
                 .then(|| Mouth::new(turn.outlet.clone(), turn.ear.clone()).sink());
-            let manner = Manner { asker: asker.clone(), sink };
+            let manner = Manner { asker: asker(&target), sink };
             let relay = self.bridge.relay(turn, &target, params, manner);
             let relayed = self.bridge.carry(turn, &target, relay).await;
             let passed = self.bridge.conclude(&self.scope, turn, &target, relayed);
@@ -210,7 +214,8 @@ impl Endpoint {
                 .stamp(&result, Some(&self.bridge.server_info))
                 .map_err(|error| RpcError::new(ErrorCode::INTERNAL_ERROR, &error.to_string()))?,
         };
-        Ok(turn.signed(result))
+        // No server was asked: there is no trace to be found by an id.
+        Ok(result)
     }
 
     /// Answers one request of the stateless era.
@@ -230,7 +235,7 @@ impl Endpoint {
             Method::SubscriptionsListen => self.listen(&turn, listen).await,
             method if may_require_input(method) => self.hold(turn).await,
             Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => self.task(&turn).await,
-            Method::CompletionComplete => match self.pass(&turn, None).await?.1 {
+            Method::CompletionComplete => match self.pass(&turn, |_| None).await?.1 {
                 Passed::Done(outcome) => outcome,
                 Passed::Asks { .. } | Passed::AsksFirst(_) => {
                     Err(crate::call::unreadable(&turn, "completion cannot ask anything"))
@@ -254,7 +259,7 @@ impl Endpoint {
         let result = Envelope::complete(Some(Caching::default()))
             .stamp(&result.encode(), Some(&self.server_info(&directory)))
             .map_err(|error| RpcError::new(ErrorCode::INTERNAL_ERROR, &error.to_string()))?;
-        Ok(turn.signed(result))
+        Ok(result)
     }
 
     /// Passes on a request during which the server may have to know more. Source: bridging §6.3, §6.4.
@@ -269,7 +274,7 @@ impl Endpoint {
     /// The same for a request that carries nothing on.
     pub(crate) async fn begin_anew(self, turn: Turn) -> Outcome {
         if !turn.client.kind.profile.can_be_asked() {
-            let (_, passed) = self.pass(&turn, None).await?;
+            let (_, passed) = self.pass(&turn, |_| None).await?;
             return self.outcome(&turn, passed);
         }
         let targets = self.targets(&turn)?;

@@ -347,6 +347,7 @@ impl Parking {
         mouth: Mouth,
         timeout: Duration,
     ) {
+        mouth.hold();
         let phase =
             Phase { attended: false, given_up: false, ended: None, expires: Instant::now() + timeout };
         let held = Arc::new(Held {
@@ -453,6 +454,7 @@ impl Attending<'_> {
                 if phase.ended.is_none() && !requests.is_empty() {
                     phase.attended = false;
                     phase.expires = Instant::now() + timeout;
+                    self.held.mouth.hold();
                     self.done = true;
                     drop(phase);
                     self.held.keeper.notify_one();

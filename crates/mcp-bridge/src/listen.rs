@@ -8,7 +8,7 @@ use mcp_protocol::subscription::{AcknowledgedParams, ListenParams, SubscriptionF
 use mcp_protocol::{ErrorCode, Method, Notification, RawJson, RequestId, RpcError, meta};
 use mcp_server::{Outcome, Outlet};
 
-use crate::client::Turn;
+use crate::client::{Turn, is_part};
 use crate::directory::{Reader, Shelf};
 use crate::endpoint::Endpoint;
 use crate::route::Router;
@@ -74,9 +74,8 @@ impl Reader for Listening {
             _ => return,
         };
         // What is updated may be a part of what was subscribed to.
-        let wanted = self.uris().iter().any(|(known, upstream)| {
-            upstream.server == from.server && (*known == *uri || uri.starts_with(&**known))
-        });
+        let wanted =
+            self.uris().iter().any(|(known, upstream)| upstream.server == from.server && is_part(known, uri));
         if wanted {
             let params = notification.params.as_ref();
             let params = params.and_then(|params| meta::strip(params, &[meta::SUBSCRIPTION_ID]).ok());

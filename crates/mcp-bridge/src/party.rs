@@ -14,6 +14,7 @@ use mcp_registry::{ServerRecord, Sharing};
 use mcp_server::Principal;
 use mcp_transport::TransportKind;
 
+use crate::ask::AskClient;
 use crate::convert::capabilities::{Extensions, Profile};
 use crate::settings::Scope;
 
@@ -95,7 +96,9 @@ pub(crate) struct Guest {
     /// The name of its own seats.
     pub(crate) own: Arc<str>,
     /// Who answers what a server asks in a session of the client's own, outside of any call.
-    pub(crate) handler: Arc<dyn RequestHandler>,
+    pub(crate) handler: AskClient,
+    /// Whether it sees one server only, so that it is clear who asks.
+    pub(crate) is_one: bool,
 }
 
 impl Guest {
@@ -122,7 +125,11 @@ impl Party for Guest {
     }
 
     fn handler(&self, server: &ServerRecord) -> Option<Arc<dyn RequestHandler>> {
-        if self.sits_alone(server) { Some(self.handler.clone()) } else { static_roots(server) }
+        if !self.sits_alone(server) {
+            return static_roots(server);
+        }
+        let server_name = (!self.is_one).then(|| server.definition.owner().as_str().into());
+        Some(Arc::new(AskClient { server_name, ..self.handler.clone() }))
     }
 }
 

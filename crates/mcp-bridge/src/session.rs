@@ -16,9 +16,9 @@ use mcp_protocol::{
 use mcp_registry::{ServerName, ServerRecord};
 use mcp_server::{Conversation, Opened, Opening, Outcome, Outlet, TransportShape};
 
-use crate::ask::AskClient;
+use crate::ask::{AskClient, Course};
 use crate::call::{Passed, unreadable};
-use crate::client::{Client, Turn, Way, is_wanted};
+use crate::client::{Client, Turn, Way, is_part, is_wanted};
 use crate::directory::Reader;
 use crate::endpoint::{Endpoint, declared};
 use crate::party::{Guest, Kind};
@@ -62,14 +62,16 @@ impl Session {
         let shelf = endpoint.shelf(&kind).await;
         let directory = shelf.directory();
         let owner = endpoint.bridge.new_owner();
-        let handler = Arc::new(AskClient {
+        let handler = AskClient {
             outlet: outlet.clone(),
             version,
             profile: kind.profile.clone(),
             server_name: None,
             page_id: page_ids(&endpoint),
-        });
-        let guest = Arc::new(Guest { kind: kind.clone(), own: format!("session {owner}").into(), handler });
+            course: Arc::default(),
+        };
+        let (own, is_one) = (format!("session {owner}").into(), endpoint.is_one());
+        let guest = Arc::new(Guest { kind: kind.clone(), own, handler, is_one });
         let party: Arc<dyn Party> = guest.clone();
         let client = Arc::new(Client { principal, version, capabilities, kind, party, shelf: shelf.clone() });
         let session = Arc::new_cyclic(|me| Self {
@@ -125,14 +127,17 @@ impl Session {
                 self.pass(&turn).await
             }
             Method::TasksGet | Method::TasksResult | Method::TasksCancel => {
-                self.endpoint.classic_task(&turn, |server_name| self.asker(&turn, server_name)).await
+                let leaving = Leaving::of(&self);
+                self.endpoint
+                    .classic_task(&turn, |server_name| self.asker(&turn, server_name, &leaving.course))
+                    .await
             }
             _ => self.endpoint.extend(&turn).await,
         }
     }
 
     /// Who is asked on account of a request.
-    fn asker(&self, turn: &Turn, server_name: Option<Box<str>>) -> Asker {
+    fn asker(&self, turn: &Turn, server_name: Option<Box<str>>, course: &Arc<Course>) -> Asker {
         Asker {
             owner: self.owner,
             handler: Arc::new(AskClient {
@@ -141,6 +146,7 @@ impl Session {
                 profile: self.client.kind.profile.clone(),
                 server_name,
                 page_id: page_ids(&self.endpoint),
+                course: course.clone(),
             }),
             resolves: true,
             task: None,
@@ -149,12 +155,19 @@ impl Session {
 
     async fn pass(&self, turn: &Turn) -> Outcome {
         let asks = may_require_input(&turn.method) && self.client.kind.profile.can_be_asked();
-        let asker = asks.then(|| self.asker(turn, self.asker_name(turn)));
+        let leaving = Leaving::of(self);
+        let asker = |target: &Target| {
+            let name = (!self.endpoint.is_one()).then(|| target.owner.name.as_str().into());
+            asks.then(|| self.asker(turn, name, &leaving.course))
+        };
         let passed = self.endpoint.pass(turn, asker).await;
         let (target, passed) = passed?;
         self.listen_to_own(&target);
         match passed {
             Passed::Done(outcome) => {
+                if outcome.is_ok() {
+                    leaving.course.served(&turn.outlet);
+                }
                 self.state().tasks.note(&self.endpoint, turn, &outcome);
                 outcome
             }
@@ -162,21 +175,6 @@ impl Session {
                 Err(unreadable(turn, "it asks for something that the client has not declared"))
             }
         }
-    }
-
-    /// What the client knows the server as that may ask in the course of a request; nothing where there is only one.
-    fn asker_name(&self, turn: &Turn) -> Option<Box<str>> {
-        if self.endpoint.is_one() {
-            return None;
-        }
-        let name = turn.text("name").or_else(|| turn.text("uri"))?;
-        let directory = self.client.shelf.directory();
-        let kind = match turn.method {
-            Method::ToolsCall => ListKind::Tools,
-            Method::PromptsGet => ListKind::Prompts,
-            _ => ListKind::Resources,
-        };
-        directory.list(kind).get(&name).map(|entry| entry.owner.name.as_str().into())
     }
 
     /// Sees to it that the client hears what the server says in a session of its own, now that it has one.
@@ -188,7 +186,15 @@ impl Session {
         let Ok(record) = self.endpoint.bridge.manager.server(shown.server.as_str()) else { return };
         if self.guest.sits_alone(&record) && record.era == Some(Era::Handshake) {
             self.own_upstream(&record);
+        } else {
+            // It had one before the operator has changed that.
+            self.state().own.remove(record.name());
         }
+    }
+
+    /// Whether the client still has a session of its own with this server.
+    fn is_own(&self, upstream: &Upstream) -> bool {
+        upstream.record().is_some_and(|record| self.guest.sits_alone(&record))
     }
 
     /// Where this client's own session with a server is listened to.
@@ -241,7 +247,17 @@ impl Session {
             }
         });
         futures::future::join_all(told).await;
+        self.forget_levels_at_the_end();
         Ok(turn.signed(RawJson::empty_object()))
+    }
+
+    /// Takes back what was said of levels, if the session has ended.
+    fn forget_levels_at_the_end(&self) {
+        if self.state().ended {
+            for upstream in self.client.shelf.upstreams() {
+                upstream.forget_level(self.owner);
+            }
+        }
     }
 
     async fn subscribe(&self, turn: &Turn) -> Outcome {
@@ -256,8 +272,12 @@ impl Session {
                 return Err(RpcError::new(ErrorCode::INVALID_REQUEST, &text));
             }
         }
-        let targets = self.endpoint.targets(turn)?;
         let directory = self.client.shelf.directory();
+        let offered = self.endpoint.capabilities(&directory, self.client.version);
+        if directory.missing.is_empty() && !offered.has(&["resources", "subscribe"]) {
+            return Err(method_not_found(&turn.method));
+        }
+        let targets = self.endpoint.targets(turn)?;
         let mut refused = None;
         for target in targets {
             let Some(shown) = directory.shown.iter().find(|shown| shown.owner.name == target.owner.name)
@@ -267,8 +287,14 @@ impl Session {
             let Some(upstream) = self.upstream(&shown.server) else { continue };
             match upstream.subscribe(&uri, SUBSCRIBE_LIMIT).await {
                 Ok(()) => {
-                    if let Some(before) = self.state().subscriptions.insert(uri.clone(), upstream) {
-                        before.unsubscribe(&uri);
+                    let mut state = self.state();
+                    let unwanted = match state.ended {
+                        true => Some(upstream),
+                        false => state.subscriptions.insert(uri.clone(), upstream),
+                    };
+                    drop(state);
+                    if let Some(unwanted) = unwanted {
+                        unwanted.unsubscribe(&uri);
                     }
                     return Ok(turn.signed(RawJson::empty_object()));
                 }
@@ -297,9 +323,9 @@ impl Session {
                 let wanted = {
                     let state = self.state();
                     // What is updated may be a part of what was subscribed to.
-                    state.subscriptions.iter().any(|(known, upstream)| {
-                        upstream.server == from.server && (*known == *uri || uri.starts_with(&**known))
-                    })
+                    let mut subscriptions = state.subscriptions.iter();
+                    subscriptions
+                        .any(|(known, upstream)| upstream.server == from.server && is_part(known, uri))
                 };
                 if wanted {
                     // What a stateless server says of its own leg is not for this one.
@@ -375,10 +401,31 @@ impl Conversation for Session {
             upstream.unsubscribe(&uri);
         }
         drop(own);
-        for upstream in self.client.shelf.upstreams() {
-            upstream.forget_level(self.owner);
-        }
+        self.forget_levels_at_the_end();
         self.endpoint.bridge.manager.leave(&self.guest.own);
+    }
+}
+
+/// A request under way, which may outlive its session, or be given up.
+struct Leaving<'a> {
+    session: &'a Session,
+    course: Arc<Course>,
+}
+
+impl<'a> Leaving<'a> {
+    fn of(session: &'a Session) -> Self {
+        Self { session, course: Arc::default() }
+    }
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        // What was asked on its account is of no use to anybody.
+        self.course.given_up.cancel();
+        if self.session.state().ended {
+            // It may have opened another session of the client's own since.
+            self.session.endpoint.bridge.manager.leave(&self.session.guest.own);
+        }
     }
 }
 
@@ -394,6 +441,10 @@ impl Reader for Session {
 
 impl Listener for Session {
     fn hear(&self, from: &Upstream, news: &News) {
+        if !self.is_own(from) {
+            // It shares the session of others now, which is listened to already.
+            return;
+        }
         if let News::Said(notification) = news
             && matches!(notification.method, Method::Other(_))
             && self.endpoint.is_one()

@@ -85,6 +85,11 @@ pub fn cancelled() -> RawJson {
     super::json(r#"{"action":"cancel"}"#)
 }
 
+/// The answer of a person who has agreed to open a page.
+pub(crate) fn accepted() -> RawJson {
+    super::json(r#"{"action":"accept"}"#)
+}
+
 /// Puts a server's question the way the client's revision has it.
 ///
 /// A page for a client of 2025-11-25 needs an id; `page_id` makes one where the server gave none. It stands as

@@ -810,3 +810,34 @@ async fn no_question_is_left_open_by_a_call_that_is_over() {
     assert_eq!(said(&call.ok().await), "never mind");
     assert_eq!(asked.wire.answer_to(100).await, Ok(json!({"action": "cancel"})));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_latest_progress_of_a_held_call_is_told_when_it_is_taken_up_again() {
+    for kind in KINDS {
+        let scene = Scene::new(kind);
+        let params = json!({"name": "s__t", "arguments": {}, "_meta": {"progressToken": "first"}});
+        let call = scene.client.start(Method::ToolsCall, params);
+        let asked = scene.server.next(Method::ToolsCall).await;
+        asked.progress(1);
+        asked.ask(100, "elicitation/create", form("Why?"));
+        let held = required(call.ok().await);
+        asked.progress(2);
+        asked.progress(3);
+        settle().await;
+        let params = json!({
+            "name": "s__t", "arguments": {}, "_meta": {"progressToken": "second"},
+            "requestState": held["requestState"], "inputResponses": {"u1": accept("because")},
+        });
+        let retry = scene.client.start(Method::ToolsCall, params);
+        asked.wire.answer_to(100).await.unwrap();
+        asked.progress(4);
+        let probe = retry.probe.clone();
+        probe.hear("notifications/progress", 2).await;
+        asked.answer(text("I see"));
+        retry.ok().await;
+        let told = probe.told_of("notifications/progress");
+        let told: Vec<_> =
+            told.iter().map(|told| (told["progressToken"].clone(), told["progress"].clone())).collect();
+        assert_eq!(told, [(json!("second"), json!(3)), (json!("second"), json!(4))], "{kind:?}");
+    }
+}

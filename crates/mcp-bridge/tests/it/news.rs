@@ -84,6 +84,8 @@ async fn a_subscription_says_what_it_will_tell_and_tells_that_alone() {
     update(&a, "a:2");
     let told = second.probe.hear(UPDATED, 1).await;
     assert_eq!((&told["uri"], &told["_meta"][ID]), (&json!("a:2"), &json!("1")));
+    // Another resource, of which this one's address is no part.
+    update(&a, "a:11");
     // Of another server than the one that has it.
     update(&b, "a:1");
     a.set_tools(&["t", "u"]);
@@ -249,7 +251,7 @@ async fn subscriptions_that_are_refused_say_so() {
     let nobody = Server::scripted("n", TransportKind::Stdio, V2025_11_25).capable(json!({"tools": {}}));
     let world = World::new(&[&nobody]);
     let session = world.classic(V2025_11_25, json!({})).await;
-    assert!(session.refused(Method::ResourcesSubscribe, json!({"uri": "s:1"})).await["code"].is_i64());
+    assert_eq!(session.refused(Method::ResourcesSubscribe, json!({"uri": "s:1"})).await["code"], -32601);
     assert_eq!(nobody.seen(&Method::ResourcesSubscribe).len(), 0);
 }
 

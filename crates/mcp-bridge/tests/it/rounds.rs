@@ -312,3 +312,62 @@ async fn a_call_that_is_taken_back_takes_its_questions_along() {
     asked.taken_back().await;
     assert_eq!(server.seen(&Method::ToolsCall).len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_page_is_opened_once_and_waited_for() {
+    let server = server(TransportKind::Http);
+    let world = World::new(&[&server]);
+    let session = world.classic_at(&one("s"), V2025_11_25, able()).await;
+    let call = session.tool("t");
+    let probe = call.probe.clone();
+    let page = |url: &str| {
+        let page = json!({"mode": "url", "message": "Sign in", "url": url});
+        asks(json!({"x": question("elicitation/create", page)}), Some("s"))
+    };
+    server.next(Method::ToolsCall).await.answer(page("https://x.example/"));
+    let asked = probe.question().await;
+    let id = asked.params["elicitationId"].clone();
+    asked.answer(json!({"action": "accept"}));
+    let accepted = json!({"x": {"action": "accept"}});
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        let start = tokio::time::Instant::now();
+        let again = server.next(Method::ToolsCall).await;
+        waits.push(start.elapsed().as_secs());
+        assert_eq!(again.params()["inputResponses"], accepted);
+        assert!(!probe.is_asked().await);
+        again.answer(page("https://x.example/"));
+    }
+    assert_eq!(waits, [0, 1, 2, 4]);
+    // Another page is another question.
+    server.next(Method::ToolsCall).await.answer(page("https://y.example/"));
+    probe.question().await.answer(json!({"action": "decline"}));
+    assert_eq!(probe.told_of("notifications/elicitation/complete"), Vec::<Value>::new());
+    server.next(Method::ToolsCall).await.answer(complete("done"));
+    call.ok().await;
+    assert_eq!(probe.told_of("notifications/elicitation/complete"), [json!({"elicitationId": id})]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_rises_over_all_rounds() {
+    let server = server(TransportKind::Http);
+    let world = World::new(&[&server]);
+    let session = world.classic(V2025_11_25, able()).await;
+    let params = json!({"name": "s__t", "arguments": {}, "_meta": {"progressToken": 5}});
+    let call = session.start(Method::ToolsCall, params);
+    let probe = call.probe.clone();
+    let first = server.next(Method::ToolsCall).await;
+    first.progress(1);
+    first.progress(3);
+    first.answer(asks(json!({"x": {"method": "roots/list"}}), None));
+    probe.question().await.answer(json!({"roots": []}));
+    let second = server.next(Method::ToolsCall).await;
+    for progress in [1, 3, 4] {
+        second.progress(progress);
+    }
+    second.answer(complete("done"));
+    call.ok().await;
+    let told = probe.told_of("notifications/progress");
+    let told: Vec<_> = told.iter().map(|told| told["progress"].as_i64().unwrap()).collect();
+    assert_eq!(told, [1, 3, 4]);
+}

@@ -328,3 +328,80 @@ async fn what_was_opened_for_clients_ends_when_none_of_them_was_seen_for_a_while
         assert_eq!(server.open().len(), 1, "the server's own");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_its_call_back_is_not_asked_about_it_any_more() {
+    for kind in KINDS {
+        let server = Server::scripted("s", kind, V2025_11_25).tools(&["t"]);
+        let world = World::new(&[&server]);
+        let session = world.classic(V2025_11_25, able()).await;
+        let call = session.tool("s__t");
+        let probe = call.probe.clone();
+        let asked = server.next(Method::ToolsCall).await;
+        asked.ask(100, "elicitation/create", form("Why?"));
+        let question = probe.question().await;
+        call.leave().await;
+        question.taken_back().await;
+        if kind == TransportKind::Stdio {
+            assert!(asked.wire.answer_to(100).await.is_err());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_is_said_for_resources_that_nobody_lists_too() {
+    let template = json!({"uriTemplate": "x:{id}", "name": "x"});
+    let server =
+        Server::scripted("s", TransportKind::Stdio, V2025_11_25).list("resourceTemplates", &[template]);
+    let world = World::new(&[&server]);
+    let session = world.classic(V2025_11_25, able()).await;
+    let call = session.start(Method::ResourcesRead, json!({"uri": "x:1"}));
+    let asked = server.next(Method::ResourcesRead).await;
+    asked.ask(100, "elicitation/create", form("Why?"));
+    let question = call.probe.question().await;
+    let message = question.params["message"].as_str().unwrap();
+    assert!(message.starts_with('s') && message.ends_with("Why?"), "{message}");
+    question.answer(json!({"action": "decline"}));
+    asked.answer(json!({"contents": []}));
+    call.ok().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_of_ones_own_that_is_shared_again_is_listened_to_once() {
+    const UPDATED: &str = "notifications/resources/updated";
+    let server = Server::scripted("s", TransportKind::Http, V2025_11_25)
+        .tools(&["t"])
+        .list("resources", &[json!({"uri": "s:1", "name": "1"})])
+        .on(Method::ToolsCall, |asked| asked.answer(text("done")));
+    let world = World::with(&[&server], |_| {}, |definition| definition.sharing = Some(Sharing::PerSession));
+    let session = world.classic(V2025_11_25, able()).await;
+    session.tool("s__t").ok().await;
+    settle().await;
+    let mut shared = definition(&server);
+    shared.sharing = Some(Sharing::Shared);
+    world.manager.unregister("s").await.unwrap();
+    world.manager.register(shared).unwrap();
+    pass(std::time::Duration::from_secs(2)).await;
+    session.tool("s__t").ok().await;
+    session.call(Method::ResourcesSubscribe, json!({"uri": "s:1"})).await;
+    for wire in server.open() {
+        wire.tell(UPDATED, json!({"uri": "s:1"}));
+    }
+    pass(std::time::Duration::from_secs(2)).await;
+    assert_eq!(session.probe.told_of(UPDATED).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_opened_for_a_session_that_has_ended() {
+    let server = Server::scripted("s", TransportKind::Http, V2025_11_25)
+        .tools(&["t"])
+        .on(Method::ToolsCall, |asked| asked.answer(text("done")));
+    let world = World::with(&[&server], |_| {}, |definition| definition.sharing = Some(Sharing::PerSession));
+    let session = world.classic(V2025_11_25, able()).await;
+    let before = server.open().len();
+    let call = session.tool("s__t");
+    session.conversation.end();
+    let _ = call.outcome().await;
+    pass(std::time::Duration::from_secs(1)).await;
+    assert_eq!(server.open().len(), before);
+}

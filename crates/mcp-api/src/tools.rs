@@ -27,17 +27,28 @@ pub(crate) async fn of_server(
     Ok(Json(listed(&record)))
 }
 
-/// `POST /servers/{name}/refresh-tools`: asks the server; the answer is its record afterwards.
+/// `POST /servers/{name}/refresh-tools`: asks the server; the answer is its record afterwards. What clients of the MCP
+/// endpoint see is read again by itself.
 pub(crate) async fn refresh(
     State(state): State<ApiState>,
     ServerPath(name): ServerPath,
 ) -> Result<Json<Server>, ApiError> {
-    one(&state, state.manager().refresh_tools(&name).await?)
+    let record = state.manager().refresh_tools(&name).await?;
+    look_again(&state, Some(&name));
+    one(&state, record)
 }
 
 /// `POST /servers/refresh-tools`: asks every server.
 pub(crate) async fn refresh_all(State(state): State<ApiState>) -> Json<ServerList> {
-    list_of(&state, &state.manager().refresh_all_tools().await)
+    let records = state.manager().refresh_all_tools().await;
+    look_again(&state, None);
+    list_of(&state, &records)
+}
+
+fn look_again(state: &ApiState, server: Option<&str>) {
+    if let Some(bridge) = state.bridge() {
+        bridge.look_again(server);
+    }
 }
 
 /// Every server with its known tools, null where they are unknown.

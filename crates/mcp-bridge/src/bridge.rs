@@ -114,6 +114,12 @@ impl Bridge {
         self.0.library.renew();
     }
 
+    /// Has the lists of a server, or of all, read again, although it has told of no change: what is different is then
+    /// told to clients, and tools that are defined in another way are noticed.
+    pub fn look_again(&self, server: Option<&str>) {
+        self.0.library.look_again(server);
+    }
+
     /// How many calls are held for clients that have been asked something.
     #[must_use]
     pub fn held_calls(&self) -> usize {

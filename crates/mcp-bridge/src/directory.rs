@@ -766,6 +766,17 @@ impl Library {
         }
     }
 
+    /// Has the lists of a server, or of all, read again.
+    pub(crate) fn look_again(&self, server: Option<&str>) {
+        let upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = |key: &ServerKey| server.is_none_or(|name| key.name.as_str() == name);
+        for (_, upstream) in upstreams.iter().filter(|((key, _), _)| wanted(key)) {
+            if let Some(upstream) = upstream.upgrade() {
+                upstream.look_again();
+            }
+        }
+    }
+
     fn all(&self) -> Vec<Arc<Shelf>> {
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }

@@ -1,6 +1,7 @@
 //! What one server offers to one kind of client, kept up to date.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -208,6 +209,8 @@ pub(crate) struct Upstream {
     wishes: Mutex<Wishes>,
     /// Rung when somebody has seen a list that may be out of date.
     stale: Arc<Notify>,
+    /// Whether all lists are to be read again, however young they are.
+    again: AtomicBool,
     task: Mutex<Option<AbortHandle>>,
 }
 
@@ -267,6 +270,7 @@ impl Upstream {
             listeners: Mutex::default(),
             wishes: Mutex::default(),
             stale: Arc::default(),
+            again: AtomicBool::default(),
             task: Mutex::default(),
         });
         let task = tokio::spawn(follow(Arc::downgrade(&upstream), manager.clone(), upstream.server.clone()));
@@ -283,6 +287,12 @@ impl Upstream {
         if self.catalog.load().is_stale(kind) {
             self.stale.notify_one();
         }
+    }
+
+    /// Has all lists read again.
+    pub(crate) fn look_again(&self) {
+        self.again.store(true, Ordering::Relaxed);
+        self.stale.notify_one();
     }
 
     /// The server now, unless it was replaced or removed.
@@ -629,8 +639,8 @@ async fn attend(upstream: &Weak<Upstream>, client: &Client) -> Option<()> {
             },
             () = is_stale(upstream), if !dirty.contains(&true) => {
                 let this = upstream.upgrade()?;
-                let catalog = this.catalog();
-                dirty = ListKind::ALL.map(|kind| catalog.is_stale(kind));
+                let (catalog, again) = (this.catalog(), this.again.swap(false, Ordering::Relaxed));
+                dirty = ListKind::ALL.map(|kind| again || catalog.is_stale(kind));
                 None
             }
         };

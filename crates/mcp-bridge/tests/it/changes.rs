@@ -102,6 +102,24 @@ async fn s22_a_tool_that_changes_is_withheld_until_somebody_approves_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn s22_a_change_that_a_server_does_not_tell_of_is_seen_when_an_operator_asks() {
+    for server in [None, Some("a")] {
+        let a = scripted("a").list("tools", &[tool("t", "adds")]);
+        let world = World::with(&[&a], |_| {}, blocking);
+        let (client, session) = (world.modern(), world.classic(V2025_11_25, json!({})).await);
+        assert_eq!(tools(&client).await, ["a__t"]);
+        a.set_pages("tools", vec![vec![tool("t", "tells"), tool("u", "")]]);
+        world.bridge.look_again(Some("b"));
+        settle().await;
+        assert_eq!(tools(&client).await, ["a__t"], "another server was meant");
+        world.bridge.look_again(server);
+        session.probe.hear(CHANGED, 1).await;
+        assert_eq!(tools(&client).await, ["a__u"]);
+        assert_eq!(reported(&world.manager), [("t".to_owned(), true)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn s22_a_tool_that_goes_and_comes_back_as_another_is_withheld() {
     let a = scripted("a").list("tools", &[tool("t", "adds")]);
     let world = World::with(&[&a], |_| {}, blocking);

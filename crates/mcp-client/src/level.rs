@@ -41,7 +41,7 @@ impl Wanted {
     }
 
     /// What the server is to be told now.
-    fn to_tell(&mut self) -> Option<LogLevel> {
+    fn due(&mut self) -> Option<LogLevel> {
         let (least, now) = (self.least()?, Instant::now());
         match self.told {
             Some((told, since)) if told < least && now - since < LOWERED_AFTER => None,
@@ -71,7 +71,7 @@ impl Levels {
     pub(crate) fn renew(&self) -> Option<LogLevel> {
         let mut wanted = self.lock();
         wanted.told.take()?;
-        wanted.to_tell()
+        wanted.due()
     }
 
     /// No code panics while it holds the lock.
@@ -101,13 +101,13 @@ impl Client {
             return None;
         }
         let link = self.link().clone();
-        let to_tell = {
+        let due = {
             let mut wanted = link.levels.lock();
             wanted.of_calls.insert(id, level);
-            wanted.to_tell()
+            wanted.due()
         };
         let leveled = Leveled { link, id };
-        if let Some(level) = to_tell {
+        if let Some(level) = due {
             self.tell_level(level).await;
         }
         Some(leveled)
@@ -147,7 +147,7 @@ mod tests {
         let want = |id, level| {
             let mut wanted = levels.lock();
             wanted.of_calls.insert(id, level);
-            wanted.to_tell()
+            wanted.due()
         };
         let done = |id| levels.lock().of_calls.remove(&id);
         assert_eq!(want(1, Error), None);

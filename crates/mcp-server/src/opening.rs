@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mcp_protocol::initialize::counter_offer;
 use mcp_protocol::{ErrorCode, Message, RawJson, Request, RpcError};
 
+use crate::contain;
 use crate::peer::Peer;
 use crate::service::Opening;
 use crate::text::answer_message;
@@ -30,6 +31,6 @@ async fn begin(peer: &Arc<Peer>, params: Option<RawJson>) -> Result<(RawJson, Ve
         params,
         outlet: peer.outlet(),
     };
-    let opened = peer.service.open(opening).await?;
+    let opened = contain::open(peer.service.open(opening)).await?;
     Ok((opened.result, peer.opened(version, opened.conversation)))
 }

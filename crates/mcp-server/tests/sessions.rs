@@ -33,14 +33,17 @@ async fn a_refused_handshake_opens_no_session() {
     let site = Site::plain().await;
     let mut refused = initialize("2025-11-25");
     refused["params"]["refuse"] = true.into();
-    for message in [
-        refused,
-        plain(0, "initialize", json!({})),
-        json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize" }),
+    let mut broken = initialize("2025-11-25");
+    broken["params"]["panic"] = true.into();
+    for (message, code) in [
+        (refused, -32602),
+        (broken, -32603),
+        (plain(0, "initialize", json!({})), -32602),
+        (json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize" }), -32602),
     ] {
         let answer = site.client.post(&message).await;
         assert!(!answer.headers().contains_key("mcp-session-id"));
-        assert_eq!(refusal(answer).await, (200, -32602));
+        assert_eq!(refusal(answer).await, (200, code));
     }
     assert_eq!((site.front.stats().sessions, site.front.stats().sessions_opened), (0, 0));
     site.end().await;

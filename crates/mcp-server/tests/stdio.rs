@@ -281,3 +281,13 @@ async fn a_slow_reader_is_waited_for_and_can_cancel() {
     held.cancelled().await;
     pipe.end().await;
 }
+
+#[tokio::test]
+async fn a_handshake_that_panics_is_one_that_failed() {
+    let mut pipe = Pipe::start(FrontLimits::default());
+    let mut broken = initialize("2025-11-25");
+    broken["params"]["panic"] = true.into();
+    assert_eq!(pipe.ask(&broken).await["error"]["code"], -32603);
+    assert_eq!(pipe.ask(&initialize("2025-11-25")).await["result"]["protocolVersion"], "2025-11-25");
+    assert_eq!(pipe.end().await, Vec::<Value>::new());
+}

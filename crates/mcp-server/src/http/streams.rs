@@ -19,10 +19,10 @@ const ALLOWED: &str = "POST";
 
 /// A stream of a session: the one for what belongs to no request, or the one that was left after an event.
 pub(super) fn get(call: &Call<'_>, headers: &HeaderMap) -> Response {
-    let id = match session_id(headers) {
-        Ok(id) => id,
-        Err(refusal) => return refusal,
-    };
+    with_session(headers, |id| open(call, headers, id))
+}
+
+fn open(call: &Call<'_>, headers: &HeaderMap, id: &str) -> Response {
     if !accepts(headers, EVENTS) {
         return refuse_transport(StatusCode::NOT_ACCEPTABLE, "accept must allow text/event-stream");
     }

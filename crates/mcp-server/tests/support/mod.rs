@@ -171,6 +171,9 @@ impl Service for Script {
         if opening.params.get("refuse").is_some() {
             return ready(Err(RpcError::new(ErrorCode::INVALID_PARAMS, "as the test wants"))).boxed();
         }
+        if opening.params.get("panic").is_some() {
+            return async { panic!("as the test wants") }.boxed();
+        }
         let _ = self.outlets.try_send(opening.outlet);
         let result = raw(&json!({ "protocolVersion": opening.version, "capabilities": {} }));
         let conversation = Arc::new(Talk { seen: self.seen.clone() });

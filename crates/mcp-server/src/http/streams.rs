@@ -53,14 +53,13 @@ fn open(call: &Call<'_>, headers: &HeaderMap, id: &str) -> Response {
 
 /// Ends a session.
 pub(super) fn delete(call: &Call<'_>, headers: &HeaderMap) -> Response {
-    let id = match session_id(headers) {
-        Ok(id) => id,
-        Err(refusal) => return refusal,
-    };
-    if call.find(id).is_none() {
-        return unknown_session();
-    }
-    if call.front.sessions().end(id) { StatusCode::NO_CONTENT.into_response() } else { unknown_session() }
+    with_session(headers, |id| {
+        if call.find(id).is_some() && call.front.sessions().end(id) {
+            StatusCode::NO_CONTENT.into_response()
+        } else {
+            unknown_session()
+        }
+    })
 }
 
 fn unknown_event() -> Response {
@@ -68,12 +67,12 @@ fn unknown_event() -> Response {
     refuse_transport(StatusCode::BAD_REQUEST, text)
 }
 
-/// The session that a client of the handshake era names.
-fn session_id(headers: &HeaderMap) -> Result<&str, Response> {
+/// Does what a client of the handshake era asks of the session it names.
+fn with_session(headers: &HeaderMap, act: impl FnOnce(&str) -> Response) -> Response {
     match single(headers, SESSION_ID) {
-        Err(error) => Err(refuse(StatusCode::BAD_REQUEST, None, error)),
-        Ok(Some(id)) if speaks_handshake(headers) => Ok(id),
-        Ok(_) => Err(not_allowed(ALLOWED)),
+        Err(error) => refuse(StatusCode::BAD_REQUEST, None, error),
+        Ok(Some(id)) if speaks_handshake(headers) => act(id),
+        Ok(_) => not_allowed(ALLOWED),
     }
 }
 

@@ -47,10 +47,15 @@ $XDG_CONFIG_HOME/mcp-gateway/config.toml. Without any file two demo servers are 
 Examples:
   mcp-gateway serve
   mcp-gateway serve --config ~/.config/Claude/claude_desktop_config.json
-  mcp-gateway serve --listen 127.0.0.1:9000 --log-format json";
+  mcp-gateway serve --listen 127.0.0.1:9000 --log-format json
+
+On SIGTERM and Ctrl-C calls under way get policy.shutdown_drain_timeout (10 s) to end.
+Exit codes: 0 ended in order, 1 could not start, or calls were cut at the end, 2 usage, 4 configuration invalid.";
 
 const STDIO_EXAMPLES: &str = "\
-The configuration is looked for as `serve` looks for it; nothing listens on any port. Logs go to stderr.
+The configuration is looked for as `serve` looks for it; nothing listens on any port. Warnings go to
+stderr, more with MCP_GATEWAY_LOG=info. Paths in clients' configurations should be absolute: clients start programs in
+directories of their own. It ends with its client.
 
 Examples:
   mcp-gateway stdio

@@ -232,18 +232,11 @@ impl Session {
             return Err(RpcError::new(ErrorCode::INVALID_PARAMS, text));
         };
         self.state().level = Some(level);
-        let directory = self.client.shelf.directory();
-        let servers = directory.shown.iter().filter(|shown| {
-            let profile = shown.catalog.profile.as_ref();
-            profile.is_some_and(|profile| {
-                profile.era == Era::Handshake
-                    && profile.capabilities.as_ref().is_some_and(|all| all.get("logging").is_some())
-            })
-        });
-        let told = servers.map(|shown| async {
-            let Some(upstream) = self.upstream(&shown.server) else { return };
+        let upstreams = self.client.shelf.upstreams();
+        let told = upstreams.iter().filter(|upstream| upstream.may_log()).map(|upstream| async {
+            let Some(upstream) = self.upstream(&upstream.server.name) else { return };
             if let Err(error) = upstream.want_level(self.owner, level).await {
-                tracing::debug!(server = %shown.server, %error, "the server does not take the log level");
+                tracing::debug!(server = %upstream.server.name, %error, "the server does not take the log level");
             }
         });
         futures::future::join_all(told).await;

@@ -16,7 +16,7 @@ use mcp_protocol::result::Caching;
 use mcp_protocol::{Era, ErrorCode, Method, Notification, RawJson};
 use mcp_registry::{ConnectionState, Exposure, HealthView, NameFilter, ServerKey, ServerRecord, Status};
 use mcp_transport::TransportKind;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -25,6 +25,10 @@ use crate::watchman::Watchman;
 
 /// Time for reading all lists of a server.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
+/// Time for a server to take a level of log messages.
+const LEVEL_LIMIT: Duration = Duration::from_secs(5);
+/// Most notifications of clients on their way to one server; more are dropped.
+const PASSED_ON: usize = 64;
 /// Between a change that a server tells of and the look at it: changes come in bursts.
 const BURST: Duration = Duration::from_millis(20);
 /// Youngest list that is read again because it may be out of date, where the server says how long it may be kept, and
@@ -211,6 +215,8 @@ pub(crate) struct Upstream {
     stale: Arc<Notify>,
     /// Whether all lists are to be read again, however young they are.
     again: AtomicBool,
+    /// Places for notifications of clients.
+    passing_on: Arc<Semaphore>,
     task: Mutex<Option<AbortHandle>>,
 }
 
@@ -270,6 +276,7 @@ impl Upstream {
             listeners: Mutex::default(),
             wishes: Mutex::default(),
             stale: Arc::default(),
+            passing_on: Arc::new(Semaphore::new(PASSED_ON)),
             again: AtomicBool::default(),
             task: Mutex::default(),
         });
@@ -343,6 +350,11 @@ impl Upstream {
             return Err(CallError::Rpc { error, frame: bytes::Bytes::new() });
         }
         let mut wishes = lock(&self.wishes);
+        if client.is_closed() {
+            // The next one may have been told already of all that is wished for.
+            let kind = mcp_transport::TransportErrorKind::Closed("the connection was lost meanwhile".into());
+            return Err(mcp_transport::TransportError::new(kind, mcp_transport::Delivery::Unknown).into());
+        }
         *wishes.wanted.entry(wish.clone()).or_default() += 1;
         wishes.kept.insert(wish, subscription);
         Ok(())
@@ -375,6 +387,11 @@ impl Upstream {
         (profile.era == Era::Stateless).then(|| self.party.capabilities(profile.version))
     }
 
+    /// Whether the server takes a level of log messages for a whole session, as far as is known.
+    pub(crate) fn may_log(&self) -> bool {
+        self.catalog.load().profile.as_ref().is_none_or(|profile| takes_level(profile))
+    }
+
     /// Has the server send log messages from a level on: the lowest that any session wants.
     pub(crate) async fn want_level(&self, session: u64, level: LogLevel) -> Result<(), CallError> {
         let (client, lowest) = {
@@ -383,8 +400,8 @@ impl Upstream {
             (wishes.client.clone(), wishes.levels.values().min().copied())
         };
         match (client.filter(|client| !client.is_closed()), lowest) {
-            (Some(client), Some(lowest)) if client.profile().era == Era::Handshake => {
-                client.set_log_level(lowest, LIST_LIMIT).await
+            (Some(client), Some(lowest)) if takes_level(&client.profile()) => {
+                client.set_log_level(lowest, LEVEL_LIMIT).await
             }
             // It is told when there is a connection.
             _ => Ok(()),
@@ -400,7 +417,12 @@ impl Upstream {
     pub(crate) fn pass_on(&self, notification: Notification) {
         let Some(client) = lock(&self.wishes).client.clone() else { return };
         let server = self.server.name.clone();
+        let Ok(place) = self.passing_on.clone().try_acquire_owned() else {
+            tracing::debug!(%server, "a notification of a client was dropped: {PASSED_ON} are under way");
+            return;
+        };
         tokio::spawn(async move {
+            let _place = place;
             if let Err(error) = client.notify(notification.method, notification.params).await {
                 tracing::debug!(%server, %error, "a notification of a client was lost");
             }
@@ -556,8 +578,8 @@ impl Upstream {
             let wanted: Vec<_> = wishes.wanted.keys().cloned().collect();
             (wanted, wishes.levels.values().min().copied())
         };
-        if let Some(level) = level.filter(|_| client.profile().era == Era::Handshake)
-            && let Err(error) = client.set_log_level(level, LIST_LIMIT).await
+        if let Some(level) = level.filter(|_| takes_level(&client.profile()))
+            && let Err(error) = client.set_log_level(level, LEVEL_LIMIT).await
         {
             tracing::debug!(server = %self.server.name, %error, "the server does not take the log level");
         }
@@ -594,6 +616,12 @@ impl std::fmt::Debug for Upstream {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a server says something, at a level that holds for a whole session.
+fn takes_level(profile: &ServerProfile) -> bool {
+    profile.era == Era::Handshake
+        && profile.capabilities.as_ref().is_some_and(|all| all.get("logging").is_some())
 }
 
 /// A notification of a change that nobody told of.

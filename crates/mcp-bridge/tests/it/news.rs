@@ -364,3 +364,26 @@ async fn log_messages_are_for_the_one_call_they_can_be_about() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_comes_later_is_told_the_level_too() {
+    let server = server("s", V2025_11_25);
+    server.set_down(true);
+    let world = World::new(&[&server]);
+    let session = world.classic(V2025_11_25, json!({})).await;
+    session.call(Method::LoggingSetLevel, json!({"level": "info"})).await;
+    server.set_down(false);
+    world.reconnect("s").await;
+    assert_eq!(server.next(Method::LoggingSetLevel).await.params()["level"], "info");
+    for wire in server.open() {
+        wire.tell("notifications/message", json!({"level": "info", "data": 1}));
+    }
+    session.probe.hear("notifications/message", 1).await;
+    // One that does not answer holds nobody up for long.
+    let silent = self::server("t", V2025_11_25).on(Method::LoggingSetLevel, |_| {});
+    let world = World::new(&[&silent]);
+    let session = world.classic(V2025_11_25, json!({})).await;
+    let start = tokio::time::Instant::now();
+    session.call(Method::LoggingSetLevel, json!({"level": "info"})).await;
+    assert!(start.elapsed() <= Duration::from_secs(5));
+}

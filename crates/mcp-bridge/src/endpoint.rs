@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use mcp_client::Asker;
+use mcp_manager::Relayed;
 use mcp_protocol::capability::{ClientCapabilities, ServerCapabilities};
 use mcp_protocol::header::ParamHeaders;
 use mcp_protocol::result::{Caching, Envelope, may_require_input};
@@ -20,9 +21,10 @@ use crate::convert::capabilities::{offered_alone, offered_together};
 use crate::directory::{Directory, Shelf};
 use crate::held::{Parking, Passing, Questions, Step, passing};
 use crate::party::{Kind, extensions};
-use crate::route::{Router, Target};
+use crate::route::{Router, Target, only};
 use crate::session::Session;
 use crate::settings::Scope;
+use crate::state::Place;
 use crate::tasks::with_tasks;
 use crate::upstream::ListKind;
 
@@ -185,8 +187,11 @@ impl Endpoint {
     /// A page of the list of one server, as it is: passed on, and its items adapted.
     async fn list_of_one(&self, turn: &Turn, kind: ListKind) -> Outcome {
         let targets = self.targets(turn)?;
-        let Some(target) = targets.into_iter().next() else { return Err(bad_cursor()) };
-        let params = self.bridge.params(turn, &target)?;
+        let Some(mut target) = targets.into_iter().next() else { return Err(bad_cursor()) };
+        let mut params = self.bridge.params(turn, &target)?;
+        if target.owner.is_group {
+            params = self.next_in_group(turn, &mut target, params)?;
+        }
         let relay = self.bridge.relay(turn, &target, params, Manner::default());
         let mut relayed = self.bridge.manager.relay(relay).await;
         if let Ok(relayed) = &mut relayed
@@ -198,12 +203,36 @@ impl Endpoint {
                 answer.result = page;
             }
         }
+        if let Ok(Relayed { server, outcome: Ok(answer), .. }) = &mut relayed
+            && target.owner.is_group
+            && let Some(next) = answer.result.get("nextCursor").and_then(|next| next.to::<Box<str>>().ok())
+        {
+            let next = self.cursor_at(turn, server, &next)?;
+            answer.result = with_text(&answer.result, "nextCursor", &next)?;
+        }
         match self.bridge.conclude(&self.scope, turn, &target, relayed) {
             Passed::Done(outcome) => outcome,
             Passed::Asks { .. } | Passed::AsksFirst(_) => {
                 Err(crate::call::unreadable(turn, "a list cannot ask anything"))
             }
         }
+    }
+
+    /// What is asked of the server of a group that gave the page before.
+    fn next_in_group(
+        &self,
+        turn: &Turn,
+        target: &mut Target,
+        params: Option<RawJson>,
+    ) -> Result<Option<RawJson>, RpcError> {
+        let (Some(Place { server, cursor }), Some(params)) = (self.place_at(turn)?, &params) else {
+            return Ok(params);
+        };
+        if !target.owner.members.iter().any(|(member, _)| member.as_str() == &*server) {
+            return Err(bad_cursor());
+        }
+        target.selection = only(&server);
+        with_text(params, "cursor", &cursor).map(Some)
     }
 
     /// A result of our own.
@@ -318,6 +347,15 @@ impl Endpoint {
 pub(crate) fn is_not_found(passed: &Passed) -> bool {
     let Passed::Done(Err(error)) = passed else { return false };
     matches!(error.code(), Some(ErrorCode::INVALID_PARAMS | ErrorCode::RESOURCE_NOT_FOUND))
+}
+
+/// An object with another text in it.
+fn with_text(object: &RawJson, member: &'static str, text: &str) -> Result<RawJson, RpcError> {
+    let members = object.members();
+    let mut members =
+        members.map_err(|error| RpcError::new(ErrorCode::INTERNAL_ERROR, &error.to_string()))?;
+    members.set_json(member, RawJson::string(text));
+    Ok(members.encode())
 }
 
 pub(crate) fn bad_cursor() -> RpcError {

@@ -22,6 +22,14 @@ use crate::settings::Scope;
 /// Longest state of a server that is carried (reliability §6).
 const MAX_STATE: usize = 64 << 10;
 
+/// What a cursor of a group stands for.
+pub(crate) struct Place {
+    /// Which server gave it.
+    pub(crate) server: Box<str>,
+    /// What it gave.
+    pub(crate) cursor: Box<str>,
+}
+
 /// What a `requestState` of ours stands for.
 enum State {
     /// A held call.
@@ -282,24 +290,48 @@ impl Endpoint {
 
     /// The cursor of a page of an aggregated list, as it is now.
     pub(crate) fn cursor(&self, turn: &Turn, edition: u64, page: usize) -> Result<Box<str>, RpcError> {
+        self.seal_cursor(turn, &[edition.to_be_bytes(), (page as u64).to_be_bytes()].concat())
+    }
+
+    fn seal_cursor(&self, turn: &Turn, place: &[u8]) -> Result<Box<str>, RpcError> {
         let expires = self.bridge.manager.now() + std::time::Duration::from_secs(3600);
         let endpoint = self.scope.name();
-        let place = [edition.to_be_bytes(), (page as u64).to_be_bytes()].concat();
-        let sealed = self.bridge.sealer.seal(&cursor_context(turn, &endpoint), expires, &place);
+        let sealed = self.bridge.sealer.seal(&cursor_context(turn, &endpoint), expires, place);
         sealed.map(Into::into).map_err(|error| RpcError::new(ErrorCode::INTERNAL_ERROR, &error.to_string()))
     }
 
     /// Which page of an aggregated list is asked for.
     pub(crate) fn page_at(&self, turn: &Turn, edition: u64, pages: usize) -> Result<usize, RpcError> {
-        let cursor = mcp_protocol::list::cursor_of(turn.params.as_ref()).map_err(|_| bad_cursor())?;
-        let Some(cursor) = cursor else { return Ok(0) };
-        let endpoint = self.scope.name();
-        let now = self.bridge.manager.now();
-        let opened = self.bridge.sealer.open(&cursor_context(turn, &endpoint), now, &cursor);
-        let bytes = opened.map_err(|_| bad_cursor())?;
+        let Some(bytes) = self.open_cursor(turn)? else { return Ok(0) };
         let page = bytes.strip_prefix(&edition.to_be_bytes()).and_then(|page| page.try_into().ok());
         let page = page.and_then(|page| usize::try_from(u64::from_be_bytes(page)).ok());
         page.filter(|page| *page < pages).ok_or_else(bad_cursor)
+    }
+
+    fn open_cursor(&self, turn: &Turn) -> Result<Option<Vec<u8>>, RpcError> {
+        let cursor = mcp_protocol::list::cursor_of(turn.params.as_ref()).map_err(|_| bad_cursor())?;
+        let Some(cursor) = cursor else { return Ok(None) };
+        let (endpoint, now) = (self.scope.name(), self.bridge.manager.now());
+        let opened = self.bridge.sealer.open(&cursor_context(turn, &endpoint), now, &cursor);
+        opened.map(Some).map_err(|_| bad_cursor())
+    }
+
+    /// The cursor of a server of a group, which is of no use to the others.
+    pub(crate) fn cursor_at(
+        &self,
+        turn: &Turn,
+        server: &ServerName,
+        cursor: &str,
+    ) -> Result<Box<str>, RpcError> {
+        self.seal_cursor(turn, [server.as_str(), "\n", cursor].concat().as_bytes())
+    }
+
+    /// Which server of a group gave the cursor, and what it was.
+    pub(crate) fn place_at(&self, turn: &Turn) -> Result<Option<Place>, RpcError> {
+        let Some(bytes) = self.open_cursor(turn)? else { return Ok(None) };
+        let place = std::str::from_utf8(&bytes).ok().and_then(|place| place.split_once('\n'));
+        let place = place.map(|(server, cursor)| Place { server: server.into(), cursor: cursor.into() });
+        place.map(Some).ok_or_else(bad_cursor)
     }
 }
 

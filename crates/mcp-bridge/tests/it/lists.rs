@@ -743,3 +743,29 @@ async fn pages_of_a_list_that_has_changed_meanwhile_are_begun_anew() {
     pass(Duration::from_secs(1)).await;
     assert_eq!(client.refused(Method::ToolsList, &next).await["code"], -32602);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_next_page_of_a_group_comes_from_the_server_that_gave_the_one_before() {
+    let paged = |name: &str| {
+        let server = scripted(name);
+        let tool = |at: &str| vec![json!({"name": format!("{name}{at}"), "inputSchema": {"type": "object"}})];
+        server.set_pages("tools", vec![tool("1"), tool("2")]);
+        server
+    };
+    let (a, b) = (paged("a"), paged("b"));
+    let world = World::with(&[&a, &b], |_| {}, grouped);
+    let session = world.classic_at(&one("g"), V2025_11_25, json!({})).await;
+    let first = session.call(Method::ToolsList, json!({})).await;
+    assert_eq!(names(&first, "tools"), ["a1"]);
+    let next = json!({"cursor": first["nextCursor"]});
+    world.manager.mark_degraded("a", "for the test").unwrap();
+    assert_eq!(names(&session.call(Method::ToolsList, json!({})).await, "tools"), ["b1"]);
+    world.manager.mark_healthy("a").unwrap();
+    let second = session.call(Method::ToolsList, &next).await;
+    assert_eq!((names(&second, "tools"), second.get("nextCursor")), (vec!["a2".to_owned()], None));
+    // A server's own cursor, somebody else's, and that of a server that is gone.
+    assert_eq!(session.refused(Method::ToolsList, json!({"cursor": "1"})).await["code"], -32602);
+    world.manager.unregister("a").await.unwrap();
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(session.refused(Method::ToolsList, &next).await["code"], -32602);
+}

@@ -53,7 +53,8 @@ impl ServerRequest {
 
 /// Who answers what a server asks on account of one request. On a channel that all requests share a question does
 /// not say which of them it is about: if all that wait there for an answer have an asker of the same owner, the newest
-/// one is asked, and otherwise the server is told that nobody can know. Source: bridging §6.3.2.
+/// one is asked, and otherwise the server is told that nobody can know. A request that was given up counts until the
+/// server has answered it all the same. Source: bridging §6.3.2.
 #[derive(Clone)]
 pub struct Asker {
     /// Whose the request is: questions about requests of one owner may be mistaken for one another without harm.

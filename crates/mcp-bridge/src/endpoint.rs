@@ -11,7 +11,7 @@ use mcp_manager::Relayed;
 use mcp_protocol::capability::{ClientCapabilities, ServerCapabilities};
 use mcp_protocol::header::ParamHeaders;
 use mcp_protocol::result::{Caching, Envelope, may_require_input};
-use mcp_protocol::{ErrorCode, Members, Method, ProtocolVersion, RawJson, RpcError};
+use mcp_protocol::{Era, ErrorCode, Members, Method, ProtocolVersion, RawJson, RpcError};
 use mcp_server::{Opened, Opening, Outcome, Principal, Service, StatelessCall};
 
 use crate::bridge::Inner;
@@ -100,7 +100,11 @@ impl Endpoint {
             let extensions = extensions(&self.scope);
             match (self.is_one(), all) {
                 (true, [one]) => with_tasks(offered_alone(one, version, &extensions), all, version),
-                _ => with_tasks(offered_together(all, true, version, &extensions), all, version),
+                _ => {
+                    let offered = with_tasks(offered_together(all, true, version, &extensions), all, version);
+                    let may_grow = version.era() == Era::Handshake && !directory.missing.is_empty();
+                    if may_grow { with_whatever_may_come(offered).clip(version) } else { offered }
+                }
             }
         });
         offered.clone()
@@ -238,8 +242,8 @@ impl Endpoint {
     /// A result of our own.
     pub(crate) fn own(&self, turn: &Turn, result: RawJson, caching: Option<Caching>) -> Outcome {
         let result = match turn.client.version.era() {
-            mcp_protocol::Era::Handshake => result,
-            mcp_protocol::Era::Stateless => Envelope::complete(caching)
+            Era::Handshake => result,
+            Era::Stateless => Envelope::complete(caching)
                 .stamp(&result, Some(&self.bridge.server_info))
                 .map_err(|error| RpcError::new(ErrorCode::INTERNAL_ERROR, &error.to_string()))?,
         };
@@ -341,6 +345,15 @@ impl Endpoint {
         let relay = self.bridge.relay(turn, target, params, manner);
         (passing(self.bridge.carry(turn, target, relay), questions.clone()), questions, mouth)
     }
+}
+
+/// What a session may need before it ends, while servers are still missing: it is told once what is offered.
+fn with_whatever_may_come(offered: ServerCapabilities) -> ServerCapabilities {
+    let yes = || RawJson::encode(&true).unwrap_or_else(|_| RawJson::empty_object());
+    let flags = ["logging", "completions"].into_iter().filter(|name| !offered.has(&[name]));
+    let flags: Vec<_> = flags.collect();
+    let offered = flags.into_iter().fold(offered, |all, name| all.with(&[name], RawJson::empty_object()));
+    offered.with(&["resources", "subscribe"], yes())
 }
 
 /// Whether a server says that it does not have what was asked for.

@@ -261,6 +261,14 @@ async fn a_dead_server_is_left_out_and_announced_when_it_comes_back() {
     dead.set_down(true);
     let world = World::new(&[&alive, &dead]);
     let session = world.classic(V2025_11_25, json!({})).await;
+    // A session is told once what is offered: whatever the missing server may have is among it.
+    let offered = &session.opened["capabilities"];
+    assert_eq!(
+        (&offered["logging"], &offered["resources"]["subscribe"]),
+        (&json!({}), &json!(true)),
+        "{offered}"
+    );
+    assert_eq!(offered["completions"], json!({}), "{offered}");
     let listed = session.call(Method::ToolsList, json!({})).await;
     assert_eq!(names(&listed, "tools"), ["alive__t"]);
     let error = session.tool("dead__t").err().await;

@@ -709,11 +709,13 @@ impl Stance {
     /// A connection is made here if it is the first, or, over HTTP, if the server has merely forgotten the session.
     /// Whatever else has to be connected again is for the manager's own rules to say: another attempt here would count
     /// against the server.
-    fn toward(record: &ServerRecord) -> Self {
+    fn toward(record: &ServerRecord, connected: bool) -> Self {
         let over_http = record.definition.endpoint.kind() == TransportKind::Http;
         match record.connection_state {
             _ if !record.definition.enabled => Self::Leave,
-            ConnectionState::Connected if record.initialized => Self::Attach,
+            ConnectionState::Connected if record.initialized && connected => Self::Attach,
+            // It was just lost, and its record is about to say so.
+            ConnectionState::Connected if record.initialized => Self::Wait,
             ConnectionState::Disconnected if record.health_view() == HealthView::Unknown => Self::Attach,
             ConnectionState::Error if record.status == Status::Healthy && over_http => Self::Attach,
             ConnectionState::Initializing | ConnectionState::Reconnecting => Self::Wait,
@@ -730,7 +732,7 @@ async fn follow(upstream: Weak<Upstream>, manager: Manager, server: ServerKey) {
         table.mark_unchanged();
         let Some(this) = upstream.upgrade() else { return };
         let Some(record) = this.record() else { return };
-        let stance = Stance::toward(&record);
+        let stance = Stance::toward(&record, manager.is_connected(server.name.as_str()));
         let attached = if stance == Stance::Attach { this.attach().await.ok() } else { None };
         this.settled.send_if_modified(|settled| {
             let given_up = attached.is_none() && stance != Stance::Wait && !*settled;

@@ -201,6 +201,12 @@ impl Manager {
         run.end_relay(outcome)
     }
 
+    /// Whether the server's own connection is open at this moment: it may be lost before its record says so.
+    #[must_use]
+    pub fn is_connected(&self, server: &str) -> bool {
+        self.link(server).is_ok_and(|link| link.session().is_some())
+    }
+
     /// The connection a party uses at a server, which is made if there is none.
     ///
     /// # Errors

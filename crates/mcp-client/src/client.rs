@@ -13,6 +13,7 @@ use mcp_transport::{Header, Outbound, TransportError, TransportKind};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::answer::Answer;
+use crate::askers::Subject;
 use crate::call::{Call, Outgoing};
 use crate::connect::{Attempt, Verdict};
 use crate::core::negotiate::Negotiation;
@@ -260,7 +261,14 @@ impl Client {
     /// questions: the server has neither answered it nor ended.
     #[must_use]
     pub fn owes_others(&self, owner: u64) -> bool {
-        self.link().abandoned().values().any(|whose| *whose != owner)
+        self.link().askers().owes_others(owner)
+    }
+
+    /// Whether a request like this one, of the same method and name, is known to have led to a question on this
+    /// channel that all share. Similar ones may rarely be mistaken for it.
+    #[must_use]
+    pub fn has_asked(&self, method: &Method, params: Option<&RawJson>) -> bool {
+        self.link().askers().has_asked(|| Subject::of(method, params))
     }
 
     /// Whether the handler answers what the server may ask for before it goes on with such a request.

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::answer::{Answer, check_result};
+use crate::askers::Subject;
 use crate::deadline::Deadline;
 use crate::error::CallError;
 use crate::handler::Asker;
@@ -95,6 +96,8 @@ impl Exchange {
         let of_request = headers.iter().cloned().chain(mirrored).collect();
         let link = connection.link();
         let until = deadline.map(|deadline| deadline.at.into_std());
+        let subject =
+            (asker.is_some() && link.expects_answers).then(|| Subject::of(&method, params.as_ref()));
         let message =
             Message::Request(Request { id: RequestId::Integer(id), method: method.clone(), params });
 
@@ -105,7 +108,7 @@ impl Exchange {
         link.in_flight.fetch_add(1, Ordering::Relaxed);
         let asked_for = asker.as_ref().map(|asker| asker.owner);
         if let Some(asker) = asker {
-            link.askers().insert(id, asker);
+            link.askers().begin(id, asker, subject);
         }
         let mut ticket = Ticket {
             connection: connection.clone(),
@@ -398,14 +401,14 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let link = self.connection.link();
         link.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if self.asked_for.is_some() {
-            link.askers().remove(&self.id);
-        }
         // Nobody waits for what the answers were for.
         for question in &self.questions {
             link.stop_serving(question);
         }
         if !self.open {
+            if self.asked_for.is_some() {
+                link.askers().end(self.id);
+            }
             return;
         }
         link.give_up(self.id, self.asked_for);

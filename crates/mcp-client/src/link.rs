@@ -1,6 +1,6 @@
 //! The connection itself: what all calls on it share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -22,10 +22,11 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::answer::Answer;
+use crate::askers::Askers;
 use crate::core::pending::{Owner, Pending};
 use crate::error::CallError;
 use crate::exchange::{Shared, channels, id_of_token};
-use crate::handler::{Asker, Host};
+use crate::handler::Host;
 use crate::interest::Interest;
 use crate::level::Levels;
 use crate::signal::Signal;
@@ -37,9 +38,6 @@ const NOTIFICATIONS: usize = 256;
 
 /// Cancellations and answers to the server under way; more are dropped and counted.
 const BACKGROUND: usize = 64;
-
-/// Requests given up that are remembered; the oldest ones are forgotten.
-const ABANDONED: usize = 256;
 
 /// How long sending a message that has no answer may take.
 pub(crate) const REPLY_LIMIT: Duration = Duration::from_secs(10);
@@ -74,7 +72,6 @@ impl Connection {
             serving: Mutex::default(),
             served: Mutex::default(),
             askers: Mutex::default(),
-            abandoned: Mutex::default(),
             levels: Levels::default(),
             in_flight: AtomicUsize::new(0),
             watch: Watch::default(),
@@ -124,15 +121,13 @@ pub(crate) struct Link {
     /// Whether a session the server has forgotten is replaced.
     pub(crate) recovers: bool,
     /// Whether requests are answered on the inbox.
-    expects_answers: bool,
+    pub(crate) expects_answers: bool,
     /// The server's requests being answered, by its ids.
     pub(crate) serving: Mutex<HashMap<RequestId, AbortHandle>>,
     /// When the last of them was answered.
     pub(crate) served: Mutex<Option<Instant>>,
-    /// Who answers questions about requests of ours under way, for those that say so.
-    pub(crate) askers: Mutex<BTreeMap<i64, Asker>>,
-    /// Whose requests were given up on a channel that all share, by our ids, until they are answered all the same.
-    abandoned: Mutex<BTreeMap<i64, u64>>,
+    /// Who answers questions about requests of ours, for those that say so.
+    askers: Mutex<Askers>,
     /// Least levels of log messages, in the handshake era.
     pub(crate) levels: Levels,
     /// Requests of ours under way.
@@ -200,19 +195,19 @@ impl Link {
     /// The same for a request that may go on leading to questions for its owner, which would not say so.
     pub(crate) fn give_up(&self, id: i64, asked_for: Option<u64>) {
         // Locked first, so that an answer that comes now is not missed.
-        let mut abandoned = self.abandoned();
-        if self.pending().forget(id)
-            && let Some(owner) = asked_for
-        {
-            abandoned.insert(id, owner);
-            if abandoned.len() > ABANDONED {
-                abandoned.pop_first();
+        let mut askers = asked_for.map(|owner| (self.askers(), owner));
+        let waited = self.pending().forget(id);
+        if let Some((askers, owner)) = &mut askers {
+            askers.end(id);
+            if waited {
+                askers.abandon(id, *owner);
             }
         }
     }
 
-    pub(crate) fn abandoned(&self) -> MutexGuard<'_, BTreeMap<i64, u64>> {
-        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The requests that say who answers questions about them.
+    pub(crate) fn askers(&self) -> MutexGuard<'_, Askers> {
+        self.askers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many requests wait for an answer on the inbox.
@@ -412,7 +407,7 @@ impl Link {
             }
             Owner::Late => {
                 if let RequestId::Integer(id) = id {
-                    self.abandoned().remove(id);
+                    self.askers().settle(*id);
                 }
                 count(&self.counters.late_answers);
             }

@@ -1,6 +1,6 @@
 //! Answering the server's requests.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
@@ -13,7 +13,8 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::handler::{Asked, Asker, RequestHandler, is_question};
+use crate::askers::Whom;
+use crate::handler::{Asked, RequestHandler, is_question};
 use crate::link::{Link, REPLY_LIMIT};
 use crate::stats::count;
 
@@ -103,31 +104,26 @@ impl Link {
             let none = || RpcError::new(ErrorCode::METHOD_NOT_FOUND, "Method not found");
             self.host.handler.clone().ok_or_else(none)
         };
-        let askers = self.askers();
-        let task = params.and_then(|params| meta::get(params, meta::RELATED_TASK)?.get("taskId")?.to().ok());
-        if task.is_some()
-            && let Some(asker) = askers.values().rev().find(|asker| asker.task == task)
-        {
+        let mut askers = self.askers();
+        let task: Option<Box<str>> =
+            params.and_then(|params| meta::get(params, meta::RELATED_TASK)?.get("taskId")?.to().ok());
+        if let Some(asker) = task.and_then(|task| askers.of_task(&task)) {
             return Ok(asker.handler.clone());
         }
         if let Some(call) = in_call {
-            return askers.get(&call).map_or_else(own, |asker| Ok(asker.handler.clone()));
-        }
-        let Some((_, newest)) = askers.last_key_value() else { return own() };
-        let mut owners = askers.values().map(|asker| asker.owner);
-        if owners.all(|owner| owner == newest.owner)
-            && self.abandoned().values().all(|owner| *owner == newest.owner)
-        {
-            return Ok(newest.handler.clone());
+            return askers.of_call(call).map_or_else(own, |asker| Ok(asker.handler.clone()));
         }
         // Which roots there are is a question a server may well ask on its own account.
-        if *method == Method::RootsList
-            && let Some(handler) = &self.host.handler
-        {
-            return Ok(handler.clone());
+        let roots = self.host.handler.as_ref().filter(|_| *method == Method::RootsList);
+        match (askers.whom(roots.is_some()), roots) {
+            (Whom::Nobody, _) => own(),
+            (Whom::Asker(asker), _) => Ok(asker.handler),
+            (Whom::Unclear, Some(roots)) => Ok(roots.clone()),
+            (Whom::Unclear, None) => {
+                let text = "several requests of different users are under way, and this does not say which it is for";
+                Err(RpcError::new(ErrorCode::INTERNAL_ERROR, text))
+            }
         }
-        let text = "several requests of different users are under way, and this does not say which it is for";
-        Err(RpcError::new(ErrorCode::INTERNAL_ERROR, text))
     }
 
     async fn serve(
@@ -179,11 +175,6 @@ impl Link {
 
     fn served(&self) -> MutexGuard<'_, Option<Instant>> {
         self.served.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The askers of the requests under way, by our ids.
-    pub(crate) fn askers(&self) -> MutexGuard<'_, BTreeMap<i64, Asker>> {
-        self.askers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn serving(&self) -> MutexGuard<'_, HashMap<RequestId, AbortHandle>> {

@@ -277,8 +277,8 @@ async fn a_thousand_calls_with_one_id_do_not_cross() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_with_a_call_that_was_given_up_is_for_nobody_else_until_that_is_answered() {
-    let server = Server::scripted("s", TransportKind::Stdio, V2025_11_25).tools(&["t"]);
+async fn a_call_that_may_be_asked_about_leaves_a_connection_alone_until_one_given_up_there_is_answered() {
+    let server = Server::scripted("s", TransportKind::Stdio, V2025_11_25).tools(&["t", "silent"]);
     let world = World::new(&[&server]);
     let client = world.modern().able(able());
     let begin = async || {
@@ -288,12 +288,25 @@ async fn a_connection_with_a_call_that_was_given_up_is_for_nobody_else_until_tha
     let (call, first) = begin().await;
     call.leave().await;
     first.cancelled().await;
+    // Nothing has led to a question so far; the first one that does is refused.
+    let (call, next) = begin().await;
+    assert_eq!(next.wire.number(), first.wire.number());
+    next.ask(99, "elicitation/create", form("Why?"));
+    assert!(next.wire.answer_to(99).await.is_err());
+    next.answer(text("nobody knows"));
+    call.ok().await;
     let (call, second) = begin().await;
     assert_ne!(second.wire.number(), first.wire.number());
     // What is still asked about the first call is put to nobody.
     first.wire.ask(100, "elicitation/create", form("Why?"));
     assert!(first.wire.answer_to(100).await.is_err());
     assert!(!call.is_finished());
+    // What has never led to a question stays where clients have done things.
+    let silent = client.tool("s__silent");
+    let call_there = server.next(Method::ToolsCall).await;
+    assert_eq!(call_there.wire.number(), first.wire.number());
+    call_there.answer(text("quiet"));
+    silent.ok().await;
     // One that was added is ended rather than yet another one opened.
     call.leave().await;
     let (call, third) = begin().await;

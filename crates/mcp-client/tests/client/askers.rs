@@ -413,6 +413,9 @@ async fn what_is_asked_after_a_call_was_given_up_may_be_about_that() {
     let given_up = wire.wait_for(is_call).await;
     first.abort();
     wire.wait_for(|out| method(out) == Some(&Method::Cancelled)).await;
+    // A question that is refused is the first sign that there are any.
+    let asked = |method, params| client.has_asked(&method, Some(&json(params)));
+    assert!(!asked(Method::ToolsCall, r#"{"name":"a"}"#));
     assert!(client.owes_others(2) && !client.owes_others(1));
     let second = begin(&client, tool(bob.asker(2)));
     wire.wait_for_many(&Method::ToolsCall, 2).await;
@@ -424,6 +427,8 @@ async fn what_is_asked_after_a_call_was_given_up_may_be_about_that() {
         matches!(&refused.message, Message::Failure(failure) if failure.error.code() == Some(mcp_protocol::ErrorCode::INTERNAL_ERROR))
     );
     assert!(anne.asked().is_empty() && bob.asked().is_empty());
+    assert!(asked(Method::ToolsCall, r#"{"x":1,"name":"a"}"#));
+    assert!(!asked(Method::ToolsCall, r#"{"name":"b"}"#) && !asked(Method::PromptsGet, r#"{"name":"a"}"#));
     // Once it is answered all the same, nothing is in doubt.
     wire.push(result(&given_up, "{}"));
     wire.push(

@@ -42,7 +42,7 @@ pub(crate) enum Whom {
 pub(crate) struct Askers {
     under_way: BTreeMap<i64, (Asker, Option<Subject>)>,
     /// Whose requests were given up on a channel that all share, until they are answered all the same.
-    abandoned: BTreeMap<i64, u64>,
+    abandoned: BTreeMap<i64, (u64, Subject)>,
     /// What has led to questions on a channel that all share.
     asking: BTreeSet<Subject>,
 }
@@ -58,10 +58,12 @@ impl Askers {
     }
 
     /// The request is not waited for any more, but may go on leading to questions for its owner.
-    pub(crate) fn abandon(&mut self, id: i64, owner: u64) {
-        self.abandoned.insert(id, owner);
-        if self.abandoned.len() > ABANDONED {
-            self.abandoned.pop_first();
+    pub(crate) fn abandon(&mut self, id: i64) {
+        if let Some((asker, Some(subject))) = self.under_way.remove(&id) {
+            self.abandoned.insert(id, (asker.owner, subject));
+            if self.abandoned.len() > ABANDONED {
+                self.abandoned.pop_first();
+            }
         }
     }
 
@@ -79,30 +81,25 @@ impl Askers {
         askers.find(|asker| asker.task.as_deref() == Some(task))
     }
 
-    /// Whom a question is for. Unless it `may_be_its_own`, the server's, it is remembered what leads to questions.
+    /// Whom a question is for. Unless it `may_be_its_own`, the server's, it is remembered what has led to it.
     pub(crate) fn whom(&mut self, may_be_its_own: bool) -> Whom {
         let Some((_, (newest, subject))) = self.under_way.last_key_value() else { return Whom::Nobody };
-        let owners = self.under_way.values().map(|(asker, _)| asker.owner);
-        let clear = owners.chain(self.abandoned.values().copied()).all(|owner| owner == newest.owner);
-        let (whom, led) = if clear {
-            (Whom::Asker(newest.clone()), subject.iter().copied().collect())
-        } else {
-            (Whom::Unclear, self.under_way.values().filter_map(|(_, subject)| *subject).collect::<Vec<_>>())
-        };
-        for subject in led.into_iter().filter(|_| !may_be_its_own) {
+        let (newest, subject) = (newest.clone(), *subject);
+        let mut owners = self.under_way.values().map(|(asker, _)| asker.owner);
+        if !owners.all(|owner| owner == newest.owner) || self.owes_others(newest.owner) {
+            return Whom::Unclear;
+        }
+        if let Some(subject) = subject.filter(|_| !may_be_its_own) {
             if self.asking.len() >= ASKING {
                 self.asking.pop_first();
             }
             self.asking.insert(subject);
         }
-        whom
+        Whom::Asker(newest)
     }
 
+    /// Whether a question may be about a request that was given up by somebody else: one like it has led to one before.
     pub(crate) fn owes_others(&self, owner: u64) -> bool {
-        self.abandoned.values().any(|whose| *whose != owner)
-    }
-
-    pub(crate) fn has_asked(&self, subject: impl FnOnce() -> Subject) -> bool {
-        !self.asking.is_empty() && self.asking.contains(&subject())
+        self.abandoned.values().any(|(whose, subject)| *whose != owner && self.asking.contains(subject))
     }
 }

@@ -13,7 +13,6 @@ use mcp_transport::{Header, Outbound, TransportError, TransportKind};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::answer::Answer;
-use crate::askers::Subject;
 use crate::call::{Call, Outgoing};
 use crate::connect::{Attempt, Verdict};
 use crate::core::negotiate::Negotiation;
@@ -257,18 +256,12 @@ impl Client {
         self.link().kind == TransportKind::Http && self.profile().era == Era::Stateless
     }
 
-    /// Whether a request of somebody else's was given up on a channel that all share, and may still lead to
-    /// questions: the server has neither answered it nor ended.
+    /// Whether a question may be about a request that somebody else has given up on this channel that all share: the
+    /// server has neither answered it nor ended, and one like it, of the same method and name, has led to a question
+    /// before. Source: bridging §6.3.2.
     #[must_use]
     pub fn owes_others(&self, owner: u64) -> bool {
         self.link().askers().owes_others(owner)
-    }
-
-    /// Whether a request like this one, of the same method and name, is known to have led to a question on this
-    /// channel that all share. Similar ones may rarely be mistaken for it.
-    #[must_use]
-    pub fn has_asked(&self, method: &Method, params: Option<&RawJson>) -> bool {
-        self.link().askers().has_asked(|| Subject::of(method, params))
     }
 
     /// Whether the handler answers what the server may ask for before it goes on with such a request.

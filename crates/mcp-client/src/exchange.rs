@@ -106,14 +106,14 @@ impl Exchange {
         count(&link.counters.requests_sent);
         link.counters.active();
         link.in_flight.fetch_add(1, Ordering::Relaxed);
-        let asked_for = asker.as_ref().map(|asker| asker.owner);
+        let has_asker = asker.is_some();
         if let Some(asker) = asker {
             link.askers().begin(id, asker, subject);
         }
         let mut ticket = Ticket {
             connection: connection.clone(),
             id,
-            asked_for,
+            has_asker,
             _level: level,
             cancel,
             headers,
@@ -370,8 +370,8 @@ pub(crate) fn id_of_token(token: &str) -> Option<i64> {
 struct Ticket {
     connection: Arc<Connection>,
     id: i64,
-    /// Whose it is, if somebody of its own answers questions.
-    asked_for: Option<u64>,
+    /// Whether somebody of its own answers questions.
+    has_asker: bool,
     _level: Option<Leveled>,
     cancel: Cancel,
     /// The caller's.
@@ -406,12 +406,12 @@ impl Drop for Ticket {
             link.stop_serving(question);
         }
         if !self.open {
-            if self.asked_for.is_some() {
+            if self.has_asker {
                 link.askers().end(self.id);
             }
             return;
         }
-        link.give_up(self.id, self.asked_for);
+        link.give_up(self.id, self.has_asker);
         let timed_out = self.deadline.filter(|deadline| deadline.is_over());
         let reason = match timed_out {
             Some(Deadline { limit, .. }) => {

@@ -193,15 +193,14 @@ impl Link {
     }
 
     /// The same for a request that may go on leading to questions for its owner, which would not say so.
-    pub(crate) fn give_up(&self, id: i64, asked_for: Option<u64>) {
+    pub(crate) fn give_up(&self, id: i64, has_asker: bool) {
         // Locked first, so that an answer that comes now is not missed.
-        let mut askers = asked_for.map(|owner| (self.askers(), owner));
+        let askers = has_asker.then(|| self.askers());
         let waited = self.pending().forget(id);
-        if let Some((askers, owner)) = &mut askers {
-            askers.end(id);
-            if waited {
-                askers.abandon(id, *owner);
-            }
+        match askers {
+            Some(mut askers) if waited => askers.abandon(id),
+            Some(mut askers) => askers.end(id),
+            None => {}
         }
     }
 

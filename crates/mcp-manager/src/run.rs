@@ -299,8 +299,8 @@ impl<'a> Run<'a> {
     }
 
     /// A seat of a party. On a channel where a question does not say which call it is about, a call that may lead to
-    /// one needs a seat that nobody else's such call uses: the first one, or another beside it. One that is known to
-    /// lead to questions leaves alone what others have left without an answer, too. Source: bridging §6.3.2.
+    /// one needs a seat that nobody else's such call uses, or has left without an answer: the first one, or another
+    /// beside it. Source: bridging §6.3.2.
     async fn seat_of_party(
         &self,
         party: &Arc<dyn Party>,
@@ -318,20 +318,18 @@ impl<'a> Run<'a> {
         let Some(asker) = asker.filter(|_| shares && may_require_input(&self.request.method)) else {
             return seat(1);
         };
-        let mut asks = false;
         let mut first = None;
         let mut in_doubt = None;
         for number in 1..=MAX_POOL {
             let access = seat(number)?;
             if let Access::Own(seat, who, leased) = access {
                 debug_assert!(leased.is_none(), "it was just taken");
-                asks = asks || seat.has_asked(&self.request);
                 // One that was added is replaced before yet another one is opened.
                 if in_doubt.is_some() && number > 2 && seat.session().is_none() {
                     break;
                 }
                 match seat.lease.try_take(asker.owner) {
-                    Some(leased) if asks && seat.owes_others(asker.owner) => {
+                    Some(leased) if seat.owes_others(asker.owner) => {
                         in_doubt = Some(Access::Own(seat, who, Some(leased)));
                     }
                     Some(leased) => return Ok(Access::Own(seat, who, Some(leased))),
@@ -343,19 +341,12 @@ impl<'a> Run<'a> {
         }
         // The last of them: the first ones are likely to hold more of what clients have done there.
         if let Some(access) = in_doubt {
-            self.settle_doubt(link, &access, asker.owner);
-            return Ok(access);
+            return Ok(self.settle_doubt(link, access, asker.owner));
         }
         let Some((seat, who)) = first else { return seat(1) };
         let wait = link.definition().request_timeout.min(self.deadline.since(self.inner.now()));
         match tokio::time::timeout(wait, seat.lease.take(asker.owner)).await {
-            Ok(leased) => {
-                let access = Access::Own(seat, who, Some(leased));
-                if asks {
-                    self.settle_doubt(link, &access, asker.owner);
-                }
-                Ok(access)
-            }
+            Ok(leased) => Ok(self.settle_doubt(link, Access::Own(seat, who, Some(leased)), asker.owner)),
             Err(_) => Err(lost(&format!(
                 "{MAX_POOL} calls of other clients have held every connection for {wait:?}: over one connection the \
                  server can ask one client at a time"
@@ -364,12 +355,13 @@ impl<'a> Run<'a> {
     }
 
     /// Ends a connection on which the server may still ask about somebody else's call: the call gets another one.
-    fn settle_doubt(&self, link: &Link, access: &Access, owner: u64) {
-        if let Access::Own(seat, ..) = access
+    fn settle_doubt(&self, link: &Link, access: Access, owner: u64) -> Access {
+        if let Access::Own(seat, ..) = &access
             && let Some(session) = seat.session().filter(|_| seat.owes_others(owner))
         {
             self.inner.give_up_session(link, &session);
         }
+        access
     }
 
     fn seat(&self, link: &Link, who: Occupant) -> Result<Access, Unready> {

@@ -15,7 +15,6 @@ use sha2::{Digest, Sha256};
 use crate::flight::Flight;
 use crate::handshake::Unready;
 use crate::lease::Lease;
-use crate::run::Request;
 use crate::session::Session;
 use crate::slot::Slot;
 
@@ -149,12 +148,6 @@ impl Seat {
     /// Whether the server may still ask something there on account of a call of somebody else that was given up.
     pub(crate) fn owes_others(&self, owner: u64) -> bool {
         self.session().is_some_and(|session| session.client().owes_others(owner))
-    }
-
-    /// Whether such a request is known to have led to a question there.
-    pub(crate) fn has_asked(&self, request: &Request) -> bool {
-        let params = request.params.as_ref();
-        self.session().is_some_and(|session| session.client().has_asked(&request.method, params))
     }
 }
 

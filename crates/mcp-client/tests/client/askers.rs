@@ -403,40 +403,69 @@ async fn a_list_for_a_client_says_what_it_is_able_to_do_and_how_long_it_may_be_k
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_asked_after_a_call_was_given_up_may_be_about_that() {
+async fn what_is_asked_after_a_call_was_given_up_may_be_about_that_if_such_calls_have_led_to_questions() {
     let (anne, bob) = (Person::new("anne"), Person::new("bob"));
     let server = Server::new(TransportKind::Stdio, stdio(Era::Handshake, |_, _| {}));
     let client = server.connect(&options(None)).await.unwrap();
     let wire = server.wire();
-    let is_call = |out: &Outbound| method(out) == Some(&Method::ToolsCall);
-    let first = begin(&client, tool(anne.asker(1)));
-    let given_up = wire.wait_for(is_call).await;
-    first.abort();
-    wire.wait_for(|out| method(out) == Some(&Method::Cancelled)).await;
-    // A question that is refused is the first sign that there are any.
-    let asked = |method, params| client.has_asked(&method, Some(&json(params)));
-    assert!(!asked(Method::ToolsCall, r#"{"name":"a"}"#));
-    assert!(client.owes_others(2) && !client.owes_others(1));
-    let second = begin(&client, tool(bob.asker(2)));
-    wire.wait_for_many(&Method::ToolsCall, 2).await;
-    wire.push(
-        r#"{"jsonrpc":"2.0","id":"q1","method":"elicitation/create","params":{"message":"?"}}"#.to_owned(),
-    );
-    let refused = wire.wait_for(is_answer).await;
-    assert!(
-        matches!(&refused.message, Message::Failure(failure) if failure.error.code() == Some(mcp_protocol::ErrorCode::INTERNAL_ERROR))
-    );
-    assert!(anne.asked().is_empty() && bob.asked().is_empty());
-    assert!(asked(Method::ToolsCall, r#"{"x":1,"name":"a"}"#));
-    assert!(!asked(Method::ToolsCall, r#"{"name":"b"}"#) && !asked(Method::PromptsGet, r#"{"name":"a"}"#));
-    // Once it is answered all the same, nothing is in doubt.
-    wire.push(result(&given_up, "{}"));
-    wire.push(
-        r#"{"jsonrpc":"2.0","id":"q2","method":"elicitation/create","params":{"message":"?"}}"#.to_owned(),
-    );
+    let named = |name: &str, asker| {
+        let params = Some(json(&format!(r#"{{"arguments":{{}},"name":"{name}"}}"#)));
+        let mut request = Outgoing::new(Method::ToolsCall, params);
+        request.asker = asker;
+        request
+    };
+    let mut sent = 0;
+    let mut start = async |request| {
+        let call = begin(&client, request);
+        sent += 1;
+        (call, wire.wait_for_many(&Method::ToolsCall, sent).await.pop().unwrap())
+    };
+    let ask = |id: &str| {
+        wire.push(format!(
+            r#"{{"jsonrpc":"2.0","id":"{id}","method":"elicitation/create","params":{{"message":"?"}}}}"#
+        ));
+    };
+    let mut given_up = 0;
+    let mut give_up = async |call: JoinHandle<_>| {
+        call.abort();
+        given_up += 1;
+        wire.wait_for_many(&Method::Cancelled, given_up).await;
+    };
+    // Nothing like it has ever asked.
+    let (call, quiet) = start(named("quiet", anne.asker(1))).await;
+    give_up(call).await;
+    assert!(!client.owes_others(2));
+    let (call, asking) = start(named("asking", bob.asker(2))).await;
+    ask("q1");
     while bob.asked().is_empty() {
         tokio::task::yield_now().await;
     }
+    wire.push(result(&asking, "{}"));
+    call.await.unwrap().unwrap();
+    // From now on it may be asked for such a call even if nobody waits for it.
+    let (call, asking) = start(named("asking", anne.asker(1))).await;
+    give_up(call).await;
+    assert!(client.owes_others(2) && !client.owes_others(1));
+    let (call, _) = start(named("quiet", bob.asker(2))).await;
+    ask("q2");
+    let answered = |id: &'static str| {
+        wire.wait_for(move |out| {
+            matches!(&out.message,
+            Message::Failure(failure) if failure.id.as_ref().is_some_and(|asked| *asked == id.into()))
+        })
+    };
+    let refused = answered("q2").await;
+    let Message::Failure(failure) = &refused.message else { panic!("{refused:?}") };
+    assert_eq!(failure.error.code(), Some(mcp_protocol::ErrorCode::INTERNAL_ERROR));
+    assert!(anne.asked().is_empty() && bob.asked().len() == 1);
+    // Once it is answered all the same, nothing is in doubt.
+    wire.push(result(&asking, "{}"));
+    ask("q3");
+    while bob.asked().len() < 2 {
+        tokio::task::yield_now().await;
+    }
     assert!(!client.owes_others(2));
-    second.abort();
+    // What bob's call has just led to, anne's may lead to as well.
+    wire.push(result(&quiet, "{}"));
+    call.abort();
 }

@@ -114,8 +114,9 @@ impl Link {
             return askers.of_call(call).map_or_else(own, |asker| Ok(asker.handler.clone()));
         }
         // Which roots there are is a question a server may well ask on its own account.
-        let roots = self.host.handler.as_ref().filter(|_| *method == Method::RootsList);
-        match (askers.whom(roots.is_some()), roots) {
+        let may_be_its_own = *method == Method::RootsList;
+        let roots = self.host.handler.as_ref().filter(|_| may_be_its_own);
+        match (askers.whom(may_be_its_own), roots) {
             (Whom::Nobody, _) => own(),
             (Whom::Asker(asker), _) => Ok(asker.handler),
             (Whom::Unclear, Some(roots)) => Ok(roots.clone()),

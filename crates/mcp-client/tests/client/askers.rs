@@ -171,10 +171,7 @@ async fn without_a_handler_of_the_connection_nobody_stands_in() {
     assert_eq!(server.ask("roots/list").await, "-32603");
     server.calls[0].abort();
     assert!((&mut server.calls[0]).await.unwrap_err().is_cancelled());
-    assert_eq!(server.ask("roots/list").await, "-32603", "it may be about the call that was given up");
-    let sent = server.wire.wait_for_many(&Method::ToolsCall, 2).await;
-    server.wire.push(result(&sent[0], "{}"));
-    assert_eq!(server.ask("roots/list").await, "bob", "the other call is over for the server, too");
+    assert_eq!(server.ask("roots/list").await, "bob");
 }
 
 /// The streams on which a server over HTTP answers, in the order the calls came.
@@ -468,8 +465,11 @@ async fn what_is_asked_after_a_call_was_given_up_may_be_about_that_if_such_calls
     while bob.asked().len() < 2 {
         tokio::task::yield_now().await;
     }
-    assert!(!client.owes_others(2));
     // What bob's call has just led to, anne's may lead to as well.
+    assert!(client.owes_others(2));
     wire.push(result(&quiet, "{}"));
+    while client.owes_others(2) {
+        tokio::task::yield_now().await;
+    }
     call.abort();
 }

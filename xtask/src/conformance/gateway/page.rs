@@ -78,25 +78,29 @@ fn failures(retained: &[Retained]) -> String {
     text
 }
 
-/// Scenarios in which the suite saw less than it does without the gateway, such as a capability that is not there.
+/// Scenarios in which the suite saw less than it does without the gateway, such as a stream where it got a body. On which
+/// path it did may differ from run to run: an answer that comes soon comes without a stream.
 fn fewer_checks(retained: &[Retained]) -> String {
     let [direct, others @ ..] = retained else { return String::new() };
     let mut fewer = Vec::new();
-    for one in others {
-        for (scenario, outcome) in &one.results {
-            let directly =
-                direct.results.iter().find(|(other, _)| other == scenario).map(|(_, outcome)| outcome);
-            if let (Outcome::Passed(checks), Some(Outcome::Passed(all))) = (outcome, directly)
-                && checks < all
-            {
-                fewer.push(format!("{}: `{scenario}` ({checks} of {all})", one.path.name));
-            }
+    for (scenario, directly) in &direct.results {
+        let has_fewer = |one: &Retained| {
+            one.results.iter().any(|(other, outcome)| {
+                other == scenario
+                    && matches!((outcome, directly), (Outcome::Passed(checks), Outcome::Passed(all)) if checks < all)
+            })
+        };
+        if others.iter().any(has_fewer) {
+            fewer.push(format!("`{scenario}`"));
         }
     }
     if fewer.is_empty() {
         return String::new();
     }
-    format!("\nPassed with fewer successful checks than directly: {}.\n", fewer.join(", "))
+    format!(
+        "\nPassed with fewer successful checks than directly, on some path at least: {}.\n",
+        fewer.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -122,7 +126,7 @@ mod tests {
         assert!(text.contains("| – | 2 of 2 | 2 of 2 | – | 1 of 1 | – | – | – |"), "{text}");
         assert!(text.contains("| – | 1 of 2 | 1 of 2 | – | 1 of 1 | – | – | – |"), "{text}");
         assert!(text.contains("| `2026-07-28 b` | yes | all | not to be had |"), "{text}");
-        assert!(text.contains("than directly: server-http: `2026-07-28 a` (1 of 2).\n"), "{text}");
+        assert!(text.contains("on some path at least: `2026-07-28 a`.\n"), "{text}");
     }
 
     #[test]

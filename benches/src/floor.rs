@@ -135,6 +135,7 @@ impl Floor {
             let bare = name.strip_prefix(&self.prefix).unwrap_or(&name).to_owned();
             members.set_json("name", RawJson::string(&bare));
             let renamed = members.encode();
+            drop(members);
             request.params = Some(renamed);
             tool = Some(bare);
         }

@@ -74,6 +74,9 @@ impl Endpoint {
         }
         drop(known);
         let version = ProtocolVersion::LATEST_STATELESS;
+        // Kept for longer than the request it came in.
+        let key = (key.0, key.1.detached());
+        let capabilities = ClientCapabilities::from_raw(key.1.clone()).unwrap_or_default();
         let kind = Kind::of(&key.0, &capabilities, version, &self.scope);
         let shelf = self.shelf(&kind).await;
         let party = Arc::new(kind.clone());
@@ -408,5 +411,5 @@ impl Service for Endpoint {
 /// What a client of the handshake era says it is able to do.
 pub(crate) fn declared(params: &RawJson) -> ClientCapabilities {
     let declared = params.get("capabilities");
-    declared.and_then(|raw| ClientCapabilities::from_raw(raw).ok()).unwrap_or_default()
+    declared.and_then(|raw| ClientCapabilities::from_raw(raw.detached()).ok()).unwrap_or_default()
 }

@@ -282,7 +282,9 @@ impl Endpoint {
                 let mut members = params.members().map_err(|_| bad_state())?;
                 members.remove("requestState");
                 members.remove("inputResponses");
-                turn.params = Some(members.encode());
+                let params = members.encode();
+                drop(members);
+                turn.params = Some(params);
                 self.begin_anew(turn).await
             }
         }
@@ -337,14 +339,14 @@ impl Endpoint {
 
 /// The questions with the name of the server in front: the client sees only us. Source: bridging §1, rule 7.
 pub(crate) fn with_names(server: &ServerName, requests: &RawJson) -> Option<RawJson> {
-    let mut named = requests.members().ok()?;
-    let mut changed = false;
     let texts: Vec<(String, RawJson)> = requests
         .members()
         .ok()?
         .texts()
         .filter_map(|(key, text)| Some((key.to_owned(), serde_json::from_str(text).ok()?)))
         .collect();
+    let mut named = requests.members().ok()?;
+    let mut changed = false;
     for (key, request) in &texts {
         let elicits = request
             .get("method")

@@ -520,7 +520,7 @@ impl<'a> Run<'a> {
         let wanted = self.request.timeout.unwrap_or(allowed);
         let left = self.deadline.since(self.inner.now());
         let mut outgoing = Outgoing::new(self.request.method.clone(), self.request.params.clone());
-        outgoing.headers.push(Header::new("X-Request-Id", &**self.request_id()));
+        outgoing.headers.push(Header::new("X-Request-Id", self.request_id().clone()));
         outgoing.headers.extend(user.map(Authorization::header));
         let mut patience = Patience { idle: wanted.min(left), total: wanted.min(left) };
         if let Some(bridged) = &self.request.bridged {

@@ -174,6 +174,13 @@ impl RawJson {
         self.0
     }
 
+    /// The same value in memory of its own. A value that was read is a slice of the whole frame it came in, which it
+    /// keeps: what is kept for long should be detached.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// What kind of value it is.
     #[must_use]
     pub fn kind(&self) -> JsonKind {
@@ -192,8 +199,8 @@ impl RawJson {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Self> {
         (self.kind() == JsonKind::Object)
-            .then(|| find_member(self.as_str(), name))?
-            .map(|text| self.part(text))
+            .then(|| find_member(&self.0, name))?
+            .map(|text| Self(self.0.slice_ref(text)))
     }
 
     /// A part of this value; `text` is a slice of it that is a value of its own.

@@ -1,12 +1,14 @@
 //! The members of one object, for reading and editing without touching the rest.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 use crate::json::{DUPLICATE, InvalidJson, JsonKind, RawJson};
 use crate::walk::Walk;
@@ -15,7 +17,7 @@ use crate::walk::Walk;
 ///
 /// This is what an edit works on: what is not touched is written back byte for byte.
 #[derive(Debug, Clone, Default)]
-pub struct Members<'a>(Vec<Member<'a>>);
+pub struct Members<'a>(SmallVec<[Member<'a>; 8]>);
 
 #[derive(Debug, Clone)]
 struct Member<'a> {
@@ -65,7 +67,7 @@ impl<'a> Members<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Members(Vec::with_capacity(8));
+                let mut members = Members::default();
                 let mut seen = Names::default();
                 while let Some(Name(name)) = map.next_key()? {
                     if !seen.insert(&members.0, &name) {
@@ -95,9 +97,10 @@ impl<'a> Members<'a> {
         if kind != JsonKind::Object {
             return Err(InvalidJson::NotAnObject { found: kind });
         }
-        let mut members = Self(Vec::with_capacity(8));
+        let mut members = Self::default();
         let mut seen = Names::default();
-        for (spelled, value) in Walk::new(text) {
+        for (spelled, value) in Walk::new(text.as_bytes()) {
+            let (Some(spelled), Some(value)) = (text.get(spelled), text.get(value)) else { break };
             let name = decode_name(spelled)?;
             if !seen.insert(&members.0, &name) {
                 return Err(InvalidJson::DuplicateMember { name: name.into() });
@@ -198,14 +201,27 @@ impl<'a> Members<'a> {
 }
 
 /// The value of one member of a valid object; `None` if it is absent or stands twice.
-pub(crate) fn find_member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn find_member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let mut found = None;
     for (spelled, value) in Walk::new(object) {
-        if decode_name(spelled).is_ok_and(|decoded| decoded == name) && found.replace(value).is_some() {
+        if is_name(&object[spelled], name) && found.replace(value).is_some() {
             return None;
         }
     }
-    found
+    object.get(found?)
+}
+
+/// Whether a JSON string spells a name.
+fn is_name(spelled: &[u8], name: &str) -> bool {
+    // Escapes only make it longer.
+    match spelled.len().cmp(&(name.len() + 2)) {
+        Ordering::Less => false,
+        Ordering::Equal => spelled[1..].starts_with(name.as_bytes()) && !name.contains('\\'),
+        Ordering::Greater => {
+            memchr::memchr(b'\\', spelled).is_some()
+                && serde_json::from_slice::<Cow<'_, str>>(spelled).is_ok_and(|decoded| decoded == name)
+        }
+    }
 }
 
 /// Reads a name from its JSON string; borrowed if it holds no escapes.

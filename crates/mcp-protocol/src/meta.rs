@@ -172,7 +172,11 @@ impl RequestMeta {
         let required = |key| members.get_text(key).ok_or(InvalidMeta::Missing { key });
         Ok(Self {
             protocol_version: read(PROTOCOL_VERSION, required(PROTOCOL_VERSION)?)?,
-            client_capabilities: read(CLIENT_CAPABILITIES, required(CLIENT_CAPABILITIES)?)?,
+            client_capabilities: ClientCapabilities::from_raw(meta.part(required(CLIENT_CAPABILITIES)?))
+                .map_err(|error| InvalidMeta::Value {
+                    key: CLIENT_CAPABILITIES,
+                    detail: error.to_string().into(),
+                })?,
             client_info: present(members.get_text(CLIENT_INFO).map(|text| meta.part(text))),
             log_level: optional(LOG_LEVEL, members.get_text(LOG_LEVEL))?,
             progress_token: optional(PROGRESS_TOKEN, members.get_text(PROGRESS_TOKEN))?,

@@ -1,46 +1,48 @@
 //! Finding the members of an object whose text is known to be valid JSON.
 
+use std::ops::Range;
+
 use crate::limits::end_of_string;
 
-/// The top-level members of an object, in order: the name as written (with its quotes) and the value.
+/// The top-level members of an object, in order: where the name as written (with its quotes) and the value are.
 ///
 /// A parser has accepted the text before, so this only looks for the ends of strings and brackets. That
 /// is several times faster than a second parse. On text that is no valid object it ends early, and
 /// never panics.
 pub(crate) struct Walk<'a> {
-    text: &'a str,
+    text: &'a [u8],
     at: usize,
 }
 
 impl<'a> Walk<'a> {
     /// `text` is one JSON object.
-    pub(crate) fn new(text: &'a str) -> Self {
-        let at = text.find('{').map_or(text.len(), |at| at + 1);
+    pub(crate) fn new(text: &'a [u8]) -> Self {
+        let at = text.iter().position(|&byte| byte == b'{').map_or(text.len(), |at| at + 1);
         Self { text, at }
     }
 
     fn skip(&mut self, also: u8) {
-        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let rest = self.text.get(self.at..).unwrap_or_default();
         self.at += rest.iter().take_while(|&&byte| is_space(byte) || byte == also).count();
     }
 }
 
-impl<'a> Iterator for Walk<'a> {
-    type Item = (&'a str, &'a str);
+impl Iterator for Walk<'_> {
+    type Item = (Range<usize>, Range<usize>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let bytes = self.text.as_bytes();
+        let text = self.text;
         self.skip(b',');
         let name = self.at;
-        if bytes.get(name) != Some(&b'"') {
+        if text.get(name) != Some(&b'"') {
             return None;
         }
-        self.at = end_of_string(bytes, name + 1) + 1;
-        let name = self.text.get(name..self.at)?;
+        self.at = end_of_string(text, name + 1) + 1;
+        let name = name..self.at;
         self.skip(b':');
         let value = self.at;
-        self.at = end_of_value(bytes, value);
-        Some((name, self.text.get(value..self.at)?))
+        self.at = end_of_value(text, value);
+        (self.at <= text.len()).then_some((name, value..self.at))
     }
 }
 
@@ -86,7 +88,8 @@ mod tests {
     fn every_kind_of_value_is_found() {
         let text =
             " { \"a\" : [1,{\"x\":\"]\"}] ,\"b\\\"\":\"q\\\"}\", \"c\":-1.5e3,\"d\" :null\n, \"e\":{} } ";
-        let seen: Vec<_> = Walk::new(text).collect();
+        let seen: Vec<_> =
+            Walk::new(text.as_bytes()).map(|(name, value)| (&text[name], &text[value])).collect();
         assert_eq!(
             seen,
             [
@@ -97,6 +100,6 @@ mod tests {
                 ("\"e\"", "{}"),
             ]
         );
-        assert_eq!(Walk::new("{}").next(), None);
+        assert_eq!(Walk::new(b"{}").next(), None);
     }
 }

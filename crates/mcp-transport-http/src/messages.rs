@@ -36,9 +36,18 @@ impl Messages {
     }
 
     /// The messages of a JSON body.
-    pub(crate) fn from_body(exchange: Exchange, frame: Bytes) -> Result<Inbox, TransportError> {
+    pub(crate) fn from_body(mut exchange: Exchange, frame: Bytes) -> Result<Inbox, TransportError> {
+        let payload = parse(&frame, &exchange.options().limits, exchange.allows_batches());
+        let mut payload = payload.map_err(|error| unusable(&error))?;
+        if let Payload::Single(message) = &mut payload
+            && exchange.settle(message)
+            && let Payload::Single(message) = payload
+        {
+            // The usual body: the answer and nothing else.
+            return Ok(stream::iter([Ok(Incoming { message, frame })]).boxed());
+        }
         let mut messages = Self::new(exchange, None);
-        messages.take_frame(frame)?;
+        messages.take(payload, &frame);
         Ok(messages.into_inbox())
     }
 
@@ -108,18 +117,22 @@ impl Messages {
     /// Reads one frame: a message, or a batch from a server that may send one.
     fn take_frame(&mut self, frame: Bytes) -> Result<(), TransportError> {
         let payload = parse(&frame, &self.exchange.options().limits, self.exchange.allows_batches());
-        match payload.map_err(|error| unusable(&error))? {
-            Payload::Single(message) => self.take_message(message, &frame),
+        self.take(payload.map_err(|error| unusable(&error))?, &frame);
+        Ok(())
+    }
+
+    fn take(&mut self, payload: Payload, frame: &Bytes) {
+        match payload {
+            Payload::Single(message) => self.take_message(message, frame),
             Payload::Batch(entries) => {
                 for entry in entries {
                     match entry {
-                        Ok(message) => self.take_message(message, &frame),
+                        Ok(message) => self.take_message(message, frame),
                         Err(error) => self.ready.push_back(Err(unusable(&error))),
                     }
                 }
             }
         }
-        Ok(())
     }
 
     fn take_message(&mut self, mut message: Message, frame: &Bytes) {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -33,8 +34,8 @@ pub struct Incoming {
 pub struct Header {
     /// Name.
     pub name: Cow<'static, str>,
-    /// Value.
-    pub value: Box<str>,
+    /// Value. Cheap to clone.
+    pub value: Arc<str>,
     /// Whether the value must never show in logs.
     pub sensitive: bool,
 }
@@ -42,13 +43,13 @@ pub struct Header {
 impl Header {
     /// A header whose value may be logged.
     #[must_use]
-    pub fn new(name: impl Into<Cow<'static, str>>, value: impl Into<Box<str>>) -> Self {
+    pub fn new(name: impl Into<Cow<'static, str>>, value: impl Into<Arc<str>>) -> Self {
         Self { name: name.into(), value: value.into(), sensitive: false }
     }
 
     /// A header whose value is a secret.
     #[must_use]
-    pub fn secret(name: impl Into<Cow<'static, str>>, value: impl Into<Box<str>>) -> Self {
+    pub fn secret(name: impl Into<Cow<'static, str>>, value: impl Into<Arc<str>>) -> Self {
         Self { sensitive: true, ..Self::new(name, value) }
     }
 }

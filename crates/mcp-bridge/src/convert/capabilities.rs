@@ -136,6 +136,9 @@ impl Profile {
     /// The capabilities to declare to a server of a revision. Source: bridging §4.3.
     #[must_use]
     pub fn declare(&self, server: ProtocolVersion) -> ClientCapabilities {
+        if self.is_empty() {
+            return ClientCapabilities::default();
+        }
         let told = self.clip(server);
         let mut members = Members::default();
         let mut object = |name, parts: &[(u8, &'static str, &'static str)]| {

@@ -78,8 +78,9 @@ fn is_sealed(result: &RawJson, wanted: &Envelope) -> bool {
 
 /// The parameters of a client's request as they go to a server: without what belongs to the client's own leg, and with
 /// the name that the server knows a tool or prompt by. Other keys of `_meta` stay, trace context and `progressToken`
-/// among them. `completion/complete` loses its `context` for servers that do not know it. If nothing changes, they
-/// come back as they were, not copied. Source: bridging §5.
+/// among them; toward a stateless server so do those that [`RequestMeta::stamp`](mcp_protocol::meta::RequestMeta::stamp)
+/// replaces in any case. `completion/complete` loses its `context` for servers that do not know it. If nothing changes,
+/// they come back as they were, not copied. Source: bridging §5.
 ///
 /// # Errors
 /// [`InvalidJson`] if the parameters, or a `_meta` in them, are no proper object.
@@ -92,10 +93,14 @@ pub fn upstream_params(
     let Some(params) = params else { return Ok(None) };
     let mut members = params.members()?;
     let mut changed = false;
+    let own = match server.era() {
+        Era::Handshake => meta::HOP_KEYS,
+        Era::Stateless => UNSTAMPED,
+    };
     if let Some(meta) = params.get(meta::MEMBER).filter(|meta| meta.kind() != JsonKind::Null) {
         let mut entries = meta.members()?;
         let before = entries.len();
-        entries.retain(|key| !meta::HOP_KEYS.contains(&key));
+        entries.retain(|key| !own.contains(&key));
         if entries.len() != before {
             changed = true;
             if entries.is_empty() {
@@ -120,8 +125,11 @@ pub fn upstream_params(
             }
         }
         Some(name) => {
-            members.set_json("name", RawJson::string(name));
-            changed = true;
+            let name = RawJson::string(name);
+            if members.get_text("name") != Some(name.as_str()) {
+                members.set_json("name", name);
+                changed = true;
+            }
         }
         None => {}
     }
@@ -130,6 +138,9 @@ pub fn upstream_params(
     }
     Ok(Some(if changed { members.encode() } else { params.clone() }))
 }
+
+/// The keys of one leg that the envelope of a request has not itself.
+const UNSTAMPED: &[&str] = &[meta::SERVER_INFO, meta::SUBSCRIPTION_ID];
 
 /// The parameters of a server's question as they go to a client: without what belongs to the server's own leg, its
 /// token for progress among it, as nobody passes such progress on. What cannot be read stays as it is.

@@ -141,7 +141,7 @@ fn resource_data(error: &RpcError, asked: &Asked<'_>, add: bool) -> Option<RawJs
             Some(members.encode())
         }
         // Data that is no object has no place for it.
-        Err(_) => data,
+        Err(_) => data.clone(),
     }
 }
 
@@ -174,7 +174,7 @@ fn with_asker(error: &RpcError, asked: &Asked<'_>) -> Option<RawJson> {
             members.set_json("elicitations", super::array(pages.iter().map(RawJson::as_str)));
             Some(members.encode())
         }
-        _ => Some(data),
+        _ => Some(data.clone()),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::call::{Manner, Mouth, Passed};
 use crate::client::{Client, Turn, Way};
 use crate::convert::capabilities::{offered_alone, offered_together};
 use crate::directory::{Directory, Shelf};
-use crate::held::{Parking, Passing, Questions, Step, passing};
+use crate::held::{Parking, Passing, Questions, Step};
 use crate::party::{Kind, extensions};
 use crate::route::{Router, Target, only};
 use crate::session::Session;
@@ -302,7 +302,7 @@ impl Endpoint {
     async fn hold(self, turn: Turn) -> Outcome {
         let state = turn.params.as_ref().filter(|params| params.as_str().contains("\"requestState\""));
         if let Some(state) = state.and_then(|params| params.get("requestState")) {
-            return self.resume(turn, state).await;
+            return Box::pin(self.resume(turn, state)).await;
         }
         self.begin_anew(turn).await
     }
@@ -346,7 +346,7 @@ impl Endpoint {
         let asker = Asker { owner: turn.owner, handler: questions.clone(), resolves: false, task: None };
         let manner = Manner { asker: Some(asker), sink: Some(mouth.sink()) };
         let relay = self.bridge.relay(turn, target, params, manner);
-        (passing(self.bridge.carry(turn, target, relay), questions.clone()), questions, mouth)
+        (Passing::new(self.bridge.carry(turn, target, relay), questions.clone()), questions, mouth)
     }
 }
 

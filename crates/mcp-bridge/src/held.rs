@@ -3,7 +3,9 @@
 //! Source: bridging §6.3.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -226,20 +228,29 @@ impl Drop for StillAsked<'_> {
     }
 }
 
-/// A call that is being passed on.
-pub(crate) type Passing = BoxFuture<'static, Result<Relayed, InvocationError>>;
+/// A call that is being passed on. After its end, whatever that is, no question of its server waits for an answer.
+pub(crate) struct Passing {
+    call: BoxFuture<'static, Result<Relayed, InvocationError>>,
+    asking: Option<Asking>,
+}
 
-/// The call, after the end of which, whatever that is, no question of its server waits for an answer.
-pub(crate) fn passing(
-    call: impl Future<Output = Result<Relayed, InvocationError>> + Send + 'static,
-    questions: Arc<Questions>,
-) -> Passing {
-    let asking = Asking(questions);
-    async move {
-        let _asking = asking;
-        call.await
+impl Passing {
+    pub(crate) fn new(
+        call: impl Future<Output = Result<Relayed, InvocationError>> + Send + 'static,
+        questions: Arc<Questions>,
+    ) -> Self {
+        Self { call: call.boxed(), asking: Some(Asking(questions)) }
     }
-    .boxed()
+}
+
+impl Future for Passing {
+    type Output = Result<Relayed, InvocationError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = ready!(self.call.as_mut().poll(cx));
+        self.asking = None;
+        Poll::Ready(outcome)
+    }
 }
 
 /// While it lives, there is a call to ask about.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures::TryFutureExt;
 use mcp_client::ClientStats;
 use mcp_registry::{ConnectionState, Definition, ServerRecord, Status, Timestamp};
 
@@ -96,14 +97,15 @@ pub(crate) struct Exchanges {
 }
 
 impl Inner {
-    /// Runs an exchange and counts it.
-    pub(crate) async fn counted<T, E>(&self, exchange: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    /// Counts an exchange, and how it ends.
+    pub(crate) fn counted<T, E>(
+        &self,
+        exchange: impl Future<Output = Result<T, E>>,
+    ) -> impl Future<Output = Result<T, E>> {
         self.exchanges.requests.fetch_add(1, Ordering::Relaxed);
-        let outcome = exchange.await;
-        if outcome.is_err() {
+        exchange.inspect_err(|_| {
             self.exchanges.errors.fetch_add(1, Ordering::Relaxed);
-        }
-        outcome
+        })
     }
 }
 

@@ -78,9 +78,10 @@ impl Inner {
             let deadline = manager.now() + relay.total;
             let drive = Drive { manager, relay, deadline };
             match way {
-                Way::Hosted => drive.begin().await,
-                Way::Required => drive.require().await,
-                Way::Insisted => drive.declare().await,
+                // In boxes, so that calls that become no tasks need no room for them.
+                Way::Hosted => Box::pin(drive.begin()).await,
+                Way::Required => Box::pin(drive.require()).await,
+                Way::Insisted => Box::pin(drive.declare()).await,
             }
         }
     }

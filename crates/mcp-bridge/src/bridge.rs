@@ -17,7 +17,7 @@ use crate::held::Parking;
 use crate::party::Kind;
 use crate::seal::{NoRandomness, Sealer};
 use crate::settings::{Scope, Settings};
-use crate::tasks::Hosts;
+use crate::tasks::{Hosts, Jobs};
 use crate::watchman::{ToolStore, Watchman};
 
 /// How often directories are looked at that nobody may need any more.
@@ -35,6 +35,7 @@ pub(crate) struct Inner {
     pub(crate) sealer: Sealer,
     pub(crate) parking: Arc<Parking>,
     pub(crate) hosts: Arc<Hosts>,
+    pub(crate) jobs: Arc<Jobs>,
     /// `serverInfo` of the gateway.
     pub(crate) server_info: RawJson,
     /// The end is near: subscriptions are concluded.
@@ -79,6 +80,7 @@ impl Bridge {
             sealer: Sealer::new()?,
             parking: Parking::new(),
             hosts: Arc::default(),
+            jobs: Arc::default(),
             server_info,
             closing: CancellationToken::new(),
             owners: AtomicU64::new(1),
@@ -126,10 +128,11 @@ impl Bridge {
         self.0.parking.len()
     }
 
-    /// Concludes subscriptions and gives up held calls; no new ones are taken.
+    /// Concludes subscriptions and gives up held calls and tasks; no new ones are taken.
     pub fn close(&self) {
         self.0.closing.cancel();
         self.0.parking.close();
+        self.0.jobs.close();
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) struct Client {
 }
 
 /// One request.
+#[derive(Clone)]
 pub(crate) struct Turn {
     pub(crate) client: Arc<Client>,
     /// Tells clients apart as owners of calls.

@@ -88,7 +88,7 @@ pub(crate) struct Entry {
     /// The revision the server speaks, and whether over stdio: what has to be adapted depends on them.
     pub(crate) version: ProtocolVersion,
     pub(crate) transport: TransportKind,
-    /// Whether clients of its revision may run it as a task.
+    /// Whether clients of 2025-11-25 may run it as a task.
     pub(crate) tasks: bool,
     /// Whether it is a tool that the server does not show to the gateway itself, as some do with tools for clients
     /// that can be asked.
@@ -284,12 +284,12 @@ impl Directory {
         self.shown.first().map(|shown| &shown.owner).or_else(|| self.missing.first())
     }
 
-    /// Whether a server has tasks of 2025-11-25.
-    pub(crate) fn has_tasks(&self, server: &ServerName) -> bool {
+    /// Whether clients of 2025-11-25 may run the tools of a server as tasks.
+    pub(crate) fn runs_tasks(&self, server: &ServerName) -> bool {
         let shown = self.shown.iter().find(|shown| shown.server == *server);
         shown
             .and_then(|shown| shown.catalog.profile.as_ref())
-            .is_some_and(|profile| crate::tasks::has(profile))
+            .is_some_and(|profile| crate::tasks::runs_tasks(profile))
     }
 
     /// What the servers offer, each with its revision.
@@ -487,7 +487,7 @@ fn entry(
         item: item.clone(),
         version: profile.version,
         transport: catalog.transport?,
-        tasks: kind == ListKind::Tools && crate::tasks::has(profile),
+        tasks: kind == ListKind::Tools && crate::tasks::runs_tasks(profile),
         reserved,
     })
 }

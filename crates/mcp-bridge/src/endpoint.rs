@@ -113,6 +113,14 @@ impl Endpoint {
         offered.clone()
     }
 
+    /// What is offered to a client. Lists of tasks are for those alone that are somebody (wire reference §2.9).
+    pub(crate) fn offers(&self, directory: &Directory, client: &Client) -> ServerCapabilities {
+        let offered = self.capabilities(directory, client.version);
+        let lists = ["tasks", "list"];
+        let is_nobody = client.principal.as_str().is_empty();
+        if is_nobody && offered.has(&lists) { offered.without(&lists) } else { offered }
+    }
+
     /// Instructions of all servers, each under its name, as a JSON string.
     pub(crate) fn instructions(&self, directory: &Directory) -> Option<RawJson> {
         let all = || {

@@ -33,7 +33,7 @@ impl Endpoint {
             server: relayed.version,
             client: turn.client.version,
             over_http: relayed.transport != TransportKind::Stdio,
-            tasks: turn.client.shelf.directory().has_tasks(&relayed.server),
+            tasks: turn.client.shelf.directory().runs_tasks(&relayed.server),
         };
         let watchman = &self.bridge.watchman;
         let verdicts = match kind {

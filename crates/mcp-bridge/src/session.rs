@@ -93,7 +93,7 @@ impl Session {
     fn introduction(&self, directory: &crate::directory::Directory) -> RawJson {
         let mut result = Members::default();
         result.set_json("protocolVersion", RawJson::string(self.client.version.as_str()));
-        let capabilities = self.endpoint.capabilities(directory, self.client.version);
+        let capabilities = self.endpoint.offers(directory, &self.client);
         result.set_json("capabilities", capabilities.as_raw().clone());
         result.set_json("serverInfo", self.endpoint.server_info(directory));
         if let Some(instructions) = self.endpoint.instructions(directory) {
@@ -128,10 +128,14 @@ impl Session {
             }
             Method::TasksGet | Method::TasksResult | Method::TasksCancel => {
                 let leaving = Leaving::of(&self);
-                self.endpoint
-                    .classic_task(&turn, |server_name| self.asker(&turn, server_name, &leaving.course))
-                    .await
+                let asks = |server_name| self.asker(&turn, server_name, &leaving.course);
+                let outcome = self.endpoint.classic_task(&turn, asks).await;
+                if outcome.is_ok() {
+                    leaving.course.served(&turn.outlet);
+                }
+                outcome
             }
+            Method::TasksList => self.endpoint.list_tasks(&turn),
             _ => self.endpoint.extend(&turn).await,
         }
     }
@@ -154,6 +158,10 @@ impl Session {
     }
 
     async fn pass(&self, turn: &Turn) -> Outcome {
+        if let Some(created) = self.endpoint.begin_task(turn, &self.outlet) {
+            self.end_tasks_at_the_end();
+            return created;
+        }
         let asks = may_require_input(&turn.method) && self.client.kind.profile.can_be_asked();
         let leaving = Leaving::of(self);
         let asker = |target: &Target| {
@@ -250,6 +258,13 @@ impl Session {
             for upstream in self.client.shelf.upstreams() {
                 upstream.forget_level(self.owner);
             }
+        }
+    }
+
+    /// Ends the tasks that nobody can come back for, if the session has ended.
+    fn end_tasks_at_the_end(&self) {
+        if self.state().ended {
+            self.endpoint.bridge.jobs.leave(self.owner);
         }
     }
 
@@ -395,6 +410,7 @@ impl Conversation for Session {
         }
         drop(own);
         self.forget_levels_at_the_end();
+        self.end_tasks_at_the_end();
         self.endpoint.bridge.manager.leave(&self.guest.own);
     }
 }

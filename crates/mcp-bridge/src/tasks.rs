@@ -26,9 +26,12 @@ use crate::state::with_names;
 mod classic;
 mod drive;
 mod host;
+mod job;
+mod own;
 mod watch;
-pub(crate) use classic::{Remembered, has, is_created, with_tasks, without_wish};
+pub(crate) use classic::{Remembered, is_created, runs_tasks, with_tasks, without_wish};
 pub(crate) use host::{Hosts, is_hosted};
+pub(crate) use job::Jobs;
 pub(crate) use watch::Watched;
 
 /// Longest id of a server's task, in bytes: ours is a third longer and has to fit into a header.

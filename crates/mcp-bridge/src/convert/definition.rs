@@ -44,8 +44,13 @@ pub enum LeftOut {
 pub fn tool(tool: &RawJson, route: &Route) -> Result<RawJson, LeftOut> {
     let mut members = tool.members()?;
     let mut changed = false;
-    if !shows_execution(route) {
-        changed |= members.remove("execution");
+    match execution(route) {
+        Execution::Stays => {}
+        Execution::Hidden => changed |= members.remove("execution"),
+        Execution::Optional => {
+            members.set_json("execution", json(r#"{"taskSupport":"optional"}"#));
+            changed = true;
+        }
     }
     let schema = tool.get("outputSchema");
     if !StructuredOutput::of(schema.as_ref(), route.server, route.client).shows_schema() {
@@ -60,13 +65,22 @@ pub fn tool(tool: &RawJson, route: &Route) -> Result<RawJson, LeftOut> {
     Ok(if changed { members.encode() } else { tool.clone() })
 }
 
-/// `execution` speaks of the tasks of 2025-11-25 alone. A client that knows them and may not use them would take
-/// `taskSupport: "required"` for a tool that it cannot call.
-fn shows_execution(route: &Route) -> bool {
-    match route.client {
-        V2026_07_28 => false,
-        V2025_11_25 => route.tasks || route.server < V2025_11_25,
-        _ => route.server != V2025_11_25,
+/// What becomes of `execution`, which speaks of the tasks of 2025-11-25 alone.
+enum Execution {
+    Stays,
+    Hidden,
+    /// The tool may run as a task, which its server has other words for (bridging §8.2).
+    Optional,
+}
+
+/// A client that knows those tasks and may not use them would take `taskSupport: "required"` for a tool that it cannot
+/// call.
+fn execution(route: &Route) -> Execution {
+    match (route.client, route.server) {
+        (V2025_11_25, V2026_07_28) if route.tasks => Execution::Optional,
+        (V2025_11_25, V2025_11_25) if route.tasks => Execution::Stays,
+        (V2026_07_28, _) | (V2025_11_25, V2025_11_25 | V2026_07_28) | (_, V2025_11_25) => Execution::Hidden,
+        _ => Execution::Stays,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tasks of 2025-11-25 between a client and a server that both have them. Source: bridging §8, wire reference §2.9.
 //!
-//! Lists of tasks are not offered: who a client is can be told from nothing but its session.
+//! Such servers list no tasks for us: theirs are those of all our clients.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,13 +32,24 @@ const MAX_REMEMBERED: usize = 1000;
 /// The capability that a server has which runs tools as tasks.
 const OF_TOOLS: [&str; 4] = ["tasks", "requests", "tools", "call"];
 
-/// Whether a server runs tools as tasks of 2025-11-25.
-pub(crate) fn has(profile: &ServerProfile) -> bool {
-    let capabilities = profile.capabilities.clone().and_then(|raw| ServerCapabilities::from_raw(raw).ok());
-    profile.version == V2025_11_25 && capabilities.is_some_and(|capabilities| capabilities.has(&OF_TOOLS))
+fn capabilities(profile: &ServerProfile) -> Option<ServerCapabilities> {
+    ServerCapabilities::from_raw(profile.capabilities.clone()?).ok()
 }
 
-/// What a client is offered, with tasks if a server of 2025-11-25 has them: those of its own revision.
+/// Whether clients of 2025-11-25 may run the tools of a server as tasks: its own, or ours.
+pub(crate) fn runs_tasks(profile: &ServerProfile) -> bool {
+    let has_own = |capabilities: ServerCapabilities| capabilities.has(&OF_TOOLS);
+    has_extension(profile) || profile.version == V2025_11_25 && capabilities(profile).is_some_and(has_own)
+}
+
+/// Whether it is a stateless server that knows tasks.
+pub(super) fn has_extension(profile: &ServerProfile) -> bool {
+    let has = |capabilities: ServerCapabilities| capabilities.extension(EXTENSION).is_some();
+    profile.version.era() == Era::Stateless && capabilities(profile).is_some_and(has)
+}
+
+/// What a client is offered, with tasks if a server has them: those of its own revision. Lists are offered where all
+/// tasks are ours, and are for clients alone that are somebody.
 pub(crate) fn with_tasks(
     offered: ServerCapabilities,
     servers: &[(ProtocolVersion, ServerCapabilities)],
@@ -48,24 +59,31 @@ pub(crate) fn with_tasks(
         let mut servers = servers.iter().filter(|(version, _)| *version == V2025_11_25);
         servers.any(|(_, server)| server.has(path))
     };
-    if !having(&OF_TOOLS) || (client.era() == Era::Stateless && offered.extension(EXTENSION).is_some()) {
-        return offered;
-    }
+    let theirs = having(&OF_TOOLS);
     if client.era() == Era::Stateless {
-        return offered.with(&["extensions", EXTENSION], RawJson::empty_object());
+        return match theirs && offered.extension(EXTENSION).is_none() {
+            true => offered.with(&["extensions", EXTENSION], RawJson::empty_object()),
+            false => offered,
+        };
     }
-    if client != V2025_11_25 {
+    let extended = |(version, server): &(ProtocolVersion, ServerCapabilities)| {
+        version.era() == Era::Stateless && server.extension(EXTENSION).is_some()
+    };
+    let ours = servers.iter().any(extended);
+    if client != V2025_11_25 || !(theirs || ours) {
         return offered;
     }
-    let offered = offered.with(&OF_TOOLS, RawJson::empty_object());
-    if having(&["tasks", "cancel"]) {
-        return offered.with(&["tasks", "cancel"], RawJson::empty_object());
-    }
-    offered
+    let parts: [(&[&str], bool); 3] = [
+        (&OF_TOOLS, true),
+        (&["tasks", "cancel"], ours || having(&["tasks", "cancel"])),
+        (&["tasks", "list"], !theirs),
+    ];
+    let parts = parts.into_iter().filter(|(_, is_offered)| *is_offered);
+    parts.fold(offered, |offered, (path, _)| offered.with(path, RawJson::empty_object()))
 }
 
 /// Whether a client wants a call to run as a task.
-fn wishes(turn: &Turn) -> bool {
+pub(super) fn wishes(turn: &Turn) -> bool {
     turn.method == Method::ToolsCall
         && turn.params.as_ref().is_some_and(|params| {
             params.as_str().contains("\"task\"")
@@ -94,7 +112,7 @@ pub(crate) fn is_created(turn: &Turn, server: ProtocolVersion, result: &RawJson)
 }
 
 /// A message about a task, with another id of it where it says so.
-fn related(message: &RawJson, id: &str) -> Result<RawJson, InvalidJson> {
+pub(super) fn related(message: &RawJson, id: &str) -> Result<RawJson, InvalidJson> {
     let reference = match meta::get(message, meta::RELATED_TASK) {
         Some(reference) => with_id(&reference, id)?,
         None => object([("taskId", RawJson::string(id))]),
@@ -103,10 +121,11 @@ fn related(message: &RawJson, id: &str) -> Result<RawJson, InvalidJson> {
 }
 
 /// Asks a client on account of a task, each side knowing it by its own id.
-struct AskAbout {
-    inner: Arc<dyn RequestHandler>,
-    ours: Box<str>,
-    theirs: Box<str>,
+pub(super) struct AskAbout {
+    pub(super) inner: Arc<dyn RequestHandler>,
+    pub(super) ours: Box<str>,
+    /// `None`: the server's answers need not say what they are about.
+    pub(super) theirs: Option<Box<str>>,
 }
 
 impl RequestHandler for AskAbout {
@@ -117,7 +136,11 @@ impl RequestHandler for AskAbout {
             let params = request.params.unwrap_or_else(RawJson::empty_object);
             request.params = Some(related(&params, &self.ours).map_err(internal)?);
             let answer = self.inner.handle(request).await?;
-            related(&answer, &self.theirs).map_err(internal)
+            let answer = match &self.theirs {
+                Some(theirs) => related(&answer, theirs),
+                None => meta::strip(&answer, &[meta::RELATED_TASK]),
+            };
+            answer.map_err(internal)
         }
         .boxed()
     }
@@ -156,6 +179,10 @@ impl Endpoint {
         asks: impl FnOnce(Option<Box<str>>) -> Asker,
     ) -> Outcome {
         let id = turn.text("taskId");
+        let own = id.as_deref().and_then(|id| self.bridge.jobs.find(turn, &self.scope, id));
+        if let Some(job) = own {
+            return self.own_task(turn, &job, asks).await;
+        }
         let handle = id.as_deref().and_then(|id| self.open_task(turn, id));
         if handle.is_none() {
             let directory = turn.client.shelf.directory();
@@ -169,7 +196,7 @@ impl Endpoint {
         let may_ask = turn.method == Method::TasksResult && turn.client.kind.profile.can_be_asked();
         let asker = may_ask.then(|| {
             let asker = asks(name);
-            let about = AskAbout { inner: asker.handler, ours: id.clone(), theirs: handle.id.clone() };
+            let about = AskAbout { inner: asker.handler, ours: id.clone(), theirs: Some(handle.id.clone()) };
             Asker { handler: Arc::new(about), task: Some(handle.id.clone()), ..asker }
         });
         let relayed = self.relay_task(turn, &target, &handle, Manner { asker, sink: None }).await?;

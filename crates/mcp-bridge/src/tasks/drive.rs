@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use futures::FutureExt;
 use mcp_client::{Asker, RequestHandler, ServerRequest};
 use mcp_manager::{Manager, Party, Refusal, Relay, Relayed};
 use mcp_protocol::ProtocolVersion::{self, V2025_11_25, V2026_07_28};
@@ -15,6 +17,7 @@ use mcp_registry::{InvocationError, ServerRecord, Timestamp};
 use tokio::runtime::Handle as Runtime;
 
 use super::Handle;
+use super::job::Job;
 use crate::bridge::Inner;
 use crate::client::{Turn, object};
 use crate::convert::capabilities::{missing, needed_for};
@@ -22,9 +25,12 @@ use crate::route::{Target, only};
 
 /// Shortest and longest time between two looks at a task, and the one for servers that say none.
 const LOOKS: (Duration, Duration, Duration) =
-    (Duration::from_millis(50), Duration::from_secs(30), Duration::from_secs(1));
+    (Duration::from_millis(50), Duration::from_secs(3600), Duration::from_secs(1));
 /// Time for a server to take note that nobody wants a task any more.
 const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Most questions of one task.
+const MAX_QUESTIONS: usize = 256;
 
 /// How a call may turn into a task that its client must not see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +81,7 @@ impl Inner {
         let (manager, way) = (self.manager.clone(), Way::of(turn, target));
         async move {
             let Some(way) = way else { return manager.relay(relay).await };
-            let deadline = manager.now() + relay.total;
-            let drive = Drive { manager, relay, deadline };
+            let drive = Drive::new(manager, relay);
             match way {
                 // In boxes, so that calls that become no tasks need no room for them.
                 Way::Hosted => Box::pin(drive.begin()).await,
@@ -88,13 +93,24 @@ impl Inner {
 }
 
 /// One call, and when it has to be over.
-struct Drive {
+pub(super) struct Drive {
     manager: Manager,
     relay: Relay,
     deadline: Timestamp,
+    /// What is to know how the call gets on.
+    job: Option<Arc<Job>>,
 }
 
 impl Drive {
+    fn new(manager: Manager, relay: Relay) -> Self {
+        let deadline = manager.now() + relay.total;
+        Self { manager, relay, deadline, job: None }
+    }
+
+    pub(super) fn of_job(manager: Manager, relay: Relay, job: Arc<Job>) -> Self {
+        Self { job: Some(job), ..Self::new(manager, relay) }
+    }
+
     /// Has the tool run as a task of 2025-11-25.
     async fn begin(&self) -> Result<Relayed, InvocationError> {
         // It is kept for as long as somebody may wait for it.
@@ -143,13 +159,13 @@ impl Drive {
         if !insists {
             return Ok(relayed);
         }
-        let capabilities = match &self.relay.party {
-            Some(party) => party.capabilities(relayed.version),
-            None => ClientCapabilities::default(),
-        };
-        let capabilities = capabilities.with(&["extensions", EXTENSION], RawJson::empty_object());
-        self.relay.party = Some(Arc::new(Knowing(capabilities)));
         self.relay.selection = only(relayed.server.as_str());
+        self.know().await
+    }
+
+    /// Calls the tool as somebody who knows tasks; if it becomes one, waits for its end.
+    pub(super) async fn know(mut self) -> Result<Relayed, InvocationError> {
+        self.relay.party = self.relay.party.map(|party| Arc::new(Knowing(party)) as Arc<dyn Party>);
         let relayed = self.manager.relay(self.relay.clone()).await?;
         let is_task =
             |result: &RawJson| result.get("resultType").is_some_and(|kind| kind.to() == Ok(ResultType::Task));
@@ -158,6 +174,9 @@ impl Drive {
             return Ok(relayed);
         };
         let running = Running { drive: &self, task: &task, ended: false };
+        if let Some(job) = &self.job {
+            job.begun(self.farewell(&task));
+        }
         let relayed = running.drive.follow(&task).await?;
         running.end();
         Ok(relayed)
@@ -165,7 +184,8 @@ impl Drive {
 
     /// Looks at a task until it has ended, and has its questions answered: what the call would have been answered with.
     async fn follow(&self, task: &Handle) -> Result<Relayed, InvocationError> {
-        let mut answered = Vec::new();
+        let mut known = Vec::new();
+        let mut asking = FuturesUnordered::new();
         loop {
             let mut relayed = self.ask(task, Method::TasksGet, None).await?;
             let Ok(answer) = &mut relayed.outcome else { return Ok(relayed) };
@@ -176,6 +196,11 @@ impl Drive {
                     return Ok(refused(relayed, RpcError::new(ErrorCode::INTERNAL_ERROR, &text)));
                 }
             };
+            let wait = state.poll_interval_ms.as_ref().and_then(|ms| u64::try_from(ms.as_i64()?).ok());
+            let wait = wait.map_or(LOOKS.2, Duration::from_millis).clamp(LOOKS.0, LOOKS.1);
+            if let Some(job) = &self.job {
+                job.heard(&state, wait);
+            }
             match state.status {
                 TaskStatus::Completed => {
                     answer.result = state.result.unwrap_or_else(RawJson::empty_object);
@@ -191,63 +216,81 @@ impl Drive {
                     return Ok(refused(relayed, error));
                 }
                 TaskStatus::InputRequired => {
-                    if let Some(questions) = &state.input_requests
-                        && let Err(error) = self.answer(task, questions, &mut answered).await?
-                    {
-                        return Ok(Relayed { outcome: Err(error), ..relayed });
+                    let questions = state.input_requests.unwrap_or_else(RawJson::empty_object);
+                    for (key, question) in questions.members().unwrap_or_default().texts() {
+                        if known.iter().any(|known: &Box<str>| **known == *key) {
+                            continue;
+                        }
+                        if known.len() >= MAX_QUESTIONS {
+                            let text = format!("the task asked more than {MAX_QUESTIONS} questions");
+                            return Ok(refused(relayed, RpcError::new(ErrorCode::INTERNAL_ERROR, &text)));
+                        }
+                        known.push(key.into());
+                        asking.push(self.put(key, question));
                     }
                 }
-                _ => {}
+                // What it has asked it does not want to know any more.
+                _ => asking.clear(),
             }
-            let wait = state.poll_interval_ms.and_then(|ms| u64::try_from(ms.as_i64()?).ok());
-            let wait = wait.map_or(LOOKS.2, Duration::from_millis).clamp(LOOKS.0, LOOKS.1);
             // Nothing is asked any more once the time is up, and what was asked last says so.
-            tokio::time::sleep(wait.min(self.left())).await;
+            let next_look = tokio::time::sleep(wait.min(self.left()));
+            tokio::pin!(next_look);
+            loop {
+                let (key, answer) = tokio::select! {
+                    biased;
+                    Some(answered) = asking.next() => answered,
+                    () = &mut next_look => break,
+                };
+                let refused = match answer {
+                    Ok(answer) => self.tell(task, key, answer).await?,
+                    Err(refusal) => Some(refusal),
+                };
+                if let Some(refusal) = refused {
+                    return Ok(Relayed { outcome: Err(refusal), ..relayed });
+                }
+            }
         }
     }
 
-    /// Has questions answered that were not answered before, and tells the server. The inner error ends the call.
-    async fn answer(
-        &self,
-        task: &Handle,
-        questions: &RawJson,
-        answered: &mut Vec<String>,
-    ) -> Result<Result<(), Refusal>, InvocationError> {
-        let members = questions.members().unwrap_or_default();
-        let new: Vec<_> =
-            members.texts().filter(|(key, _)| !answered.iter().any(|known| known == key)).collect();
-        if new.is_empty() {
-            return Ok(Ok(()));
-        }
+    /// Puts a question of a task to the client.
+    fn put(&self, key: &str, question: &str) -> BoxFuture<'_, (Box<str>, Result<RawJson, Refusal>)> {
+        let key = Box::<str>::from(key);
+        let question: RawJson = serde_json::from_str(question).unwrap_or_else(|_| RawJson::empty_object());
+        let method: Option<Box<str>> = question.get("method").and_then(|method| method.to().ok());
+        let method = Method::from(method.as_deref().unwrap_or_default());
+        let params = question.get("params");
         let party = self.relay.party.as_ref();
         let declared = party.map(|party| party.capabilities(V2026_07_28)).unwrap_or_default();
-        let asked = new.iter().map(async |(key, _)| {
-            let question = questions.get(key).unwrap_or_else(RawJson::empty_object);
-            let method: Option<Box<str>> = question.get("method").and_then(|method| method.to().ok());
-            let method = Method::from(method.as_deref().unwrap_or_default());
-            let params = question.get("params");
-            let may_be_asked = missing(&needed_for(&method, params.as_ref()), &declared).is_none();
+        let may_be_asked = missing(&needed_for(&method, params.as_ref()), &declared).is_none();
+        async move {
             let answer = match self.relay.asker.as_ref().filter(|_| may_be_asked) {
                 Some(asker) => {
                     asker.handler.handle(ServerRequest::new(method.clone(), params, V2026_07_28)).await
                 }
                 None => Err(RpcError::new(ErrorCode::METHOD_NOT_FOUND, "the client has not declared this")),
             };
-            answer
-                .map(|answer| ((*key).into(), answer))
-                .map_err(|error| Refusal::Unanswered { method, error })
-        });
-        let mut responses = Vec::new();
-        for answer in join_all(asked).await {
-            match answer {
-                Ok(answer) => responses.push(answer),
-                Err(refusal) => return Ok(Err(refusal)),
-            }
+            (key, answer.map_err(|error| Refusal::Unanswered { method, error }))
         }
-        answered.extend(new.iter().map(|(key, _)| (*key).to_owned()));
-        let stamped = Retry { responses, state: None }.stamp(None);
+        .boxed()
+    }
+
+    /// Tells the server an answer. What it refuses ends the call.
+    async fn tell(
+        &self,
+        task: &Handle,
+        key: Box<str>,
+        answer: RawJson,
+    ) -> Result<Option<Refusal>, InvocationError> {
+        let stamped = Retry { responses: vec![(key, answer)], state: None }.stamp(None);
         let told = self.ask(task, Method::TasksUpdate, stamped.ok()).await?;
-        Ok(told.outcome.map(|_| ()))
+        Ok(told.outcome.err())
+    }
+
+    /// What tells the server that nobody waits for the task any more.
+    fn farewell(&self, task: &Handle) -> Relay {
+        let mut cancel = about(&self.relay, task, Method::TasksCancel, None, FAREWELL);
+        (cancel.asker, cancel.sink, cancel.progress) = (None, None, false);
+        cancel
     }
 
     fn left(&self) -> Duration {
@@ -306,9 +349,9 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let Some(runtime) = Runtime::try_current().ok().filter(|_| !self.ended) else { return };
-        let mut cancel = about(&self.drive.relay, self.task, Method::TasksCancel, None, FAREWELL);
-        (cancel.asker, cancel.sink, cancel.progress) = (None, None, false);
+        let is_known = || self.drive.job.as_ref().is_some_and(|job| job.is_taken_back());
+        let Some(runtime) = Runtime::try_current().ok().filter(|_| !self.ended && !is_known()) else { return };
+        let cancel = self.drive.farewell(self.task);
         let manager = self.drive.manager.clone();
         runtime.spawn(async move {
             if let Err(error) = manager.relay(cancel).await {
@@ -318,19 +361,23 @@ impl Drop for Running<'_> {
     }
 }
 
-/// A client that knows tasks, at a stateless server.
-struct Knowing(ClientCapabilities);
+/// A client that is able to do what it is able to, and knows tasks.
+struct Knowing(Arc<dyn Party>);
 
 impl Party for Knowing {
-    fn seat(&self, _server: &ServerRecord) -> Option<Arc<str>> {
-        None
+    fn seat(&self, server: &ServerRecord) -> Option<Arc<str>> {
+        self.0.seat(server)
     }
 
-    fn capabilities(&self, _version: ProtocolVersion) -> ClientCapabilities {
-        self.0.clone()
+    fn capabilities(&self, version: ProtocolVersion) -> ClientCapabilities {
+        let capabilities = self.0.capabilities(version);
+        match version.era() {
+            Era::Stateless => capabilities.with(&["extensions", EXTENSION], RawJson::empty_object()),
+            Era::Handshake => capabilities,
+        }
     }
 
-    fn handler(&self, _server: &ServerRecord) -> Option<Arc<dyn RequestHandler>> {
-        None
+    fn handler(&self, server: &ServerRecord) -> Option<Arc<dyn RequestHandler>> {
+        self.0.handler(server)
     }
 }

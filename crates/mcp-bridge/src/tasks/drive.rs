@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use futures::FutureExt;
 use mcp_client::{Asker, RequestHandler, ServerRequest};
 use mcp_manager::{Manager, Party, Refusal, Relay, Relayed};
 use mcp_protocol::ProtocolVersion::{self, V2025_11_25, V2026_07_28};
@@ -13,7 +13,7 @@ use mcp_protocol::capability::ClientCapabilities;
 use mcp_protocol::result::{ResultType, Retry};
 use mcp_protocol::task::{EXTENSION, ExtensionTask, TaskStatus};
 use mcp_protocol::{Era, ErrorCode, Method, RawJson, RpcError, meta};
-use mcp_registry::{InvocationError, ServerRecord, Timestamp};
+use mcp_registry::{FailureCode, InvocationError, ServerRecord, Timestamp};
 use tokio::runtime::Handle as Runtime;
 
 use super::Handle;
@@ -29,6 +29,8 @@ const LOOKS: (Duration, Duration, Duration) =
 /// Time for a server to take note that nobody wants a task any more.
 const FAREWELL: Duration = Duration::from_secs(10);
 
+/// Most looks in a row that come to nothing before a task counts as lost.
+const MAX_MISSED: u32 = 10;
 /// Most questions of one task.
 const MAX_QUESTIONS: usize = 256;
 
@@ -177,79 +179,7 @@ impl Drive {
         if let Some(job) = &self.job {
             job.begun(self.farewell(&task));
         }
-        let relayed = running.drive.follow(&task).await?;
-        running.end();
-        Ok(relayed)
-    }
-
-    /// Looks at a task until it has ended, and has its questions answered: what the call would have been answered with.
-    async fn follow(&self, task: &Handle) -> Result<Relayed, InvocationError> {
-        let mut known = Vec::new();
-        let mut asking = FuturesUnordered::new();
-        loop {
-            let mut relayed = self.ask(task, Method::TasksGet, None).await?;
-            let Ok(answer) = &mut relayed.outcome else { return Ok(relayed) };
-            let state: ExtensionTask = match answer.result.to() {
-                Ok(state) => state,
-                Err(error) => {
-                    let text = format!("the state of the task cannot be read: {error}");
-                    return Ok(refused(relayed, RpcError::new(ErrorCode::INTERNAL_ERROR, &text)));
-                }
-            };
-            let wait = state.poll_interval_ms.as_ref().and_then(|ms| u64::try_from(ms.as_i64()?).ok());
-            let wait = wait.map_or(LOOKS.2, Duration::from_millis).clamp(LOOKS.0, LOOKS.1);
-            if let Some(job) = &self.job {
-                job.heard(&state, wait);
-            }
-            match state.status {
-                TaskStatus::Completed => {
-                    answer.result = state.result.unwrap_or_else(RawJson::empty_object);
-                    return Ok(relayed);
-                }
-                TaskStatus::Failed => {
-                    let error = state.error.as_ref().and_then(read_error);
-                    let unknown = || RpcError::new(ErrorCode::INTERNAL_ERROR, "the task failed");
-                    return Ok(refused(relayed, error.unwrap_or_else(unknown)));
-                }
-                TaskStatus::Cancelled => {
-                    let error = RpcError::new(ErrorCode::INTERNAL_ERROR, "the task was cancelled");
-                    return Ok(refused(relayed, error));
-                }
-                TaskStatus::InputRequired => {
-                    let questions = state.input_requests.unwrap_or_else(RawJson::empty_object);
-                    for (key, question) in questions.members().unwrap_or_default().texts() {
-                        if known.iter().any(|known: &Box<str>| **known == *key) {
-                            continue;
-                        }
-                        if known.len() >= MAX_QUESTIONS {
-                            let text = format!("the task asked more than {MAX_QUESTIONS} questions");
-                            return Ok(refused(relayed, RpcError::new(ErrorCode::INTERNAL_ERROR, &text)));
-                        }
-                        known.push(key.into());
-                        asking.push(self.put(key, question));
-                    }
-                }
-                // What it has asked it does not want to know any more.
-                _ => asking.clear(),
-            }
-            // Nothing is asked any more once the time is up, and what was asked last says so.
-            let next_look = tokio::time::sleep(wait.min(self.left()));
-            tokio::pin!(next_look);
-            loop {
-                let (key, answer) = tokio::select! {
-                    biased;
-                    Some(answered) = asking.next() => answered,
-                    () = &mut next_look => break,
-                };
-                let refused = match answer {
-                    Ok(answer) => self.tell(task, key, answer).await?,
-                    Err(refusal) => Some(refusal),
-                };
-                if let Some(refusal) = refused {
-                    return Ok(Relayed { outcome: Err(refusal), ..relayed });
-                }
-            }
-        }
+        running.follow().await
     }
 
     /// Puts a question of a task to the client.
@@ -345,12 +275,105 @@ impl Running<'_> {
     fn end(mut self) {
         self.ended = true;
     }
+
+    /// Looks at a task until it has ended, and has its questions answered: what the call would have been answered with.
+    async fn follow(mut self) -> Result<Relayed, InvocationError> {
+        let (drive, task) = (self.drive, self.task);
+        let (mut wait, mut missed) = (LOOKS.2, 0);
+        let mut known = Vec::new();
+        let mut asking = FuturesUnordered::new();
+        loop {
+            let mut relayed = match drive.ask(task, Method::TasksGet, None).await {
+                Ok(relayed) => relayed,
+                // It may go on all the same: servers come back.
+                Err(error) => {
+                    missed += 1;
+                    if missed > MAX_MISSED
+                        || drive.left().is_zero()
+                        || error.code == FailureCode::ShuttingDown
+                    {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(wait.min(drive.left())).await;
+                    continue;
+                }
+            };
+            missed = 0;
+            let Ok(answer) = &mut relayed.outcome else {
+                self.ended = true;
+                return Ok(relayed);
+            };
+            let state: ExtensionTask = match answer.result.to() {
+                Ok(state) => state,
+                Err(error) => {
+                    let text = format!("the state of the task cannot be read: {error}");
+                    return Ok(refused(relayed, RpcError::new(ErrorCode::INTERNAL_ERROR, &text)));
+                }
+            };
+            let wanted = state.poll_interval_ms.as_ref().and_then(|ms| u64::try_from(ms.as_i64()?).ok());
+            wait = wanted.map_or(LOOKS.2, Duration::from_millis).clamp(LOOKS.0, LOOKS.1);
+            if let Some(job) = &drive.job {
+                job.heard(&state, wait);
+            }
+            self.ended = state.status.is_final();
+            match state.status {
+                TaskStatus::Completed => {
+                    answer.result = state.result.unwrap_or_else(RawJson::empty_object);
+                    return Ok(relayed);
+                }
+                TaskStatus::Failed => {
+                    let error = state.error.as_ref().and_then(read_error);
+                    let unknown = || RpcError::new(ErrorCode::INTERNAL_ERROR, "the task failed");
+                    return Ok(refused(relayed, error.unwrap_or_else(unknown)));
+                }
+                TaskStatus::Cancelled => {
+                    let error = RpcError::new(ErrorCode::INTERNAL_ERROR, "the task was cancelled");
+                    return Ok(refused(relayed, error));
+                }
+                TaskStatus::InputRequired => {
+                    let questions = state.input_requests.unwrap_or_else(RawJson::empty_object);
+                    for (key, question) in questions.members().unwrap_or_default().texts() {
+                        if known.iter().any(|known: &Box<str>| **known == *key) {
+                            continue;
+                        }
+                        if known.len() >= MAX_QUESTIONS {
+                            let text = format!("the task asked more than {MAX_QUESTIONS} questions");
+                            return Ok(refused(relayed, RpcError::new(ErrorCode::INTERNAL_ERROR, &text)));
+                        }
+                        known.push(key.into());
+                        asking.push(drive.put(key, question));
+                    }
+                }
+                // What it has asked it does not want to know any more.
+                _ => asking.clear(),
+            }
+            // Nothing is asked any more once the time is up, and what was asked last says so.
+            let next_look = tokio::time::sleep(wait.min(drive.left()));
+            tokio::pin!(next_look);
+            loop {
+                let (key, answer) = tokio::select! {
+                    biased;
+                    Some(answered) = asking.next() => answered,
+                    () = &mut next_look => break,
+                };
+                let refused = match answer {
+                    Ok(answer) => drive.tell(task, key, answer).await?,
+                    Err(refusal) => Some(refusal),
+                };
+                if let Some(refusal) = refused {
+                    return Ok(Relayed { outcome: Err(refusal), ..relayed });
+                }
+            }
+        }
+    }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         let is_known = || self.drive.job.as_ref().is_some_and(|job| job.is_taken_back());
-        let Some(runtime) = Runtime::try_current().ok().filter(|_| !self.ended && !is_known()) else { return };
+        let Some(runtime) = Runtime::try_current().ok().filter(|_| !self.ended && !is_known()) else {
+            return;
+        };
         let cancel = self.drive.farewell(self.task);
         let manager = self.drive.manager.clone();
         runtime.spawn(async move {

@@ -81,7 +81,8 @@ impl Endpoint {
         });
         let manner = Manner { asker, sink: sink(turn, outlet, &job.id) };
         let mut relay = self.bridge.relay(turn, &target, params, manner);
-        relay.total = ttl;
+        // The task is given up before.
+        relay.total = ttl * 2;
         let created = object([("task", job.task())]);
         let drive = Drive::of_job(self.bridge.manager.clone(), relay, job.clone());
         let (this, own) = (self.clone(), job);

@@ -14,3 +14,4 @@ mod rounds;
 mod sharing;
 mod states;
 mod support;
+mod tasks;

@@ -21,6 +21,8 @@ pub struct Settings {
     pub max_parked: usize,
     /// The longest a call may take, people who are asked included.
     pub call_limit: Duration,
+    /// From how many bytes of results of tasks on, which are kept for their clients, no more tasks are begun.
+    pub task_results: usize,
     /// How long lists that nobody asks for are kept up to date for a kind of client.
     pub idle: Duration,
     /// Parts of the aggregate with an endpoint of their own.
@@ -36,6 +38,7 @@ impl Default for Settings {
             park_timeout: Duration::from_secs(600),
             max_parked: 64,
             call_limit: Duration::from_secs(900),
+            task_results: 64 << 20,
             idle: Duration::from_secs(1800),
             views: Vec::new(),
         }

@@ -1,5 +1,6 @@
 //! Tasks driven to their end inside of a call, for clients that know none. Source: bridging §8.1 to §8.3.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Most looks in a row that come to nothing before a task counts as lost.
 const MAX_MISSED: u32 = 10;
+/// The first time and the longest until the next look then: about three minutes in all.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Most questions of one task.
 const MAX_QUESTIONS: usize = 256;
 
@@ -280,7 +283,7 @@ impl Running<'_> {
     async fn follow(mut self) -> Result<Relayed, InvocationError> {
         let (drive, task) = (self.drive, self.task);
         let (mut wait, mut missed) = (LOOKS.2, 0);
-        let mut known = Vec::new();
+        let mut known = HashSet::new();
         let mut asking = FuturesUnordered::new();
         loop {
             let mut relayed = match drive.ask(task, Method::TasksGet, None).await {
@@ -294,7 +297,8 @@ impl Running<'_> {
                     {
                         return Err(error);
                     }
-                    tokio::time::sleep(wait.min(drive.left())).await;
+                    let pause = (PAUSES.0 * 2_u32.pow(missed - 1)).clamp(wait.min(PAUSES.1), PAUSES.1);
+                    tokio::time::sleep(pause.min(drive.left())).await;
                     continue;
                 }
             };
@@ -333,14 +337,14 @@ impl Running<'_> {
                 TaskStatus::InputRequired => {
                     let questions = state.input_requests.unwrap_or_else(RawJson::empty_object);
                     for (key, question) in questions.members().unwrap_or_default().texts() {
-                        if known.iter().any(|known: &Box<str>| **known == *key) {
+                        if known.contains(key) {
                             continue;
                         }
                         if known.len() >= MAX_QUESTIONS {
                             let text = format!("the task asked more than {MAX_QUESTIONS} questions");
                             return Ok(refused(relayed, RpcError::new(ErrorCode::INTERNAL_ERROR, &text)));
                         }
-                        known.push(key.into());
+                        known.insert(Box::from(key));
                         asking.push(drive.put(key, question));
                     }
                 }

@@ -2,6 +2,7 @@
 //! Source: bridging §8.2, wire reference §2.9.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Values;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Turn;
+use crate::endpoint::Endpoint;
 use crate::settings::Scope;
 
 /// Most of them of one client, and of all clients.
@@ -232,6 +234,15 @@ impl Job {
         Attending { job: self, number }
     }
 
+    /// Bytes of its result.
+    fn size(&self) -> usize {
+        match &self.state.borrow().outcome {
+            Some(Ok(result)) => result.as_bytes().len(),
+            Some(Err(error)) => error.as_raw().as_bytes().len(),
+            None => 0,
+        }
+    }
+
     fn asks(&self, more: bool) {
         self.change(|state| {
             state.questions = if more { state.questions + 1 } else { state.questions.saturating_sub(1) };
@@ -304,24 +315,30 @@ impl Jobs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new one with an id that nobody can guess. Where there are too many, the oldest whose result the client has got
-    /// makes room.
+    /// A new one with an id that nobody can guess. Where there are too many, the oldest whose results clients have got
+    /// make room.
     ///
     /// # Errors
-    /// There are too many: the limit.
+    /// There are too many all the same: what the client is told.
     pub(crate) fn open(
         &self,
+        endpoint: &Endpoint,
         turn: &Turn,
-        scope: &Arc<Scope>,
         server_name: Option<Box<str>>,
-        manager: &Manager,
         outlet: &Outlet,
         ttl: Duration,
-    ) -> Result<Arc<Job>, usize> {
+    ) -> Result<Arc<Job>, String> {
+        let (manager, room) = (&endpoint.bridge.manager, endpoint.bridge.settings().task_results);
         let (holder, created) = (Holder::of(turn), manager.now());
         let mut all = self.all();
-        make_room(&mut all, MOST.0, |job| job.holder == holder)?;
-        make_room(&mut all, MOST.1, |_| true)?;
+        let full = |what: String| format!("{what}, which is the limit: fetch the results of tasks, or wait");
+        let is_its = |job: &Job| job.holder == holder;
+        make_room(&mut all, |all| all.filter(|job| is_its(job)).count() >= MOST.0, is_its)
+            .map_err(|Full| full(format!("{} tasks of this client are kept", MOST.0)))?;
+        make_room(&mut all, |all| all.count() >= MOST.1, |_| true)
+            .map_err(|Full| full(format!("{} tasks of all clients are kept", MOST.1)))?;
+        make_room(&mut all, |all| all.map(|job| job.size()).sum::<usize>() >= room, |_| true)
+            .map_err(|Full| full(format!("{room} bytes of results are kept")))?;
         let gone = CancellationToken::new();
         let state = State {
             status: TaskStatus::Working,
@@ -337,7 +354,7 @@ impl Jobs {
         let job = Arc::new(Job {
             id: uuid::Uuid::new_v4().simple().to_string().into(),
             holder,
-            scope: scope.clone(),
+            scope: endpoint.scope.clone(),
             server_name,
             manager: manager.clone(),
             outlet: outlet.clone(),
@@ -394,18 +411,20 @@ impl Jobs {
     }
 }
 
-/// Sees to it that there are fewer than `most` of some.
+/// There is no room to be made.
+struct Full;
+
+/// Forgets tasks whose results their clients have got, the oldest first, for as long as there are too many.
 fn make_room(
     all: &mut HashMap<Box<str>, Arc<Job>>,
-    most: usize,
+    is_full: impl Fn(Values<'_, Box<str>, Arc<Job>>) -> bool,
     counts: impl Fn(&Job) -> bool,
-) -> Result<(), usize> {
-    if all.values().filter(|job| counts(job)).count() < most {
-        return Ok(());
+) -> Result<(), Full> {
+    while is_full(all.values()) {
+        let collected = all.values().filter(|job| counts(job) && job.state.borrow().is_collected);
+        let oldest = collected.min_by_key(|job| job.created).map(|job| job.id.clone());
+        let oldest = oldest.and_then(|id| all.remove(&id)).ok_or(Full)?;
+        oldest.gone.cancel();
     }
-    let collected = all.values().filter(|job| counts(job) && job.state.borrow().is_collected);
-    let oldest = collected.min_by_key(|job| job.created).map(|job| job.id.clone());
-    let oldest = oldest.and_then(|id| all.remove(&id)).ok_or(most)?;
-    oldest.gone.cancel();
     Ok(())
 }

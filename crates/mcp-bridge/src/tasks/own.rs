@@ -61,17 +61,13 @@ impl Endpoint {
 
         let name = (!self.is_one()).then(|| target.owner.name.as_str().into());
         let jobs = self.bridge.jobs.clone();
-        let job = match jobs.open(turn, &self.scope, name, &self.bridge.manager, outlet, ttl) {
+        let job = match jobs.open(self, turn, name, outlet, ttl) {
             Ok(job) if !self.bridge.closing.is_cancelled() => job,
             Ok(job) => {
                 jobs.forget(&job);
                 return Err(busy("the gateway is about to end"));
             }
-            Err(most) => {
-                return Err(busy(&format!(
-                    "{most} tasks are kept already, which is the limit: fetch the results of those that have ended, or wait"
-                )));
-            }
+            Err(full) => return Err(busy(&full)),
         };
         let asker = turn.client.kind.profile.can_be_asked().then(|| Asker {
             owner: turn.owner,

@@ -35,6 +35,18 @@ fn newer_members_stay_and_execution_goes() {
         let found = shown(&text, &Route { tasks, ..route(server, client) });
         assert_eq!(found, if stays { &*text } else { &*without }, "{server} to {client}, tasks {tasks}");
     }
+    // The server has other words for it (bridging §8.2).
+    let optional = format!(r#"{start},"execution":{{"taskSupport":"optional"}}}}"#);
+    for (text, client, tasks, expected) in [
+        (&text, V2025_11_25, true, &optional),
+        (&without, V2025_11_25, true, &optional),
+        (&text, V2025_11_25, false, &without),
+        (&without, V2025_06_18, true, &without),
+        (&without, V2026_07_28, true, &without),
+    ] {
+        let found = shown(text, &Route { tasks, ..route(V2026_07_28, client) });
+        assert_eq!(found, **expected, "to {client}, tasks {tasks}");
+    }
     let tool_without = raw(&without);
     let found = tool(&tool_without, &route(V2026_07_28, V2024_11_05)).unwrap();
     assert_eq!(found.as_bytes().as_ptr(), tool_without.as_bytes().as_ptr());

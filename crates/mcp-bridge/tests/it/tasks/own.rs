@@ -409,13 +409,16 @@ async fn a_task_survives_looks_that_come_to_nothing() {
     let world = World::new(&[&a]);
     let client = world.classic(V2025_11_25, able()).await;
     for comes_back in [true, false] {
-        let id = begin_theirs(&client, &a, "a__t").await;
+        let wish = json!({"name": "a__t", "arguments": {}, "task": {"ttl": 600_000}});
+        let begun = client.call(Method::ToolsCall, wish).await;
+        let id = begun["task"]["taskId"].as_str().unwrap().to_owned();
+        a.next(Method::ToolsCall).await.answer(created());
         a.next(Method::TasksGet).await.answer(theirs("working", json!({"pollIntervalMs": 100})));
         let waiting = result(&client, &id);
         a.set_down(true);
         a.crash();
         settle().await;
-        world.pass(Duration::from_millis(500)).await;
+        world.pass(Duration::from_secs(10)).await;
         assert!(!waiting.is_finished());
         if comes_back {
             a.set_down(false);
@@ -423,7 +426,7 @@ async fn a_task_survives_looks_that_come_to_nothing() {
             a.next(Method::TasksGet).await.answer(theirs("completed", json!({"result": text("done")})));
             assert_eq!(said(&waiting.ok().await), "done");
         } else {
-            world.pass(Duration::from_secs(2)).await;
+            world.pass(Duration::from_secs(200)).await;
             assert_eq!(waiting.err().await["code"], -32603);
             assert_eq!(status(&client, &id).await, "failed");
         }
@@ -574,4 +577,21 @@ async fn there_are_only_so_many() {
     assert_eq!(last.refused(Method::ToolsCall, wish("a__t")).await["code"], -32603);
     clients[0].conversation.end();
     begin(&last, "a__t").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_have_only_so_much_room() {
+    let answering = |asked: Asked| asked.answer(complete(&"x".repeat(100_000)));
+    let a = server("a", TransportKind::Http).on(Method::ToolsCall, answering);
+    let world = World::with(&[&a], |settings| settings.task_results = 300_000, |_| {});
+    let client = world.classic(V2025_11_25, able()).await;
+    let mut ids = Vec::new();
+    for number in 1..=3 {
+        ids.push(begin(&client, "a__t").await);
+        client.probe.hear(STATUS, number).await;
+    }
+    assert_eq!(client.refused(Method::ToolsCall, wish("a__t")).await["code"], -32603);
+    assert_eq!(said(&result(&client, &ids[1]).ok().await).len(), 100_000);
+    begin(&client, "a__t").await;
+    assert_eq!(client.refused(Method::TasksGet, json!({"taskId": ids[1]})).await["code"], -32602);
 }

@@ -261,6 +261,7 @@ async fn what_a_server_asks_before_there_is_a_task_is_asked_of_who_waits() {
         assert_eq!(told["status"], "input_required", "{kind:?}");
         assert_eq!(status(&client, &id).await, "input_required");
         // Nobody is asked before somebody waits; once one has left, the next one is.
+        world.pass(Duration::from_secs(45)).await;
         assert!(!client.probe.is_asked().await);
         let first = result(&client, &id);
         let question = first.probe.question().await;

@@ -25,13 +25,15 @@ use crate::state::with_names;
 
 mod classic;
 mod drive;
+mod follow;
 mod host;
 mod job;
+mod jobs;
 mod own;
 mod watch;
 pub(crate) use classic::{Remembered, is_created, runs_tasks, with_tasks, without_wish};
 pub(crate) use host::{Hosts, is_hosted};
-pub(crate) use job::Jobs;
+pub(crate) use jobs::Jobs;
 pub(crate) use watch::Watched;
 
 /// Longest id of a server's task, in bytes: ours is a third longer and has to fit into a header.

@@ -1,10 +1,8 @@
-//! Calls that run as tasks of ours: a server of another revision does the work, the client comes for the result.
+//! A call that runs as a task of ours: a server of another revision does the work, the client comes for the result.
 //! Source: bridging §8.2, wire reference §2.9.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Values;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -23,8 +21,6 @@ use crate::client::Turn;
 use crate::endpoint::Endpoint;
 use crate::settings::Scope;
 
-/// Most of them of one client, and of all clients.
-const MOST: (usize, usize) = (100, 1000);
 /// How long one is kept: the shortest, the longest, and where the client does not say.
 const TTL: (Duration, Duration, Duration) =
     (Duration::from_secs(1), Duration::from_secs(24 * 3600), Duration::from_secs(3600));
@@ -51,15 +47,15 @@ impl Holder {
 /// One call, from its beginning until its result is not kept any more.
 pub(crate) struct Job {
     pub(crate) id: Box<str>,
-    holder: Holder,
-    scope: Arc<Scope>,
+    pub(super) holder: Holder,
+    pub(super) scope: Arc<Scope>,
     /// What the client knows the server as, where several could be meant.
     pub(crate) server_name: Option<Box<str>>,
     manager: Manager,
     /// Where the client is told of changes.
     outlet: Outlet,
-    created: Timestamp,
-    pub(crate) ttl: Duration,
+    pub(super) created: Timestamp,
+    ttl: Duration,
     pub(crate) expires: Instant,
     state: watch::Sender<State>,
     /// Those who wait for the result, and who is asked through each. The first of them is.
@@ -90,6 +86,46 @@ struct State {
 }
 
 impl Job {
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        holder: Holder,
+        server_name: Option<Box<str>>,
+        outlet: &Outlet,
+        ttl: Duration,
+    ) -> Self {
+        let manager = &endpoint.bridge.manager;
+        let created = manager.now();
+        let gone = CancellationToken::new();
+        let state = State {
+            status: TaskStatus::Working,
+            message: None,
+            updated: created,
+            poll: POLL,
+            questions: 0,
+            cancel: None,
+            is_cancelled: false,
+            outcome: None,
+            is_collected: false,
+        };
+        Self {
+            id: uuid::Uuid::new_v4().simple().to_string().into(),
+            holder,
+            scope: endpoint.scope.clone(),
+            server_name,
+            manager: manager.clone(),
+            outlet: outlet.clone(),
+            created,
+            ttl,
+            expires: Instant::now() + ttl,
+            state: watch::Sender::new(state),
+            attendants: watch::Sender::default(),
+            next_attendant: AtomicU64::default(),
+            taken_back: AtomicBool::default(),
+            stopped: gone.child_token(),
+            gone,
+        }
+    }
+
     /// How long a client wants a task to be kept.
     pub(crate) fn ttl(wish: Option<f64>) -> Duration {
         let wish = wish.and_then(|millis| Duration::try_from_secs_f64(millis / 1000.0).ok());
@@ -122,8 +158,8 @@ impl Job {
     /// Changes what is known of it, and tells the client if it stands elsewhere now. What has ended does not change:
     /// says whether it was still running.
     fn change(&self, change: impl FnOnce(&mut State)) -> bool {
-        let mut was_running = false;
-        let moved = self.state.send_if_modified(|state| {
+        let (mut was_running, mut told) = (false, None);
+        self.state.send_if_modified(|state| {
             was_running = !state.status.is_final();
             if !was_running {
                 return false;
@@ -136,14 +172,17 @@ impl Job {
                     _ => TaskStatus::InputRequired,
                 };
             }
-            let moved = state.status != before;
-            if moved {
-                state.updated = self.manager.now();
+            if state.status == before {
+                return false;
             }
-            moved
+            state.updated = self.manager.now();
+            told = Some(self.encode(state));
+            true
         });
-        if moved {
-            self.outlet.notify(Notification { method: Method::TasksStatus, params: Some(self.task()) });
+        // Of one that is not kept any more there is nothing to tell.
+        let is_kept = !self.gone.is_cancelled() && Instant::now() < self.expires;
+        if let Some(params) = told.filter(|_| is_kept) {
+            self.outlet.notify(Notification { method: Method::TasksStatus, params: Some(params) });
         }
         was_running
     }
@@ -235,12 +274,17 @@ impl Job {
     }
 
     /// Bytes of its result.
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         match &self.state.borrow().outcome {
             Some(Ok(result)) => result.as_bytes().len(),
             Some(Err(error)) => error.as_raw().as_bytes().len(),
             None => 0,
         }
+    }
+
+    /// Whether the client has got its result.
+    pub(super) fn is_collected(&self) -> bool {
+        self.state.borrow().is_collected
     }
 
     fn asks(&self, more: bool) {
@@ -304,127 +348,4 @@ impl RequestHandler for Job {
         }
         .boxed()
     }
-}
-
-/// The tasks of all clients.
-#[derive(Default)]
-pub(crate) struct Jobs(Mutex<HashMap<Box<str>, Arc<Job>>>);
-
-impl Jobs {
-    fn all(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Job>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A new one with an id that nobody can guess. Where there are too many, the oldest whose results clients have got
-    /// make room.
-    ///
-    /// # Errors
-    /// There are too many all the same: what the client is told.
-    pub(crate) fn open(
-        &self,
-        endpoint: &Endpoint,
-        turn: &Turn,
-        server_name: Option<Box<str>>,
-        outlet: &Outlet,
-        ttl: Duration,
-    ) -> Result<Arc<Job>, String> {
-        let (manager, room) = (&endpoint.bridge.manager, endpoint.bridge.settings().task_results);
-        let (holder, created) = (Holder::of(turn), manager.now());
-        let mut all = self.all();
-        let full = |what: String| format!("{what}, which is the limit: fetch the results of tasks, or wait");
-        let is_its = |job: &Job| job.holder == holder;
-        make_room(&mut all, |all| all.filter(|job| is_its(job)).count() >= MOST.0, is_its)
-            .map_err(|Full| full(format!("{} tasks of this client are kept", MOST.0)))?;
-        make_room(&mut all, |all| all.count() >= MOST.1, |_| true)
-            .map_err(|Full| full(format!("{} tasks of all clients are kept", MOST.1)))?;
-        make_room(&mut all, |all| all.map(|job| job.size()).sum::<usize>() >= room, |_| true)
-            .map_err(|Full| full(format!("{room} bytes of results are kept")))?;
-        let gone = CancellationToken::new();
-        let state = State {
-            status: TaskStatus::Working,
-            message: None,
-            updated: created,
-            poll: POLL,
-            questions: 0,
-            cancel: None,
-            is_cancelled: false,
-            outcome: None,
-            is_collected: false,
-        };
-        let job = Arc::new(Job {
-            id: uuid::Uuid::new_v4().simple().to_string().into(),
-            holder,
-            scope: endpoint.scope.clone(),
-            server_name,
-            manager: manager.clone(),
-            outlet: outlet.clone(),
-            created,
-            ttl,
-            expires: Instant::now() + ttl,
-            state: watch::Sender::new(state),
-            attendants: watch::Sender::default(),
-            next_attendant: AtomicU64::default(),
-            taken_back: AtomicBool::default(),
-            stopped: gone.child_token(),
-            gone,
-        });
-        all.insert(job.id.clone(), job.clone());
-        Ok(job)
-    }
-
-    /// The one that a client knows by an id.
-    pub(crate) fn find(&self, turn: &Turn, scope: &Scope, id: &str) -> Option<Arc<Job>> {
-        let job = self.all().get(id).cloned()?;
-        (job.holder == Holder::of(turn) && *job.scope == *scope).then_some(job)
-    }
-
-    /// Those of a client, the oldest first.
-    pub(crate) fn of(&self, turn: &Turn, scope: &Scope) -> Vec<Arc<Job>> {
-        let holder = Holder::of(turn);
-        let is_its = |job: &&Arc<Job>| job.holder == holder && *job.scope == *scope;
-        let mut its: Vec<_> = self.all().values().filter(is_its).cloned().collect();
-        its.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
-        its
-    }
-
-    /// It is not kept any more.
-    pub(crate) fn forget(&self, job: &Job) {
-        self.all().remove(&job.id);
-        job.gone.cancel();
-    }
-
-    /// A session is over, and with it those that are nobody else's.
-    pub(crate) fn leave(&self, session: u64) {
-        self.end_if(|job| job.holder == Holder::Session(session));
-    }
-
-    /// The end is near.
-    pub(crate) fn close(&self) {
-        self.end_if(|_| true);
-    }
-
-    fn end_if(&self, is_over: impl Fn(&Job) -> bool) {
-        let over: Vec<_> = self.all().extract_if(|_, job| is_over(job)).collect();
-        for (_, job) in over {
-            job.gone.cancel();
-        }
-    }
-}
-
-/// There is no room to be made.
-struct Full;
-
-/// Forgets tasks whose results their clients have got, the oldest first, for as long as there are too many.
-fn make_room(
-    all: &mut HashMap<Box<str>, Arc<Job>>,
-    is_full: impl Fn(Values<'_, Box<str>, Arc<Job>>) -> bool,
-    counts: impl Fn(&Job) -> bool,
-) -> Result<(), Full> {
-    while is_full(all.values()) {
-        let collected = all.values().filter(|job| counts(job) && job.state.borrow().is_collected);
-        let oldest = collected.min_by_key(|job| job.created).map(|job| job.id.clone());
-        let oldest = oldest.and_then(|id| all.remove(&id)).ok_or(Full)?;
-        oldest.gone.cancel();
-    }
-    Ok(())
 }

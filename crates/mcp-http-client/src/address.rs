@@ -1,13 +1,17 @@
 //! Which addresses may be reached, decided when a connection is made.
 
 use std::error::Error;
-use std::io;
+use std::future::ready;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::{fmt, io};
 
 use futures::FutureExt;
+use hyper_util::client::legacy::connect::dns as hyper_dns;
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tower::Service;
 use url::{Host, Url};
 
 /// Decides by address, never by name: a name may mean another address the next time it is looked up.
@@ -116,6 +120,7 @@ fn embedded(address: Ipv6Addr) -> Vec<Ipv4Addr> {
 }
 
 /// Looks names up and leaves out the addresses that may not be reached.
+#[derive(Clone)]
 pub(crate) struct Resolver {
     pub(crate) policy: Arc<AddressPolicy>,
     pub(crate) names: Arc<dyn Resolve>,
@@ -143,6 +148,30 @@ impl Resolve for Resolver {
             }
         }
         .boxed()
+    }
+}
+
+/// The same for hyper.
+impl Service<hyper_dns::Name> for Resolver {
+    type Response = Addrs;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Resolving;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: hyper_dns::Name) -> Resolving {
+        match name.as_str().parse() {
+            Ok(name) => self.resolve(name),
+            Err(error) => ready(Err(Box::from(error))).boxed(),
+        }
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
 

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
+use http::{HeaderMap, Response, StatusCode, Uri};
 use mcp_transport::TransportError;
-use reqwest::header::HeaderMap;
-use reqwest::{Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
-use url::Url;
 
+use crate::carrier::Content;
 use crate::client::HttpClient;
 use crate::failure;
 
@@ -21,15 +20,22 @@ const REST_TIME: Duration = Duration::from_secs(1);
 /// An answer whose head has arrived, and the place of its exchange among those under way, which is free
 /// again when the body is gone.
 pub struct Body {
-    response: Response,
+    /// Where the request went.
+    uri: Uri,
+    response: Response<Content>,
     client: HttpClient,
     /// After the response: the connection is given back, or closed, first.
     _permit: OwnedSemaphorePermit,
 }
 
 impl Body {
-    pub(crate) fn new(response: Response, client: HttpClient, permit: OwnedSemaphorePermit) -> Self {
-        Self { response, client, _permit: permit }
+    pub(crate) fn new(
+        uri: Uri,
+        response: Response<Content>,
+        client: HttpClient,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { uri, response, client, _permit: permit }
     }
 
     /// The status of the answer.
@@ -44,8 +50,8 @@ impl Body {
         self.response.headers()
     }
 
-    pub(crate) fn url(&self) -> &Url {
-        self.response.url()
+    pub(crate) fn uri(&self) -> &Uri {
+        &self.uri
     }
 
     /// The next piece; `None` after the last.
@@ -53,7 +59,8 @@ impl Body {
     /// # Errors
     /// [`Closed`](mcp_transport::TransportErrorKind::Closed) if the connection broke.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, TransportError> {
-        self.response.chunk().await.map_err(|error| failure::reading(&error, self.client.target()))
+        let chunk = self.response.body_mut().chunk().await;
+        chunk.map_err(|error| failure::reading(&*error, self.client.target()))
     }
 
     /// Reads all of it, at most `limit` bytes.
@@ -63,7 +70,7 @@ impl Body {
     /// [`Closed`](mcp_transport::TransportErrorKind::Closed) if the connection broke.
     pub async fn read(mut self, limit: usize) -> Result<Bytes, TransportError> {
         let too_large = || failure::payload(format!("the answer exceeds the limit of {limit} bytes"));
-        let announced = self.response.content_length().unwrap_or(0);
+        let announced = self.response.body().length().unwrap_or(0);
         if announced > limit as u64 {
             return Err(too_large());
         }

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use http::header::HeaderValue;
 use mcp_transport::{HttpEndpoint, TlsSettings, TransportError};
-use reqwest::dns::Resolve;
 use reqwest::{Proxy, redirect};
 use tokio::time::Instant;
 use url::Url;
 
-use crate::address::{AddressPolicy, Resolver};
+use crate::address::Resolver;
+use crate::carrier::Carrier;
+use crate::direct::Direct;
 use crate::failure::unusable;
 use crate::options::HttpOptions;
 use crate::tls;
@@ -18,11 +20,33 @@ use crate::tls;
 /// How often certificate files are looked at.
 const FILES_EVERY: Duration = Duration::from_secs(10);
 
+/// Most header fields of an answer over HTTP/1.1.
+pub(crate) const MAX_HEADERS: usize = 100;
+
+/// Most bytes of the header fields of an answer over HTTP/2.
+pub(crate) const MAX_HEADER_LIST: u32 = 32 << 10;
+
+// A peer that vanished without a word is noticed within 20 s, between requests and while one waits.
+
+/// The silence after which the system asks a peer whether it is there, how long it waits between questions, and
+/// how many it leaves unanswered.
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(10);
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+pub(crate) const KEEPALIVE_RETRIES: u32 = 2;
+
+/// How long written bytes may wait for their acknowledgement, during which no such question is asked.
+#[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+pub(crate) const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
+
+/// The same question of HTTP/2, and how long its answer may take.
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What all clients of a pool have in common.
 pub(crate) struct Settings {
     pub(crate) options: Arc<HttpOptions>,
-    pub(crate) policy: Arc<AddressPolicy>,
-    pub(crate) names: Arc<dyn Resolve>,
+    pub(crate) user_agent: HeaderValue,
+    pub(crate) resolver: Resolver,
     /// Without settings of a server.
     pub(crate) tls: rustls::ClientConfig,
     /// Why no server can be verified, if so.
@@ -30,9 +54,9 @@ pub(crate) struct Settings {
 }
 
 /// The clients of one server.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Clients {
-    pub(crate) mcp: reqwest::Client,
+    pub(crate) mcp: Carrier,
     /// For the token endpoint, which is another server: it gets neither our certificate nor the trust of
     /// `danger_skip_verify`.
     pub(crate) tokens: Option<reqwest::Client>,
@@ -44,76 +68,74 @@ impl Settings {
         let TlsSettings { ca_file, .. } = &endpoint.tls;
         let for_tokens = TlsSettings { ca_file: ca_file.clone(), ..TlsSettings::default() };
         let proxy = endpoint.proxy.as_ref();
-        let mcp = self.client(&endpoint.tls, proxy, endpoint.url.scheme() == "https")?;
+        let tls = self.tls(&endpoint.tls, endpoint.url.scheme() == "https")?;
         let tokens = match &endpoint.auth {
             None => None,
-            Some(_) if for_tokens == endpoint.tls => Some(mcp.clone()),
-            Some(_) => Some(self.client(&for_tokens, proxy, false)?),
+            Some(_) if for_tokens == endpoint.tls => Some(self.build(tls.clone(), proxy)?),
+            Some(_) => Some(self.build(self.tls(&for_tokens, false)?, proxy)?),
+        };
+        let mcp = match proxy {
+            None => Carrier::Direct(Direct::new(self, tls)),
+            Some(_) => Carrier::Proxied(self.build(tls, proxy)?),
         };
         Ok(Clients { mcp, tokens })
     }
 
-    fn client(
-        &self,
-        tls: &TlsSettings,
-        proxy: Option<&Url>,
-        secure: bool,
-    ) -> Result<reqwest::Client, TransportError> {
-        let config = if *tls == TlsSettings::default() {
-            if let Some(reason) = self.no_tls.as_ref().filter(|_| secure) {
-                return Err(tls::no_roots(reason));
-            }
-            self.tls.clone()
-        } else {
-            tls::config_for(tls)?
-        };
-        self.build(config, proxy).map_err(|_| unusable("the HTTP client cannot be set up"))
+    fn tls(&self, settings: &TlsSettings, secure: bool) -> Result<rustls::ClientConfig, TransportError> {
+        if *settings != TlsSettings::default() {
+            return tls::config_for(settings);
+        }
+        match self.no_tls.as_ref().filter(|_| secure) {
+            Some(reason) => Err(tls::no_roots(reason)),
+            None => Ok(self.tls.clone()),
+        }
     }
 
-    /// A client with a TLS configuration and perhaps a proxy.
-    pub(crate) fn build(
+    /// A client of `reqwest`, perhaps with a proxy.
+    fn build(
         &self,
         tls: rustls::ClientConfig,
         proxy: Option<&Url>,
-    ) -> reqwest::Result<reqwest::Client> {
+    ) -> Result<reqwest::Client, TransportError> {
         let options = &self.options;
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
-            .user_agent(&options.user_agent)
+            .user_agent(self.user_agent.clone())
             // Credentials belong to an origin: they follow neither a redirect nor a proxy of the environment.
             .redirect(redirect::Policy::none())
             .referer(false)
             .no_proxy()
-            .dns_resolver(Resolver { policy: self.policy.clone(), names: self.names.clone() })
+            .dns_resolver(self.resolver.clone())
             // Decompression would hide the size of what a peer sends.
             .no_gzip()
             .no_brotli()
             .no_zstd()
             .no_deflate()
             .connect_timeout(options.connect_timeout)
-            .pool_max_idle_per_host(options.pool_max_idle.min(options.pool_max_connections))
+            .pool_max_idle_per_host(max_idle(options))
             .pool_idle_timeout(options.pool_idle_timeout)
-            .http1_max_headers(100)
-            .http2_max_header_list_size(32 << 10);
-        if let Some(proxy) = proxy {
-            builder = builder.proxy(Proxy::all(proxy.clone())?);
+            .http1_max_headers(MAX_HEADERS)
+            .http2_max_header_list_size(MAX_HEADER_LIST)
+            .tcp_keepalive(KEEPALIVE)
+            .tcp_keepalive_interval(KEEPALIVE_INTERVAL)
+            .tcp_keepalive_retries(KEEPALIVE_RETRIES)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_TIMEOUT);
+        #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+        {
+            builder = builder.tcp_user_timeout(UNACKNOWLEDGED);
         }
-        detect_dead_peers(builder).build()
+        let failed = |_| unusable("the HTTP client cannot be set up");
+        if let Some(proxy) = proxy {
+            builder = builder.proxy(Proxy::all(proxy.clone()).map_err(failed)?);
+        }
+        builder.build().map_err(failed)
     }
 }
 
-/// A peer that vanished without a word is noticed within 20 s, between requests and while one waits.
-fn detect_dead_peers(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
-    let builder = builder
-        .tcp_keepalive(Duration::from_secs(10))
-        .tcp_keepalive_interval(Duration::from_secs(5))
-        .tcp_keepalive_retries(2)
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .http2_keep_alive_timeout(Duration::from_secs(10));
-    // Probes are not sent while written bytes wait for their acknowledgement; this covers that case.
-    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-    let builder = builder.tcp_user_timeout(Duration::from_secs(20));
-    builder
+/// Idle connections kept.
+pub(crate) fn max_idle(options: &HttpOptions) -> usize {
+    options.pool_max_idle.min(options.pool_max_connections)
 }
 
 /// The certificate files of a server, and what they were like when they were read.

@@ -5,18 +5,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{Request, Response, StatusCode, Uri};
 use mcp_protocol::{Message, Method};
 use mcp_transport::{Delivery, HttpEndpoint, TransportError, TransportErrorKind};
-use reqwest::header::AUTHORIZATION;
-use reqwest::{Request, Response, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::Instant;
 use url::Url;
 
 use crate::body::Body;
 use crate::build::{Clients, Files, Settings};
+use crate::carrier::Content;
 use crate::connections::Connections;
-use crate::endpoint::same_origin;
+use crate::endpoint::{same_origin, to_uri};
 use crate::failure::{self, unusable};
 use crate::tokens::Tokens;
 
@@ -38,6 +40,8 @@ pub struct HttpClient(Arc<Inner>);
 struct Inner {
     settings: Arc<Settings>,
     url: Url,
+    /// The same as requests take it.
+    uri: Uri,
     /// Scheme, host and port: what may be shown of the URL.
     origin: String,
     /// The same for failures, with the proxy on the way.
@@ -47,7 +51,7 @@ struct Inner {
     /// Whether any certificate is accepted.
     unverified: bool,
     /// `None` once closed: its idle connections are closed with it.
-    clients: RwLock<Option<Clients>>,
+    clients: RwLock<Option<Arc<Clients>>>,
     files: Option<Files>,
     tokens: Option<Arc<Tokens>>,
     calls: Arc<Semaphore>,
@@ -136,7 +140,8 @@ impl HttpClient {
         tokens: Option<Arc<Tokens>>,
     ) -> Result<Self, TransportError> {
         let files = Files::of(endpoint);
-        let clients = settings.clients(endpoint)?;
+        let uri = to_uri(&endpoint.url)?;
+        let clients = Arc::new(settings.clients(endpoint)?);
         let origin = endpoint.url.origin().ascii_serialization();
         let proxy = endpoint.proxy.as_ref().map(|proxy| proxy.origin().ascii_serialization());
         let target =
@@ -147,6 +152,7 @@ impl HttpClient {
             streams: Arc::new(Semaphore::new(STREAMS)),
             settings,
             url: endpoint.url.clone(),
+            uri,
             origin,
             target,
             proxy,
@@ -193,6 +199,12 @@ impl HttpClient {
         self.0.calls.is_closed()
     }
 
+    /// The URL of the endpoint, for requests.
+    #[must_use]
+    pub fn uri(&self) -> &Uri {
+        &self.0.uri
+    }
+
     /// Scheme, host and port of the server: what may be shown of its URL.
     #[must_use]
     pub fn origin(&self) -> &str {
@@ -227,21 +239,12 @@ impl HttpClient {
             Lane::Control => &self.0.control,
             Lane::Stream => &self.0.streams,
         };
-        let free = lane.clone().acquire_owned();
-        let waiting = Waiting::of(&self.0.waiting);
-        let permit = match until.map(Instant::from_std) {
-            None => free.await,
-            Some(until) => {
-                let now = Instant::now();
-                // Even without any time to wait, a place that is free is taken.
-                let patience = until.checked_sub(NOTICE).unwrap_or(now);
-                tokio::time::timeout_at(patience, free)
-                    .await
-                    .map_err(|_| TransportError::busy(rounded(until.saturating_duration_since(now))))?
-            }
+        // Even without any time to wait, a place that is free is taken. None is while somebody waits.
+        let permit = match lane.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(TryAcquireError::Closed) => return Err(closed()),
+            Err(TryAcquireError::NoPermits) => self.wait(lane, until.map(Instant::from_std)).await?,
         };
-        drop(waiting);
-        let permit = permit.map_err(|_| closed())?;
         if self.0.files.as_ref().is_some_and(Files::changed) {
             let inner = self.0.clone();
             // It runs to its end even if we leave: nobody is told of this change again.
@@ -251,17 +254,51 @@ impl HttpClient {
         Ok(Place { clients: clients.ok_or_else(closed)?, client: self.clone(), permit })
     }
 
+    async fn wait(
+        &self,
+        lane: &Arc<Semaphore>,
+        until: Option<Instant>,
+    ) -> Result<OwnedSemaphorePermit, TransportError> {
+        let free = lane.clone().acquire_owned();
+        let _waiting = Waiting::of(&self.0.waiting);
+        let permit = match until {
+            None => free.await,
+            Some(until) => {
+                let now = Instant::now();
+                let patience = until.checked_sub(NOTICE).unwrap_or(now);
+                tokio::time::timeout_at(patience, free)
+                    .await
+                    .map_err(|_| TransportError::busy(rounded(until.saturating_duration_since(now))))?
+            }
+        };
+        permit.map_err(|_| closed())
+    }
+
     pub(crate) fn target(&self) -> &str {
         &self.0.target
     }
 }
 
 impl Inner {
+    /// Whether a request goes to the origin of the endpoint, whose address was checked when the client was asked
+    /// for. That of another URL is checked here.
+    fn is_own(&self, uri: &Uri) -> Result<bool, TransportError> {
+        if uri.authority() == self.uri.authority() && uri.scheme() == self.uri.scheme() {
+            return Ok(true);
+        }
+        let target = &self.target;
+        let url = Url::parse(&uri.to_string()).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let url = url.ok_or_else(|| unusable(format!("the request to {target} has no http or https URL")))?;
+        let checked = self.settings.resolver.policy.check_url(&url);
+        checked.map_err(|refused| unusable(format!("{target} cannot be used: {refused}")))?;
+        Ok(same_origin(&url, &self.url))
+    }
+
     /// Makes the clients anew, unless they were closed.
     fn read_files(&self) {
         let Some(made) = self.files.as_ref().and_then(|files| files.read(&self.settings)) else { return };
         if let Some(clients) = &mut *self.clients.write().unwrap_or_else(PoisonError::into_inner) {
-            *clients = made;
+            *clients = Arc::new(made);
         }
     }
 }
@@ -314,7 +351,7 @@ impl fmt::Debug for HttpClient {
 /// A place among the exchanges under way. Whoever has it may send one request.
 #[derive(Debug)]
 pub struct Place {
-    clients: Clients,
+    clients: Arc<Clients>,
     client: HttpClient,
     permit: OwnedSemaphorePermit,
 }
@@ -330,18 +367,18 @@ impl Place {
     /// [`TransportErrorKind::Connect`] if there is no connection, or no token for now;
     /// [`TransportErrorKind::Closed`] if the connection broke; [`TransportErrorKind::Endpoint`] if the request
     /// cannot be made, if the address is refused or no token is to be had. An answer of any status is none.
-    pub async fn send(self, request: Request) -> Result<Body, TransportError> {
-        let Inner { url, tokens, .. } = &*self.client.0;
-        let tokens = tokens
-            .as_ref()
-            .zip(self.clients.tokens.as_ref())
-            .filter(|_| !request.headers().contains_key(AUTHORIZATION) && same_origin(request.url(), url));
+    pub async fn send(self, request: Request<Bytes>) -> Result<Body, TransportError> {
+        let inner = &*self.client.0;
+        let uri = request.uri().clone();
+        let own = inner.is_own(&uri)?;
+        let tokens = inner.tokens.as_ref().zip(self.clients.tokens.as_ref());
+        let tokens = tokens.filter(|_| own && !request.headers().contains_key(AUTHORIZATION));
         let response = match tokens {
             None => self.execute(request).await?,
             // In a box, so that exchanges without it need no room for it.
             Some((tokens, http)) => Box::pin(self.execute_with(tokens, http, request)).await?,
         };
-        Ok(Body::new(response, self.client, self.permit))
+        Ok(Body::new(uri, response, self.client, self.permit))
     }
 
     /// Sends the request with a token, and once more with another one if that is refused.
@@ -349,31 +386,29 @@ impl Place {
         &self,
         tokens: &Arc<Tokens>,
         http: &reqwest::Client,
-        mut request: Request,
-    ) -> Result<Response, TransportError> {
+        mut request: Request<Bytes>,
+    ) -> Result<Response<Content>, TransportError> {
         let token = tokens.get(http, None).await?;
-        let again = request.try_clone();
+        let mut again = request.clone();
         request.headers_mut().insert(AUTHORIZATION, token.header().clone());
         let response = self.execute(request).await?;
-        let Some(mut again) = again.filter(|_| response.status() == StatusCode::UNAUTHORIZED) else {
+        if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
-        };
+        }
         drop(response);
         let token = tokens.get(http, Some(&token)).await?;
         again.headers_mut().insert(AUTHORIZATION, token.header().clone());
         self.execute(again).await
     }
 
-    async fn execute(&self, request: Request) -> Result<Response, TransportError> {
+    async fn execute(&self, request: Request<Bytes>) -> Result<Response<Content>, TransportError> {
         let inner = &*self.client.0;
-        let checked = inner.settings.policy.check_url(request.url());
-        checked.map_err(|refused| unusable(format!("{} cannot be used: {refused}", inner.target)))?;
-        let response = self.clients.mcp.execute(request).await;
+        let response = self.clients.mcp.send(request).await;
         let response = response.map_err(|error| {
             let fresh = inner.connections.counts().0 == 0;
-            failure::sending(&error, &inner.target, fresh)
+            failure::sending(&*error, &inner.target, fresh)
         })?;
-        inner.connections.count(&response);
+        inner.connections.count(response.extensions());
         Ok(response)
     }
 }

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use http::Extensions;
 use hyper_util::client::legacy::connect::HttpInfo;
-use reqwest::Response;
 use tokio::time::Instant;
 
 /// Connections remembered at most; those beyond would only be counted twice.
@@ -31,9 +31,9 @@ struct State {
 }
 
 impl Connections {
-    /// Notes an answer.
-    pub(crate) fn count(&self, response: &Response) {
-        if let Some(connection) = response.extensions().get::<HttpInfo>() {
+    /// Notes an answer by what comes with it.
+    pub(crate) fn count(&self, answer: &Extensions) {
+        if let Some(connection) = answer.get::<HttpInfo>() {
             self.answered_on(connection.local_addr());
         }
     }

@@ -1,5 +1,6 @@
 //! Which URLs may be used at all.
 
+use http::Uri;
 use mcp_transport::{Auth, HttpEndpoint, TransportError};
 use url::{Host, Url};
 
@@ -45,7 +46,15 @@ pub fn same_origin(one: &Url, other: &Url) -> bool {
         && one.port_or_known_default() == other.port_or_known_default()
 }
 
-/// The URL as it is sent.
+/// The URL as a request takes it, without a fragment.
+///
+/// # Errors
+/// [`Endpoint`](mcp_transport::TransportErrorKind::Endpoint) for a URL that cannot be sent.
+pub fn to_uri(url: &Url) -> Result<Uri, TransportError> {
+    Uri::try_from(url.as_str()).map_err(|error| unusable(format!("the URL cannot be used: {error}")))
+}
+
+/// The URL without its fragment.
 pub(crate) fn without_fragment(url: &Url) -> Url {
     let mut url = url.clone();
     url.set_fragment(None);

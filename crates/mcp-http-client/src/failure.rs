@@ -3,23 +3,25 @@
 use std::error::Error;
 use std::io;
 
+use hyper_util::client::legacy;
 use mcp_transport::{Delivery, TransportError, TransportErrorKind};
 
 use crate::address::Refused;
 
 /// A request that got no answer head. `target` is where it went; `fresh` says that no answer has ever come from
 /// there, so that none has come on its connection.
-pub(crate) fn sending(error: &reqwest::Error, target: &str, fresh: bool) -> TransportError {
+pub(crate) fn sending(error: &(dyn Error + 'static), target: &str, fresh: bool) -> TransportError {
     if let Some(refused) = find::<Refused>(error) {
         return unusable(format!("{target} cannot be used: {refused}"));
     }
     let cause = cause(error);
-    if error.is_builder() {
+    if find(error).is_some_and(reqwest::Error::is_builder) {
         return unusable(format!("the request to {target} cannot be built: {cause}"));
     }
     let refused = refused_certificate(&cause);
     // What TLS complains of says why, and never whether the request was read before.
-    if error.is_connect() || (fresh && refused.is_some()) {
+    let unconnected = find(error).is_some_and(legacy::Error::is_connect);
+    if unconnected || (fresh && refused.is_some()) {
         let reason = refused.or_else(|| find::<rustls::Error>(error).and_then(failed_handshake));
         return connect(format!("cannot connect to {target}: {}", reason.unwrap_or(cause)));
     }
@@ -27,7 +29,7 @@ pub(crate) fn sending(error: &reqwest::Error, target: &str, fresh: bool) -> Tran
 }
 
 /// A body that broke off.
-pub(crate) fn reading(error: &reqwest::Error, target: &str) -> TransportError {
+pub(crate) fn reading(error: &(dyn Error + 'static), target: &str) -> TransportError {
     closed(format!("the connection to {target} broke within the answer: {}", cause(error)))
 }
 
@@ -101,7 +103,7 @@ fn refused_certificate(cause: &str) -> Option<String> {
 }
 
 /// The first cause of this type. I/O errors do not name what they wrap as their source.
-fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+pub(crate) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {
@@ -116,12 +118,10 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
 }
 
 /// The innermost cause: the layers around it only say that they failed, and `reqwest`'s names the URL.
-fn cause(error: &reqwest::Error) -> String {
-    let mut innermost = None;
-    let mut source = error.source();
-    while let Some(error) = source {
-        innermost = Some(error);
-        source = error.source();
+fn cause(error: &(dyn Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
     }
-    innermost.map_or_else(|| "no further detail".to_owned(), ToString::to_string)
+    if innermost.is::<reqwest::Error>() { "no further detail".to_owned() } else { innermost.to_string() }
 }

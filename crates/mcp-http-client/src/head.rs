@@ -1,7 +1,8 @@
 //! What the head of an answer says.
 
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use mcp_transport::TransportErrorKind;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use url::Url;
 
 use crate::body::Body;
 use crate::endpoint::same_origin;
@@ -44,11 +45,12 @@ impl Body {
     fn redirect(&self) -> Option<Box<str>> {
         const LONGEST: usize = 80;
         let location = self.headers().get(LOCATION).filter(|_| self.status().is_redirection())?;
-        let target = self.url().join(location.to_str().ok()?).ok()?;
-        tracing::warn!(origin = self.url().origin().ascii_serialization(), "a redirect was not followed");
+        let url = Url::parse(&self.uri().to_string()).ok()?;
+        let target = url.join(location.to_str().ok()?).ok()?;
+        tracing::warn!(origin = url.origin().ascii_serialization(), "a redirect was not followed");
         // The query may hold a secret. A path of a URL is ASCII.
         let path = target.path();
-        let near = same_origin(self.url(), &target);
+        let near = same_origin(&url, &target);
         Some(if near { path[..path.len().min(LONGEST)].into() } else { "another origin".into() })
     }
 }

@@ -1,11 +1,11 @@
 //! Headers from outside: checked, secrets marked, the transport's own ones kept.
 
-use mcp_protocol::header;
-use mcp_transport::{Header, TransportError};
-use reqwest::header::{
+use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap,
     HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
+use mcp_protocol::header;
+use mcp_transport::{Header, TransportError};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::failure::unusable;
@@ -22,6 +22,9 @@ const FRAMING: [HeaderName; 7] = [CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER,
 /// The transport alone knows their values.
 const OWN: [HeaderName; 6] =
     [ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID];
+
+/// Room for what is set for every message: here, by the transport, and by HTTP itself.
+const LATER: usize = 9;
 
 /// The headers of an endpoint and those of every `POST`.
 #[derive(Debug, Clone)]
@@ -53,7 +56,15 @@ impl Headers {
     /// What every request carries.
     #[must_use]
     pub fn base(&self) -> HeaderMap {
-        let mut headers = self.configured.clone();
+        self.with_room(0)
+    }
+
+    /// The same, with room for further ones and those that are added later.
+    fn with_room(&self, further: usize) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(self.configured.len() + further + LATER);
+        for (name, value) in &self.configured {
+            headers.append(name.clone(), value.clone());
+        }
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers
     }
@@ -71,19 +82,17 @@ impl Headers {
     /// # Errors
     /// [`Endpoint`](mcp_transport::TransportErrorKind::Endpoint) names the header that cannot be sent.
     pub fn for_message(&self, own: &[Header]) -> Result<HeaderMap, TransportError> {
-        let mut headers = self.base();
+        let mut headers = self.with_room(own.len());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        let mut parsed = Vec::with_capacity(own.len());
-        for header in own {
+        for (before, header) in own.iter().enumerate() {
             let name = parse_name(&header.name)?;
-            parsed.push((name, parse_value(&header.name, &header.value, header.sensitive)?));
-        }
-        for (name, _) in &parsed {
-            headers.remove(name);
-        }
-        for (name, value) in parsed {
-            headers.append(name, value);
+            let value = parse_value(&header.name, &header.value, header.sensitive)?;
+            if own[..before].iter().any(|other| other.name.eq_ignore_ascii_case(&header.name)) {
+                headers.append(name, value);
+            } else {
+                headers.insert(name, value);
+            }
         }
         Ok(headers)
     }

@@ -1,10 +1,12 @@
 //! The plain HTTP health path of a server.
 
+use bytes::Bytes;
+use http::Request;
 use mcp_transport::{HttpEndpoint, TransportError};
-use reqwest::{Method, Request};
 use url::Url;
 
 use crate::client::Lane;
+use crate::endpoint::to_uri;
 use crate::headers::Headers;
 use crate::pool::ClientPool;
 
@@ -23,7 +25,8 @@ impl ClientPool {
         path: &str,
     ) -> Result<u16, TransportError> {
         let client = self.get(endpoint)?;
-        let mut request = Request::new(Method::GET, health_url(&endpoint.url, own, path));
+        let mut request = Request::new(Bytes::new());
+        *request.uri_mut() = to_uri(&health_url(&endpoint.url, own, path))?;
         *request.headers_mut() = Headers::new(&endpoint.headers)?.base();
         let answer = client.place(Lane::Control, None).await?.send(request).await?;
         let status = answer.status().as_u16();

@@ -3,9 +3,11 @@
 mod address;
 mod body;
 mod build;
+mod carrier;
 mod client;
 mod connections;
 mod credentials;
+mod direct;
 mod endpoint;
 pub mod failure;
 mod head;
@@ -20,7 +22,7 @@ mod tokens;
 
 pub use body::Body;
 pub use client::{ClientStats, HttpClient, Lane, Place};
-pub use endpoint::same_origin;
+pub use endpoint::{same_origin, to_uri};
 pub use head::{coding, media_type, quoted};
 pub use headers::{Headers, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 pub use options::HttpOptions;

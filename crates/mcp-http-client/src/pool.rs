@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use http::header::{HeaderValue, InvalidHeaderValue};
 use mcp_transport::{HttpEndpoint, TransportError};
 use reqwest::dns::Resolve;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::address::{AddressPolicy, SystemNames};
+use crate::address::{AddressPolicy, Resolver, SystemNames};
 use crate::build::Settings;
 use crate::client::{ClientStats, HttpClient};
 use crate::endpoint::{self, without_fragment};
@@ -58,9 +59,9 @@ pub enum ConnectorError {
     /// No usable TLS configuration.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
-    /// The client refused its settings, for example a `User-Agent` that is no header value.
+    /// The client cannot have its settings: the `User-Agent` is no header value.
     #[error("the HTTP client cannot be set up")]
-    Client(#[source] reqwest::Error),
+    Client(#[source] InvalidHeaderValue),
 }
 
 impl ClientPool {
@@ -81,9 +82,9 @@ impl ClientPool {
         let (tls, problem) = tls::client_config().map_err(ConnectorError::Tls)?;
         let policy = Arc::new(AddressPolicy::new(options.networks.clone()));
         let no_tls = problem.map(|error| error.to_string().into());
-        let settings = Settings { options: Arc::new(options), policy, names, tls, no_tls };
-        // Whatever is wrong with the settings should be known now and not at the first server.
-        settings.build(settings.tls.clone(), None).map_err(ConnectorError::Client)?;
+        let user_agent = HeaderValue::from_str(&options.user_agent).map_err(ConnectorError::Client)?;
+        let resolver = Resolver { policy, names };
+        let settings = Settings { options: Arc::new(options), user_agent, resolver, tls, no_tls };
         Ok(Self(Arc::new(Shared { settings: Arc::new(settings), clients: Mutex::default() })))
     }
 
@@ -99,7 +100,8 @@ impl ClientPool {
     /// cannot be used, and for `https` on a machine without trusted certificates.
     pub fn get(&self, endpoint: &HttpEndpoint) -> Result<HttpClient, TransportError> {
         let settings = &self.0.settings;
-        endpoint::check(endpoint, &settings.policy)?;
+        let policy = &settings.resolver.policy;
+        endpoint::check(endpoint, policy)?;
         if endpoint.tls.danger_skip_verify {
             let origin = endpoint.url.origin().ascii_serialization();
             tracing::warn!(
@@ -107,7 +109,7 @@ impl ClientPool {
                 "certificates are not verified: anybody on the way can read and change all"
             );
         }
-        let tokens = Tokens::of(endpoint, &settings.policy)?;
+        let tokens = Tokens::of(endpoint, policy)?;
         let endpoint = shape(endpoint);
         let now = Instant::now();
         let mut clients = self.lock();

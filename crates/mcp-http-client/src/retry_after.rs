@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use http::header::{DATE, HeaderMap, RETRY_AFTER};
 
 /// A longer wait than this is not believed.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use http::header::{AUTHORIZATION, HeaderValue};
 use mcp_transport::{Auth, ClientCredentials, HttpEndpoint, TransportError};
-use reqwest::header::{AUTHORIZATION, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 use tokio::time::Instant;

@@ -43,8 +43,8 @@ impl HttpConnector {
             Endpoint::Http(http) => {
                 let headers = Headers::new(&http.headers)?;
                 let client = self.pool.get(http)?;
-                let (options, url) = (self.pool.options().clone(), http.url.clone());
-                Ok(HttpTransport::new(Wire { client, options, url, headers }))
+                let options = self.pool.options().clone();
+                Ok(HttpTransport::new(Wire { client, options, headers }))
             }
             other => Err(unusable(format!("the http transport cannot reach a {} endpoint", other.kind()))),
         }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue};
 use mcp_http_client::{Body, HttpOptions, Lane, coding, failure, media_type, quoted};
 use mcp_protocol::{Era, Message, Method, ProtocolVersion, RequestId};
 use mcp_transport::{Delivery, Incoming, Outbound, Reply, TransportError, TransportErrorKind};
-use reqwest::StatusCode;
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
 use crate::events::Events;
 use crate::messages::Messages;

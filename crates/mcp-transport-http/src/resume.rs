@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use http::header::HeaderValue;
 use mcp_http_client::Event;
-use reqwest::header::HeaderValue;
 use tokio::time::Instant;
 
 /// The wait before a reconnect if the server names none.

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use http::header::{HeaderMap, HeaderValue};
 use mcp_http_client::SESSION_ID;
 use mcp_protocol::{Era, ProtocolVersion};
-use reqwest::header::{HeaderMap, HeaderValue};
 
 /// A longer id is ignored: it would be sent back with every message.
 const LONGEST_ID: usize = 4096;

@@ -4,13 +4,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use http::header::HeaderValue;
+use http::{Method as Verb, Request};
 use mcp_http_client::{Body, HttpOptions, Lane, PROTOCOL_VERSION, Place, SESSION_ID};
 use mcp_protocol::{Message, Method, RetrySafety};
 use mcp_transport::{Delivery, Inbox, Outbound, Reply, Transport, TransportError, TransportErrorKind};
-use reqwest::header::HeaderValue;
-use reqwest::{Method as Verb, Request};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -157,9 +158,7 @@ impl Connection {
         }
         let listening = Self::listening(&out, session.as_ref(), authorization.as_ref());
         let exchange = Exchange::new(self.clone(), &out, session, authorization);
-        let mut request = Request::new(Verb::POST, self.wire.url.clone());
-        *request.headers_mut() = headers;
-        *request.body_mut() = Some(out.message.encode().into());
+        let request = self.wire.request_with(Verb::POST, headers, out.message.encode());
         let lane = Lane::of(&out.message);
         let answer = if is_read(&out.message) {
             self.send_read(place, request, lane, out.until).await?
@@ -178,19 +177,17 @@ impl Connection {
     async fn send_read(
         &self,
         place: Place,
-        request: Request,
+        request: Request<Bytes>,
         lane: Lane,
         until: Option<Instant>,
     ) -> Result<Body, TransportError> {
-        let mut next = request.try_clone();
+        let again = request.clone();
         let mut sent = place.send(request).await;
         for _ in 1..READ_ATTEMPTS {
             let Err(TransportError { kind: TransportErrorKind::Closed(why), .. }) = &sent else { break };
-            let Some(again) = next.take() else { break };
             tracing::debug!(origin = self.origin(), %why, "sending a read once more");
-            next = again.try_clone();
             sent = match self.wire.client.place(lane, until).await {
-                Ok(place) => place.send(again).await,
+                Ok(place) => place.send(again.clone()).await,
                 Err(error) => Err(error),
             };
             // One that was sent before may have been executed, whatever became of this one.

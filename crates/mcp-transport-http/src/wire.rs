@@ -4,15 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use http::{Method, Request, StatusCode};
 use mcp_http_client::{
     Body, Headers, HttpClient, HttpOptions, LAST_EVENT_ID, Lane, PROTOCOL_VERSION, SESSION_ID, coding,
     failure, media_type, retry_after,
 };
 use mcp_protocol::ProtocolVersion;
 use mcp_transport::{TransportError, TransportErrorKind};
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Method, Request, StatusCode};
-use url::Url;
 
 use crate::resume::LONGEST_RETRY;
 
@@ -20,7 +20,6 @@ use crate::resume::LONGEST_RETRY;
 pub(crate) struct Wire {
     pub(crate) client: HttpClient,
     pub(crate) options: Arc<HttpOptions>,
-    pub(crate) url: Url,
     pub(crate) headers: Headers,
 }
 
@@ -46,6 +45,15 @@ pub(crate) enum Opened {
 }
 
 impl Wire {
+    /// A request to the endpoint.
+    pub(crate) fn request_with(&self, method: Method, headers: HeaderMap, body: Bytes) -> Request<Bytes> {
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = self.client.uri().clone();
+        *request.headers_mut() = headers;
+        request
+    }
+
     /// A request without body, with the headers of a session.
     pub(crate) fn request(
         &self,
@@ -53,7 +61,7 @@ impl Wire {
         session: Option<&HeaderValue>,
         version: Option<ProtocolVersion>,
         authorization: Option<&HeaderValue>,
-    ) -> Request {
+    ) -> Request<Bytes> {
         let mut headers = self.headers.base();
         if let Some(version) = version {
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
@@ -64,9 +72,7 @@ impl Wire {
         if let Some(authorization) = authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
-        let mut request = Request::new(method, self.url.clone());
-        *request.headers_mut() = headers;
-        request
+        self.request_with(method, headers, Bytes::new())
     }
 
     /// Opens an event stream, to go on after the event with this id if there is one.

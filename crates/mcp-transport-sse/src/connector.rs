@@ -61,9 +61,11 @@ impl SseConnector {
         let client = self.pool.get(&endpoint.http)?;
         self.wait(endpoint).await?;
         let options = self.pool.options();
-        let request = opening::request(endpoint, headers.for_message(own)?);
+        let to = client.uri().clone();
+        let request = opening::request(endpoint.open_method, to, headers.for_message(own)?);
         let reading = Reading { heartbeat: endpoint.heartbeat, max_event_bytes: options.max_event_bytes };
-        let Opened { events, messages } = opening::open(&client, request, reading, self.open_timeout).await?;
+        let Opened { events, messages } =
+            opening::open(&client, url, request, reading, self.open_timeout).await?;
         tracing::debug!(origin = client.origin(), messages = messages.path(), "event stream open");
         let reader = Reader {
             events,

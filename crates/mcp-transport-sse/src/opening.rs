@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mcp_http_client::{Body, HttpClient, Lane, coding, failure, media_type, quoted, same_origin};
-use mcp_transport::{Delivery, OpenMethod, SseEndpoint, TransportError, TransportErrorKind};
-use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, Request, StatusCode};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, Request, StatusCode, Uri};
+use mcp_http_client::{Body, HttpClient, Lane, coding, failure, media_type, quoted, same_origin, to_uri};
+use mcp_transport::{Delivery, OpenMethod, TransportError, TransportErrorKind};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
@@ -15,10 +15,12 @@ use crate::events::{Events, chunks};
 /// Longest URL for messages in bytes (reliability document §6).
 const LONGEST_URL: usize = 8 << 10;
 
+const NO_URL: &str = "the `endpoint` event holds no usable URL";
+
 /// A stream whose server has named the URL to post to.
 pub(crate) struct Opened {
     pub(crate) events: Events,
-    pub(crate) messages: Url,
+    pub(crate) messages: Uri,
 }
 
 /// How a stream is read.
@@ -28,10 +30,10 @@ pub(crate) struct Reading {
 }
 
 /// The request for the stream, from the headers of a message.
-pub(crate) fn request(endpoint: &SseEndpoint, mut headers: HeaderMap) -> Request {
+pub(crate) fn request(method: OpenMethod, to: Uri, mut headers: HeaderMap) -> Request<Bytes> {
     headers.remove(CONTENT_TYPE);
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-    let method = match endpoint.open_method {
+    let method = match method {
         OpenMethod::Get => Method::GET,
         OpenMethod::Post => {
             // Servers may insist on it (411).
@@ -39,7 +41,9 @@ pub(crate) fn request(endpoint: &SseEndpoint, mut headers: HeaderMap) -> Request
             Method::POST
         }
     };
-    let mut request = Request::new(method, endpoint.http.url.clone());
+    let mut request = Request::new(Bytes::new());
+    *request.method_mut() = method;
+    *request.uri_mut() = to;
     *request.headers_mut() = headers;
     request
 }
@@ -48,12 +52,12 @@ pub(crate) fn request(endpoint: &SseEndpoint, mut headers: HeaderMap) -> Request
 /// Source: contract §7.5, wire reference §4.4.
 pub(crate) async fn open(
     client: &HttpClient,
-    request: Request,
+    stream: &Url,
+    request: Request<Bytes>,
     Reading { heartbeat, max_event_bytes }: Reading,
     limit: Duration,
 ) -> Result<Opened, TransportError> {
     let deadline = Instant::now() + limit;
-    let stream = request.url().clone();
     let opening = async {
         let place = client.place(Lane::Stream, Some(deadline.into_std())).await?;
         place.send(request).await
@@ -70,7 +74,7 @@ pub(crate) async fn open(
             format!("{origin} did not name its message endpoint within {limit:?}: no `endpoint` event came");
         Err(not_sent(TransportErrorKind::Connect(text.into())))
     })?;
-    let messages = message_url(&stream, &named)?;
+    let messages = to_uri(&message_url(stream, &named)?).map_err(|_| unusable(NO_URL))?;
     Ok(Opened { events, messages })
 }
 
@@ -112,9 +116,7 @@ async fn endpoint_event(events: &mut Events) -> Result<Bytes, TransportError> {
 fn message_url(stream: &Url, data: &[u8]) -> Result<Url, TransportError> {
     let text = std::str::from_utf8(data).unwrap_or_default().trim();
     let joined = Some(text).filter(|text| !text.is_empty() && text.len() <= LONGEST_URL);
-    let mut url = joined
-        .and_then(|text| stream.join(text).ok())
-        .ok_or_else(|| unusable("the `endpoint` event holds no usable URL"))?;
+    let mut url = joined.and_then(|text| stream.join(text).ok()).ok_or_else(|| unusable(NO_URL))?;
     if !same_origin(stream, &url) {
         let [ours, theirs] = [stream, &url].map(|url| url.origin().ascii_serialization());
         return Err(unusable(format!(

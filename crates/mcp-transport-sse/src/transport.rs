@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either, pending};
+use http::header::HeaderValue;
+use http::{Method, Request, StatusCode, Uri};
 use mcp_http_client::{Headers, HttpClient, Lane, PROTOCOL_VERSION, Place};
 use mcp_protocol::Message;
 use mcp_transport::{Delivery, Inbox, Outbound, Reply, Transport, TransportError, TransportErrorKind};
-use reqwest::header::HeaderValue;
-use reqwest::{Method, Request, StatusCode};
-use url::Url;
 
 use crate::inbox::Reader;
 use crate::session::{End, Session};
@@ -24,14 +24,14 @@ pub(crate) struct SseTransport {
     client: HttpClient,
     headers: Headers,
     /// Where messages are posted.
-    messages: Url,
+    messages: Uri,
     session: Arc<Session>,
     /// The reading side, until somebody takes it.
     reader: Mutex<Option<Reader>>,
 }
 
 impl SseTransport {
-    pub(crate) fn new(client: HttpClient, headers: Headers, messages: Url, reader: Reader) -> Self {
+    pub(crate) fn new(client: HttpClient, headers: Headers, messages: Uri, reader: Reader) -> Self {
         let session = Arc::clone(&reader.session);
         Self { client, headers, messages, session, reader: Mutex::new(Some(reader)) }
     }
@@ -80,20 +80,21 @@ impl SseTransport {
         }
     }
 
-    fn request(&self, out: &Outbound) -> Result<Request, TransportError> {
+    fn request(&self, out: &Outbound) -> Result<Request<Bytes>, TransportError> {
         let mut headers = self.headers.for_message(&out.headers)?;
         if let Some(version) = out.version {
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
         }
-        let mut request = Request::new(Method::POST, self.messages.clone());
+        let mut request = Request::new(out.message.encode());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.messages.clone();
         *request.headers_mut() = headers;
-        *request.body_mut() = Some(out.message.encode().into());
         Ok(request)
     }
 }
 
 /// Posts one message. Any 2xx is success, and the body means nothing (wire reference §4.4, A16).
-async fn send(place: Place, request: Request) -> Result<(), TransportError> {
+async fn send(place: Place, request: Request<Bytes>) -> Result<(), TransportError> {
     let answer = place.send(request).await?;
     let (status, refusal) = (answer.status(), answer.refusal());
     answer.release();

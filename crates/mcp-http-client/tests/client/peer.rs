@@ -8,14 +8,13 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{Response, Version};
+use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mcp_http_client::{ClientPool, HttpClient, HttpOptions, Lane};
 use mcp_transport::{HttpEndpoint, TransportError};
-use reqwest::{Method, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -140,7 +139,7 @@ async fn serve(
     two: bool,
     site: Site,
 ) {
-    let service = service_fn(move |request: http::Request<Incoming>| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let site = site.clone();
         async move {
             let (head, body) = request.into_parts();
@@ -182,10 +181,13 @@ pub(crate) async fn get(
     client: &HttpClient,
     endpoint: &HttpEndpoint,
 ) -> Result<(u16, String), TransportError> {
-    send(client, Request::new(Method::GET, endpoint.url.clone())).await
+    send(client, Request::get(endpoint.url.as_str()).body(Bytes::new()).unwrap()).await
 }
 
-pub(crate) async fn send(client: &HttpClient, request: Request) -> Result<(u16, String), TransportError> {
+pub(crate) async fn send(
+    client: &HttpClient,
+    request: Request<Bytes>,
+) -> Result<(u16, String), TransportError> {
     let answer = client.place(Lane::Call, None).await?.send(request).await?;
     let status = answer.status().as_u16();
     Ok((status, String::from_utf8(answer.read(1 << 20).await?.into()).unwrap()))

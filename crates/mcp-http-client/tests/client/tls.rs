@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use http::Version;
+use http::{Request, Version};
 use mcp_http_client::{ClientPool, HttpOptions, Lane};
 use mcp_transport::{Delivery, HttpEndpoint, TlsSettings, TransportError, TransportErrorKind};
 use rcgen::{
@@ -18,7 +18,6 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::version::TLS12;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto::ring};
 
-use reqwest::{Method, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -392,8 +391,7 @@ async fn a_request_that_was_read_is_not_taken_for_unsent() {
         let (port, server) = plain_after_tls(authority.server(), alpn).await;
         let mut endpoint = HttpEndpoint::new(format!("https://127.0.0.1:{port}/mcp").parse().unwrap());
         endpoint.tls = authority.trusted();
-        let mut request = Request::new(Method::POST, endpoint.url.clone());
-        *request.body_mut() = Some("EXECUTE-ME".into());
+        let request = Request::post(endpoint.url.as_str()).body("EXECUTE-ME".into()).unwrap();
         let error = send(&client(&endpoint).unwrap(), request).await.unwrap_err();
         server.await.unwrap();
         assert!(matches!(error.kind, TransportErrorKind::Closed(_)), "{error:?}");

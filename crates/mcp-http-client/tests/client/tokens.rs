@@ -4,14 +4,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
+use http::Request;
+use http::header::{AUTHORIZATION, HeaderValue};
 use mcp_http_client::{ClientPool, HttpOptions};
 use mcp_transport::{
     Auth, ClientAuthentication, ClientCredentials, Delivery, HttpEndpoint, TokenProvider, TransportErrorKind,
 };
-use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::{Method, Request};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -123,7 +124,7 @@ async fn j8_one_token_serves_all_and_is_renewed_once_when_refused() {
     assert_eq!((tokens.seen().len(), server.seen().len()), (1, 2));
 
     // A token of the caller's own is not ours to renew.
-    let mut request = Request::new(Method::GET, endpoint.url.clone());
+    let mut request = Request::get(endpoint.url.as_str()).body(Bytes::new()).unwrap();
     request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("Bearer own"));
     assert_eq!(send(&client, request).await.unwrap().0, 401);
     assert_eq!((tokens.seen().len(), server.seen().len()), (0, 1));

@@ -1,0 +1,120 @@
+//! Requests without a proxy, on hyper's client itself: what `reqwest` does around it for every request (parsing
+//! the URL twice, redirects, retries) costs more than it and is of no use here.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::header::{ACCEPT, HeaderValue, USER_AGENT};
+use http::uri::Scheme;
+use http::{Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tower::{BoxError, Service};
+
+use crate::address::Resolver;
+use crate::build::{self, Settings};
+use crate::failure;
+
+/// How often a request is sent once more at most that the server said it has not looked at.
+const RESENT: usize = 2;
+
+/// The HTTP client for one TLS configuration.
+#[derive(Debug)]
+pub(crate) struct Direct {
+    client: Client<Connector, Full<Bytes>>,
+    user_agent: HeaderValue,
+}
+
+impl Direct {
+    pub(crate) fn new(settings: &Settings, tls: rustls::ClientConfig) -> Self {
+        let options = &settings.options;
+        let mut http = HttpConnector::new_with_resolver(settings.resolver.clone());
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(options.connect_timeout));
+        http.set_keepalive(Some(build::KEEPALIVE));
+        http.set_keepalive_interval(Some(build::KEEPALIVE_INTERVAL));
+        http.set_keepalive_retries(Some(build::KEEPALIVE_RETRIES));
+        #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+        http.set_tcp_user_timeout(Some(build::UNACKNOWLEDGED));
+        let opening = Opening { http: HttpsConnector::from((http, tls)), limit: options.connect_timeout };
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(options.pool_idle_timeout)
+            .pool_max_idle_per_host(build::max_idle(options))
+            .http1_max_headers(build::MAX_HEADERS)
+            .http2_max_header_list_size(build::MAX_HEADER_LIST)
+            .http2_keep_alive_interval(build::PING_INTERVAL)
+            .http2_keep_alive_timeout(build::PING_TIMEOUT)
+            .build(Connector(Arc::new(opening)));
+        Self { client, user_agent: settings.user_agent.clone() }
+    }
+
+    /// Waits for the head of the answer.
+    pub(crate) async fn send(&self, mut request: Request<Bytes>) -> Result<Response<Incoming>, Error> {
+        let headers = request.headers_mut();
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        headers.entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
+        // Only over TLS can it be HTTP/2, in which servers say what they have not looked at.
+        let spare = (request.uri().scheme() == Some(&Scheme::HTTPS)).then(|| request.clone());
+        let mut sent = self.client.request(request.map(Full::new)).await;
+        for _ in 0..RESENT {
+            let Some(spare) = spare.as_ref().filter(|_| sent.as_ref().is_err_and(is_untouched)) else {
+                break;
+            };
+            sent = self.client.request(spare.clone().map(Full::new)).await;
+        }
+        sent
+    }
+}
+
+/// Whether the server said that it has not looked at the request and never will: it is about to close the
+/// connection, or has no room for another stream. Source: RFC 9113 §6.8, §8.7.
+fn is_untouched(error: &Error) -> bool {
+    failure::find::<h2::Error>(error).is_some_and(|error| {
+        let closing = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        error.is_remote() && (closing || refused)
+    })
+}
+
+/// Opens connections. Every request clones it.
+#[derive(Debug, Clone)]
+struct Connector(Arc<Opening>);
+
+#[derive(Debug)]
+struct Opening {
+    http: HttpsConnector<HttpConnector<Resolver>>,
+    /// For name resolution, TCP and TLS together.
+    limit: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("operation timed out")]
+struct TimedOut;
+
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let opening = self.0.http.clone().call(to);
+        let opened = tokio::time::timeout(self.0.limit, opening);
+        async { opened.await.unwrap_or_else(|_| Err(TimedOut.into())) }.boxed()
+    }
+}

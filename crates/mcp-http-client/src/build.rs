@@ -75,7 +75,7 @@ impl Settings {
             Some(_) => Some(self.build(self.tls(&for_tokens, false)?, proxy)?),
         };
         let mcp = match proxy {
-            None => Carrier::Direct(Direct::new(self, tls)),
+            None => Carrier::Direct(Box::new(Direct::new(self, tls))),
             Some(_) => Carrier::Proxied(self.build(tls, proxy)?),
         };
         Ok(Clients { mcp, tokens })

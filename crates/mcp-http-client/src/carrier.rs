@@ -12,7 +12,7 @@ use crate::direct::Direct;
 /// Sends requests. Which of the two it is shows in nothing but the proxy's own part of a request.
 #[derive(Debug)]
 pub(crate) enum Carrier {
-    Direct(Direct),
+    Direct(Box<Direct>),
     /// What proxies want (tunnels, absolute targets, credentials) is left to `reqwest`.
     Proxied(reqwest::Client),
 }

@@ -4,7 +4,9 @@
 
 mod addresses;
 mod figures;
+mod http2;
 mod peer;
 mod proxies;
 mod tls;
 mod tokens;
+mod wire;

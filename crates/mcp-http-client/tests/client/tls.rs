@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::peer::{Peer, client, get, send, text};
 
 /// A certificate authority, whose certificates are files.
-struct Authority {
+pub(crate) struct Authority {
     folder: TempDir,
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
@@ -40,7 +40,7 @@ struct Identity {
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([]).unwrap();
@@ -76,11 +76,11 @@ impl Authority {
     }
 
     /// A server of this authority on the loopback interface.
-    fn server(&self) -> ServerConfig {
+    pub(crate) fn server(&self) -> ServerConfig {
         server(self.issue(&["127.0.0.1", "localhost"], |_| {}), None)
     }
 
-    fn trusted(&self) -> TlsSettings {
+    pub(crate) fn trusted(&self) -> TlsSettings {
         TlsSettings { ca_file: Some(self.file()), ..TlsSettings::default() }
     }
 }

@@ -1,5 +1,5 @@
-//! Requests without a proxy, on hyper's client itself: what `reqwest` does around it for every request (parsing
-//! the URL twice, redirects, retries) costs more than it and is of no use here.
+//! Requests without a proxy, on hyper's client itself. What `reqwest` does around it for every request (it parses
+//! the URL again and again, and gets ready to follow redirects) takes time and is of no use here.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};

@@ -85,7 +85,8 @@ impl Exchange {
     pub(crate) async fn read(mut self, response: Body) -> Result<Reply, TransportError> {
         let status = response.status();
         if !status.is_success() {
-            return self.read_error(response).await;
+            // In a box, so that successes need no room for it.
+            return Box::pin(self.read_error(response)).await;
         }
         if self.request.is_none() {
             response.release();

@@ -161,7 +161,8 @@ impl Connection {
         let request = self.wire.request_with(Verb::POST, headers, out.message.encode());
         let lane = Lane::of(&out.message);
         let answer = if is_read(&out.message) {
-            self.send_read(place, request, lane, out.until).await?
+            // In a box, so that calls need no room for it.
+            Box::pin(self.send_read(place, request, lane, out.until)).await?
         } else {
             place.send(request).await?
         };

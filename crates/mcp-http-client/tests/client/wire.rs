@@ -156,8 +156,7 @@ fn shown(text: &str, address: SocketAddr) -> String {
 
 #[tokio::test]
 async fn without_a_connection_nothing_was_sent() {
-    let options = HttpOptions { connect_timeout: Duration::from_millis(100), ..HttpOptions::default() };
-    let pool = ClientPool::new(options).unwrap();
+    let pool = ClientPool::new(HttpOptions::default()).unwrap();
     // Nobody listens any more.
     let gone = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
     for endpoint in both_ways(gone) {
@@ -168,6 +167,8 @@ async fn without_a_connection_nothing_was_sent() {
         let text = shown(&error.to_string(), gone);
         assert!(text.starts_with("cannot connect to TARGET: Connection refused"), "{text}");
     }
+    let options = HttpOptions { connect_timeout: Duration::from_millis(100), ..HttpOptions::default() };
+    let pool = ClientPool::new(options).unwrap();
     // Somebody listens and never says a word of TLS, or of what is to become of a tunnel.
     let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     for mut endpoint in both_ways(silent.local_addr().unwrap()) {

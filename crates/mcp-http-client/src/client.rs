@@ -20,6 +20,7 @@ use crate::carrier::Content;
 use crate::connections::Connections;
 use crate::endpoint::{same_origin, to_uri};
 use crate::failure::{self, unusable};
+use crate::stats::ClientStats;
 use crate::tokens::Tokens;
 
 /// Exchanges of [`Lane::Control`] under way at once.
@@ -59,51 +60,6 @@ struct Inner {
     streams: Arc<Semaphore>,
     waiting: AtomicUsize,
     connections: Connections,
-}
-
-/// What an [`HttpClient`] is doing, at one moment or since it was made. Shown as one line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ClientStats {
-    /// Exchanges of [`Lane::Call`] under way.
-    pub calls: usize,
-    /// Most of them at once.
-    pub calls_limit: usize,
-    /// Exchanges of [`Lane::Control`] under way.
-    pub control: usize,
-    /// Most of them at once.
-    pub control_limit: usize,
-    /// Exchanges of [`Lane::Stream`] under way.
-    pub streams: usize,
-    /// Most of them at once.
-    pub streams_limit: usize,
-    /// How many wait for a place.
-    pub waiting: usize,
-    /// Connections that were opened and answered at least once.
-    pub opened: u64,
-    /// Answers that came on a connection that had answered before.
-    pub reused: u64,
-}
-
-impl fmt::Display for ClientStats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            calls,
-            calls_limit,
-            control,
-            control_limit,
-            streams,
-            streams_limit,
-            waiting,
-            opened,
-            reused,
-        } = self;
-        write!(
-            f,
-            "{calls} of {calls_limit} calls, {control} of {control_limit} others, {streams} of {streams_limit} streams, \
-             {waiting} waiting; {opened} connections opened, reused {reused} times"
-        )
-    }
 }
 
 /// What an exchange waits behind.

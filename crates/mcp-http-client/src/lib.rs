@@ -17,11 +17,12 @@ mod options;
 mod pool;
 mod retry_after;
 mod sse;
+mod stats;
 mod tls;
 mod tokens;
 
 pub use body::Body;
-pub use client::{ClientStats, HttpClient, Lane, Place};
+pub use client::{HttpClient, Lane, Place};
 pub use endpoint::{same_origin, to_uri};
 pub use head::{coding, media_type, quoted};
 pub use headers::{Headers, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
@@ -29,3 +30,4 @@ pub use options::HttpOptions;
 pub use pool::{ClientPool, ConnectorError};
 pub use retry_after::retry_after;
 pub use sse::{Event, EventDecoder, EventError};
+pub use stats::ClientStats;

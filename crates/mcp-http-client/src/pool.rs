@@ -11,9 +11,10 @@ use url::Url;
 
 use crate::address::{AddressPolicy, Resolver, SystemNames};
 use crate::build::Settings;
-use crate::client::{ClientStats, HttpClient};
+use crate::client::HttpClient;
 use crate::endpoint::{self, without_fragment};
 use crate::options::HttpOptions;
+use crate::stats::ClientStats;
 use crate::tls;
 use crate::tokens::Tokens;
 

@@ -97,10 +97,11 @@ impl Bridge {
         match scope {
             Scope::All => true,
             Scope::View(name) => self.0.settings().views.iter().any(|view| view.name == **name),
-            Scope::One(name) => self.0.manager.table().servers().iter().any(|record| {
-                let group = record.definition.group.as_ref();
-                record.name().as_str() == &**name || group.is_some_and(|group| group.as_str() == &**name)
-            }),
+            Scope::One(name) => {
+                let table = self.0.manager.table();
+                let mut groups = table.servers().iter().filter_map(|record| record.definition.group.as_ref());
+                table.get(name).is_some() || groups.any(|group| group.as_str() == &**name)
+            }
         }
     }
 

@@ -44,14 +44,14 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
     let reload = reloader.clone().map(|reloader| reloader as Arc<dyn Reload>);
     let state = ApiState::with_bridge(manager.clone(), settings, bridge.clone(), reload);
     let mcp = mcp_api::mcp_router(bridge.clone(), front.clone(), keys);
-    let router = mcp_api::router(state.clone()).merge(mcp).layer(hosts.layer());
+    let site = hosts.guard(mcp_api::router(state.clone()).merge(mcp));
     state.set_ready();
     tracing::info!(servers = manager.table().servers().len(), "listening on http://{address}");
 
     let grace = manager.policy().shutdown_drain_timeout;
     let limits = ServeLimits { grace: grace + LAST_WORDS, ..ServeLimits::default() };
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(mcp_serve_http::serve(listener, router, limits, async move {
+    let serving = tokio::spawn(mcp_serve_http::serve(listener, site, limits, async move {
         let _ = stopped.await; // an error means that `stop` is gone, which is the same
     }));
     let watching = reloader.clone().map(|reloader| tokio::spawn(reloader.watch()));

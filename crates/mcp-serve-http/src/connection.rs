@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
@@ -15,17 +14,33 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 
 use crate::body::TimedBody;
 use crate::limits::ServeLimits;
 use crate::stall::StallGuard;
 
+/// What can be served: a [`Router`](axum::Router), or one behind a layer such as
+/// [`HostPolicy::guard`](crate::HostPolicy::guard).
+pub trait Site:
+    Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
+}
+
+impl<S> Site for S where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
 /// Serves one client until it leaves, breaks a deadline, or `closing` turns true and nothing is in flight.
 pub(crate) async fn drive(
     stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
+    site: impl Site,
     limits: Arc<ServeLimits>,
     mut closing: watch::Receiver<bool>,
 ) {
@@ -35,7 +50,7 @@ pub(crate) async fn drive(
         let (first_head, limits) = (Arc::clone(&first_head), Arc::clone(&limits));
         service_fn(move |request: hyper::Request<Incoming>| {
             first_head.notify_one();
-            answer(router.clone(), request.map(|body| timed(body, &limits)), peer)
+            answer(site.clone(), request.map(|body| timed(body, &limits)), peer)
         })
     };
     // hyper's header timeout runs from the first poll, and again from the end of every response, until a
@@ -77,7 +92,7 @@ fn timed(body: Incoming, limits: &ServeLimits) -> Body {
     Body::new(TimedBody::new(body, limits.body_idle, limits.body_total))
 }
 
-async fn answer(router: Router, mut request: Request, peer: SocketAddr) -> Result<Response, Infallible> {
+async fn answer(site: impl Site, mut request: Request, peer: SocketAddr) -> Result<Response, Infallible> {
     request.extensions_mut().insert(ConnectInfo(peer));
-    router.oneshot(request).await
+    site.oneshot(request).await
 }

@@ -11,6 +11,7 @@ mod serve;
 mod stall;
 
 pub use authority::InvalidAuthority;
+pub use connection::Site;
 pub use guard::{HostGuard, HostGuardLayer};
 pub use host_policy::{HostPolicy, Refusal};
 pub use limits::ServeLimits;

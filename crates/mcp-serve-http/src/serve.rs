@@ -3,14 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::accept::AcceptBackoff;
-use crate::connection::drive;
+use crate::connection::{Site, drive};
 use crate::limits::ServeLimits;
 
 /// How serving ended.
@@ -24,7 +23,7 @@ pub struct ServeReport {
     pub cut: usize,
 }
 
-/// Serves `router` on `listener` until `shutdown` resolves, then ends in an orderly way.
+/// Serves `site`, a router for example, on `listener` until `shutdown` resolves, then ends in an orderly way.
 ///
 /// At the signal the listener is closed at once, idle connections are closed, and requests in flight may
 /// finish within [`ServeLimits::grace`]; what is left then is cut. A handler that streams without end
@@ -34,7 +33,7 @@ pub struct ServeReport {
 /// nothing. A panic in a handler ends its connection only. Dropping the future cuts every connection.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    site: impl Site,
     limits: ServeLimits,
     shutdown: impl Future<Output = ()>,
 ) -> ServeReport {
@@ -58,7 +57,7 @@ pub async fn serve(
                     tracing::debug!(%peer, %error, "no TCP_NODELAY");
                 }
                 let connection =
-                    drive(stream, peer, router.clone(), Arc::clone(&limits), closing.subscribe());
+                    drive(stream, peer, site.clone(), Arc::clone(&limits), closing.subscribe());
                 connections.spawn(connection);
             }
         }

@@ -9,6 +9,7 @@ use mcp_protocol::progress::ProgressToken;
 use mcp_protocol::{Members, Method, Notification, ProtocolVersion, RawJson, meta};
 use mcp_registry::CorrelationId;
 use mcp_server::{Outlet, Principal, TransportShape};
+use memchr::memmem;
 
 use crate::directory::Shelf;
 use crate::party::Kind;
@@ -96,9 +97,11 @@ impl Turn {
         request_id: CorrelationId,
     ) -> Self {
         // Cheap for the many requests without.
-        let has_meta = params.as_ref().is_some_and(|params| params.as_str().contains("\"_meta\""));
-        let meta = has_meta.then(|| params.as_ref()?.get(meta::MEMBER)).flatten();
-        let of_meta = |key| meta.as_ref().and_then(|meta| meta.get(key));
+        let of_meta = |key: &str| {
+            let params = params.as_ref()?;
+            let stands_there = memmem::find(params.as_bytes(), key.as_bytes()).is_some();
+            stands_there.then(|| meta::get(params, key))?
+        };
         let token = of_meta(meta::PROGRESS_TOKEN).and_then(|token| token.to().ok());
         let asks = || of_meta(REQUEST_ID).is_some_and(|wish| wish.as_str() == "true");
         let Way { transport, outlet, level } = way;

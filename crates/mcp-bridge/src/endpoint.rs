@@ -13,6 +13,7 @@ use mcp_protocol::header::ParamHeaders;
 use mcp_protocol::result::{Caching, Envelope, may_require_input};
 use mcp_protocol::{Era, ErrorCode, Members, Method, ProtocolVersion, RawJson, RpcError};
 use mcp_server::{Opened, Opening, Outcome, Principal, Service, StatelessCall};
+use memchr::memmem;
 
 use crate::bridge::Inner;
 use crate::call::{Manner, Mouth, Passed};
@@ -308,7 +309,8 @@ impl Endpoint {
 
     /// Passes on a request during which the server may have to know more. Source: bridging §6.3, §6.4.
     async fn hold(self, turn: Turn) -> Outcome {
-        let state = turn.params.as_ref().filter(|params| params.as_str().contains("\"requestState\""));
+        let state =
+            turn.params.as_ref().filter(|params| memmem::find(params.as_bytes(), b"requestState").is_some());
         if let Some(state) = state.and_then(|params| params.get("requestState")) {
             return Box::pin(self.resume(turn, state)).await;
         }

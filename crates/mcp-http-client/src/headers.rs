@@ -98,7 +98,17 @@ impl Headers {
     }
 }
 
+/// Names that nearly every message has, spelled as they are given to us: these need no reading.
+const USUAL: [(&str, HeaderName); 3] = [
+    ("X-Request-Id", HeaderName::from_static("x-request-id")),
+    (header::METHOD, HeaderName::from_static(header::METHOD)),
+    (header::NAME, HeaderName::from_static(header::NAME)),
+];
+
 fn parse_name(name: &str) -> Result<HeaderName, TransportError> {
+    if let Some((_, usual)) = USUAL.iter().find(|(spelled, _)| *spelled == name) {
+        return Ok(usual.clone());
+    }
     let parsed = HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| unusable(format!("{name:?} is no valid header name")))?;
     if FRAMING.contains(&parsed) {

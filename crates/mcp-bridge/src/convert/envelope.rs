@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mcp_protocol::meta;
-use mcp_protocol::result::{CacheScope, Caching, Envelope, ResultType, is_cacheable};
+use mcp_protocol::result::{CacheScope, Caching, Envelope, is_cacheable};
 use mcp_protocol::{Era, InvalidJson, JsonKind, Method, ProtocolVersion, RawJson};
 
 /// How a complete result of a server may be stored by the client, `age` after it came from the server.
@@ -62,17 +62,19 @@ pub fn seal(
 
 /// Whether a result has the envelope already, word for word.
 fn is_sealed(result: &RawJson, wanted: &Envelope) -> bool {
-    let explicit = || result.get("resultType").is_some_and(|kind| kind.to() == Ok(ResultType::Complete));
-    let complete = |caching: &Caching| {
-        // A limit of ours must not lengthen or shorten what is written, so the members are compared themselves.
-        result.get("ttlMs").and_then(|ttl| ttl.to::<u64>().ok()).map(u128::from)
-            == Some(caching.ttl.as_millis())
-            && result.get("cacheScope").and_then(|scope| scope.to::<Box<str>>().ok()).as_deref()
-                == Some(caching.scope.as_str())
-    };
+    let Ok(members) = result.members() else { return false };
+    let text = |name| members.get_text(name);
+    if text("resultType") != Some(r#""complete""#) {
+        return false;
+    }
     match &wanted.caching {
-        Some(caching) => explicit() && complete(caching),
-        None => explicit() && result.get("ttlMs").is_none() && result.get("cacheScope").is_none(),
+        // A limit of ours must not lengthen or shorten what is written, so the members are compared themselves.
+        Some(caching) => {
+            let scope = text("cacheScope").and_then(|scope| scope.strip_prefix('"')?.strip_suffix('"'));
+            text("ttlMs") == Some(&*caching.ttl.as_millis().to_string())
+                && scope == Some(caching.scope.as_str())
+        }
+        None => text("ttlMs").is_none() && text("cacheScope").is_none(),
     }
 }
 

@@ -18,6 +18,7 @@ use mcp_protocol::{
 };
 use mcp_registry::ServerName;
 use mcp_server::Outcome;
+use memchr::memmem;
 
 use super::{Handle, no_tasks, unknown, with_id};
 use crate::bridge::Inner;
@@ -86,7 +87,7 @@ pub(crate) fn with_tasks(
 pub(super) fn wishes(turn: &Turn) -> bool {
     turn.method == Method::ToolsCall
         && turn.params.as_ref().is_some_and(|params| {
-            params.as_str().contains("\"task\"")
+            memmem::find(params.as_bytes(), b"\"task\"").is_some()
                 && params.get("task").is_some_and(|task| task.kind() == JsonKind::Object)
         })
 }

@@ -2,11 +2,11 @@
 
 use std::error::Error;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use bytes::Bytes;
-use http_body_util::LengthLimitError;
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use mcp_protocol::{Era, ProtocolVersion};
 
 use super::reply::refuse_transport;
@@ -25,14 +25,32 @@ pub(crate) async fn json_body(headers: &HeaderMap, body: Body, most: usize) -> R
         let text = "bodies must not be encoded, remove content-encoding";
         return Err(refuse_transport(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
-    to_bytes(body, most).await.map_err(|error| {
-        if error.source().is_some_and(|cause| cause.is::<LengthLimitError>()) {
+    whole(Limited::new(body, most)).await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
             let text = format!("the body is larger than {most} bytes");
             refuse_transport(StatusCode::PAYLOAD_TOO_LARGE, &text)
         } else {
             refuse_transport(StatusCode::BAD_REQUEST, "the body did not come to its end")
         }
     })
+}
+
+/// All of a body. One that comes in one piece, as small ones do, is not copied.
+async fn whole(mut body: Limited<Body>) -> Result<Bytes, Box<dyn Error + Send + Sync>> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if first.is_empty() {
+            first = data;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&first);
+            }
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
 /// Whether an `Accept` header allows a media type. Absent means that it does not: clients must say.

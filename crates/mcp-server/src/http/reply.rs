@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream::{Stream, StreamExt};
@@ -12,7 +12,7 @@ use mcp_protocol::{ErrorCode, Failure, Message, RequestId, RpcError};
 
 use crate::flight::Refused;
 
-const REQUEST_ID: &str = "x-request-id";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// An error as a JSON-RPC answer with an HTTP status.
 pub(crate) fn refuse(status: StatusCode, id: Option<RequestId>, error: RpcError) -> Response {

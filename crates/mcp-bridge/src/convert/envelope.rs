@@ -80,9 +80,9 @@ fn is_sealed(result: &RawJson, wanted: &Envelope) -> bool {
 
 /// The parameters of a client's request as they go to a server: without what belongs to the client's own leg, and with
 /// the name that the server knows a tool or prompt by. Other keys of `_meta` stay, trace context and `progressToken`
-/// among them; toward a stateless server so do those that [`RequestMeta::stamp`](mcp_protocol::meta::RequestMeta::stamp)
-/// replaces in any case. `completion/complete` loses its `context` for servers that do not know it. If nothing changes,
-/// they come back as they were, not copied. Source: bridging §5.
+/// among them. `completion/complete` loses its `context` for servers that do not know it. If nothing changes, they
+/// come back as they were, not copied. What of `_meta` is left out is the same for every revision: `server` may be a
+/// guess, and another server of a group may speak something else. Source: bridging §5.
 ///
 /// # Errors
 /// [`InvalidJson`] if the parameters, or a `_meta` in them, are no proper object.
@@ -95,14 +95,10 @@ pub fn upstream_params(
     let Some(params) = params else { return Ok(None) };
     let mut members = params.members()?;
     let mut changed = false;
-    let own = match server.era() {
-        Era::Handshake => meta::HOP_KEYS,
-        Era::Stateless => UNSTAMPED,
-    };
     if let Some(meta) = params.get(meta::MEMBER).filter(|meta| meta.kind() != JsonKind::Null) {
         let mut entries = meta.members()?;
         let before = entries.len();
-        entries.retain(|key| !own.contains(&key));
+        entries.retain(|key| !meta::HOP_KEYS.contains(&key));
         if entries.len() != before {
             changed = true;
             if entries.is_empty() {
@@ -140,9 +136,6 @@ pub fn upstream_params(
     }
     Ok(Some(if changed { members.encode() } else { params.clone() }))
 }
-
-/// The keys of one leg that the envelope of a request has not itself.
-const UNSTAMPED: &[&str] = &[meta::SERVER_INFO, meta::SUBSCRIPTION_ID];
 
 /// The parameters of a server's question as they go to a client: without what belongs to the server's own leg, its
 /// token for progress among it, as nobody passes such progress on. What cannot be read stays as it is.

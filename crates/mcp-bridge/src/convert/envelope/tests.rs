@@ -92,6 +92,7 @@ fn a_request_leaves_its_leg_behind() {
         (Method::ToolsCall, V2024_11_05, true),
         (Method::CompletionComplete, V2024_11_05, false),
         (Method::CompletionComplete, V2025_06_18, true),
+        (Method::ToolsCall, V2026_07_28, true),
     ] {
         let sent = upstream_params(Some(&params), &method, None, server).unwrap().unwrap();
         let context = if context { r#""context":{"arguments":{}},"# } else { "" };

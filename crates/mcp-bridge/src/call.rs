@@ -157,7 +157,8 @@ impl Inner {
         let server = target.owner.version.unwrap_or(ProtocolVersion::LATEST_STATELESS);
         let params = tasks::without_wish(turn).map_err(invalid)?;
         let params = params.as_ref().or(turn.params.as_ref());
-        envelope::upstream_params(params, &turn.method, target.name.as_deref(), server).map_err(invalid)
+        let name = target.name.as_deref();
+        envelope::upstream_params(params, &turn.method, name, server, turn.client.version).map_err(invalid)
     }
 
     /// What the client gets of what the manager says.
@@ -205,7 +206,9 @@ impl Inner {
     fn reply(&self, turn: &Turn, relayed: &Relayed, reply: Reply) -> Passed {
         match reply {
             Reply::Error(error) => Passed::Done(Err(error)),
-            Reply::Result(result) => Passed::Done(self.sealed(turn, relayed, &result, Caching::default())),
+            Reply::Result(result) => {
+                Passed::Done(self.sealed(turn, relayed, &result, None, Caching::default()))
+            }
             Reply::Ask(questions) => Passed::AsksFirst(questions),
         }
     }
@@ -226,16 +229,13 @@ impl Inner {
         if tasks::is_hosted(turn, relayed.version, result) {
             return Passed::Done(self.hosted_task_created(scope, turn, relayed, result));
         }
-        if relayed.version.era() == Era::Stateless {
-            match Envelope::read(result) {
-                Ok(envelope) if envelope.result_type == ResultType::InputRequired => {
+        if let Some(envelope) = &answer.envelope {
+            match envelope.result_type {
+                ResultType::InputRequired => {
                     return Passed::Asks { server: relayed.server.clone(), result: result.clone() };
                 }
-                Ok(envelope) if envelope.result_type == ResultType::Task => {
-                    return Passed::Done(self.task_created(scope, turn, relayed, result));
-                }
-                Ok(envelope) => caching = envelope.caching,
-                Err(error) => return Passed::Done(Err(unreadable(turn, &error.to_string()))),
+                ResultType::Task => return Passed::Done(self.task_created(scope, turn, relayed, result)),
+                _ => caching = envelope.caching,
             }
         }
         let newer = relayed.version > turn.client.version;
@@ -246,14 +246,22 @@ impl Inner {
             Ok(adapted) => adapted,
             Err(error) => return Passed::Done(Err(unreadable(turn, &error.to_string()))),
         };
-        Passed::Done(self.sealed(turn, relayed, &adapted, envelope::caching(caching, Duration::ZERO, false)))
+        let caching = envelope::caching(caching, Duration::ZERO, false);
+        Passed::Done(self.sealed(turn, relayed, &adapted, answer.envelope.as_ref(), caching))
     }
 
     /// A stateless server has said itself who it is, if it wanted to: its results pass as they are.
-    fn sealed(&self, turn: &Turn, relayed: &Relayed, result: &RawJson, caching: Caching) -> Outcome {
+    fn sealed(
+        &self,
+        turn: &Turn,
+        relayed: &Relayed,
+        result: &RawJson,
+        said: Option<&Envelope>,
+        caching: Caching,
+    ) -> Outcome {
         let (server, client) = (relayed.version, turn.client.version);
         let name = (server.era() == Era::Handshake).then_some(&self.server_info);
-        let sealed = envelope::seal(result, &turn.method, caching, name, server, client);
+        let sealed = envelope::seal(result, said, &turn.method, caching, name, server, client);
         sealed.map(|result| turn.signed(result)).map_err(|error| unreadable(turn, &error.to_string()))
     }
 }

@@ -4,19 +4,23 @@ use std::sync::Arc;
 
 use mcp_manager::Party;
 use mcp_protocol::capability::ClientCapabilities;
+use mcp_protocol::header::name_member;
 use mcp_protocol::logging::{LogLevel, LogMessageParams};
 use mcp_protocol::progress::ProgressToken;
 use mcp_protocol::{Members, Method, Notification, ProtocolVersion, RawJson, meta};
 use mcp_registry::CorrelationId;
 use mcp_server::{Outlet, Principal, TransportShape};
-use memchr::memmem;
 
 use crate::directory::Shelf;
+use crate::mark::Mark;
 use crate::party::Kind;
 
 /// The key in `_meta` of results that says under which id the request is found in traces and events; with `true` in a
 /// request it asks for that.
 pub const REQUEST_ID: &str = "mcp-gateway/requestId";
+
+static PROGRESS_TOKEN: Mark = Mark::new(meta::PROGRESS_TOKEN);
+static ASKS_FOR_ID: Mark = Mark::new(REQUEST_ID);
 
 /// A client, or all those that make no difference, as far as requests are concerned.
 pub(crate) struct Client {
@@ -37,12 +41,22 @@ pub(crate) struct Turn {
     pub(crate) owner: u64,
     pub(crate) method: Method,
     pub(crate) params: Option<RawJson>,
+    /// What the request is about, if it is one thing.
+    pub(crate) name: Option<Box<str>>,
     pub(crate) outlet: Outlet,
     pub(crate) request_id: CorrelationId,
     /// What the client wants to hear of its request.
     pub(crate) ear: Ear,
     /// Whether the result says under which id the request is found.
     pub(crate) says_id: bool,
+}
+
+/// What is asked for.
+pub(crate) struct Wanted {
+    pub(crate) method: Method,
+    pub(crate) params: Option<RawJson>,
+    /// What it is about, if it is one thing: see [`name_member`].
+    pub(crate) name: Option<Box<str>>,
 }
 
 /// How a request came, and what goes back that way before its answer.
@@ -92,25 +106,27 @@ impl Turn {
         client: Arc<Client>,
         owner: u64,
         way: Way,
-        method: Method,
-        params: Option<RawJson>,
+        wanted: Wanted,
         request_id: CorrelationId,
     ) -> Self {
+        let Wanted { method, params, name } = wanted;
         // Cheap for the many requests without.
-        let of_meta = |key: &str| {
-            let params = params.as_ref()?;
-            let stands_there = memmem::find(params.as_bytes(), key.as_bytes()).is_some();
-            stands_there.then(|| meta::get(params, key))?
+        let of_meta = |key: &Mark| {
+            let params = params.as_ref().filter(|params| key.stands_in(params))?;
+            meta::get(params, key.name)
         };
-        let token = of_meta(meta::PROGRESS_TOKEN).and_then(|token| token.to().ok());
-        let asks = || of_meta(REQUEST_ID).is_some_and(|wish| wish.as_str() == "true");
+        let token = of_meta(&PROGRESS_TOKEN).and_then(|token| token.to().ok());
+        let asks = || of_meta(&ASKS_FOR_ID).is_some_and(|wish| wish.as_str() == "true");
         let Way { transport, outlet, level } = way;
         let says_id = transport != TransportShape::Http || asks();
-        Self { client, owner, method, params, outlet, request_id, ear: Ear { token, level }, says_id }
+        Self { client, owner, method, params, name, outlet, request_id, ear: Ear { token, level }, says_id }
     }
 
     /// A member of the parameters that is a text.
     pub(crate) fn text(&self, member: &str) -> Option<Box<str>> {
+        if name_member(&self.method) == Some(member) {
+            return self.name.clone();
+        }
         self.params.as_ref()?.get(member)?.to().ok()
     }
 

@@ -13,14 +13,14 @@ use mcp_protocol::header::ParamHeaders;
 use mcp_protocol::result::{Caching, Envelope, may_require_input};
 use mcp_protocol::{Era, ErrorCode, Members, Method, ProtocolVersion, RawJson, RpcError};
 use mcp_server::{Opened, Opening, Outcome, Principal, Service, StatelessCall};
-use memchr::memmem;
 
 use crate::bridge::Inner;
 use crate::call::{Manner, Mouth, Passed};
-use crate::client::{Client, Turn, Way};
+use crate::client::{Client, Turn, Wanted, Way};
 use crate::convert::capabilities::{offered_alone, offered_together};
 use crate::directory::{Directory, Shelf};
 use crate::held::{Parking, Passing, Questions, Step};
+use crate::mark::Mark;
 use crate::party::{Kind, extensions};
 use crate::route::{Router, Target, only};
 use crate::session::Session;
@@ -44,6 +44,8 @@ struct Known {
     generation: u64,
     clients: HashMap<(Principal, RawJson), Arc<Client>>,
 }
+
+static REQUEST_STATE: Mark = Mark::new("requestState");
 
 /// Most kinds of stateless clients kept at hand.
 const MAX_KNOWN: usize = 256;
@@ -265,13 +267,14 @@ impl Endpoint {
 
     /// Answers one request of the stateless era.
     async fn answer(self, call: StatelessCall) -> Outcome {
-        let StatelessCall { principal, transport, request, meta, outlet } = call;
+        let StatelessCall { principal, transport, request, meta, name, outlet } = call;
         let client = self.client(principal, meta.client_capabilities).await;
         let owner = self.bridge.new_owner();
         let id = self.bridge.manager.new_request_id();
         let listen = request.id.clone();
         let way = Way { transport, outlet, level: meta.log_level };
-        let turn = Turn::new(client, owner, way, request.method, request.params, id);
+        let wanted = Wanted { method: request.method, params: request.params, name };
+        let turn = Turn::new(client, owner, way, wanted, id);
         if let Some(kind) = ListKind::of(&turn.method) {
             return self.list(&turn, kind).await;
         }
@@ -309,9 +312,7 @@ impl Endpoint {
 
     /// Passes on a request during which the server may have to know more. Source: bridging §6.3, §6.4.
     async fn hold(self, turn: Turn) -> Outcome {
-        let state =
-            turn.params.as_ref().filter(|params| memmem::find(params.as_bytes(), b"requestState").is_some());
-        if let Some(state) = state.and_then(|params| params.get("requestState")) {
+        if let Some(state) = turn.params.as_ref().and_then(|params| REQUEST_STATE.of(params)) {
             return Box::pin(self.resume(turn, state)).await;
         }
         self.begin_anew(turn).await

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use mcp_protocol::header::name_of;
 use mcp_protocol::meta::RequestMeta;
 use mcp_protocol::{Method, Notification, ProtocolVersion, RawJson, Request, RequestId};
 use mcp_registry::{OnToolChange, Selection, ServerName, ServerRecord, StoreError};
@@ -119,11 +120,13 @@ impl Bridge {
         let endpoint = self.aggregate(view)?;
         let version = ProtocolVersion::LATEST_STATELESS;
         let outlet = Arc::new(Nobody::default());
+        let name = name_of(&method, Some(&params));
         let call = StatelessCall {
             principal: Principal::anonymous(),
             transport: TransportShape::Http,
             request: Request { id: RequestId::from(1), method, params: Some(params) },
             meta: RequestMeta::new(version, mcp_protocol::capability::ClientCapabilities::default()),
+            name,
             outlet: outlet.clone(),
         };
         let outcome = endpoint.call(call).await;

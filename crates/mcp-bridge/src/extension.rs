@@ -1,6 +1,5 @@
 //! Methods of extensions that nobody here knows. Source: bridging §5, last row.
 
-use mcp_protocol::result::{Envelope, ResultType};
 use mcp_protocol::{ErrorCode, Method, RpcError};
 use mcp_server::Outcome;
 
@@ -23,11 +22,10 @@ impl Endpoint {
         let relayed = self.bridge.manager.relay(relay).await.map_err(|error| no_answer(&error))?;
         let asks = || unreadable(turn, &format!("{} cannot ask anything", turn.method));
         if let Ok(answer) = &relayed.outcome {
-            let kind = Envelope::read(&answer.result).map(|envelope| envelope.result_type);
-            return match kind {
-                Ok(ResultType::InputRequired) => Err(asks()),
-                Ok(_) => Ok(turn.signed(answer.result.clone())),
-                Err(error) => Err(unreadable(turn, &error.to_string())),
+            return if answer.requires_input() {
+                Err(asks())
+            } else {
+                Ok(turn.signed(answer.result.clone()))
             };
         }
         match self.bridge.conclude(&self.scope, turn, &target, Ok(relayed)) {

@@ -14,6 +14,7 @@ mod extension;
 pub mod guard;
 mod held;
 mod listen;
+mod mark;
 pub mod names;
 mod page;
 mod party;

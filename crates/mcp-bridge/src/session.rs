@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use mcp_client::Asker;
 use mcp_manager::Party;
+use mcp_protocol::header::name_of;
 use mcp_protocol::logging::{LogLevel, SetLevelParams};
 use mcp_protocol::result::may_require_input;
 use mcp_protocol::{
@@ -18,7 +19,7 @@ use mcp_server::{Conversation, Opened, Opening, Outcome, Outlet, TransportShape}
 
 use crate::ask::{AskClient, Course};
 use crate::call::{Passed, unreadable};
-use crate::client::{Client, Turn, Way, is_part, is_wanted};
+use crate::client::{Client, Turn, Wanted, Way, is_part, is_wanted};
 use crate::directory::Reader;
 use crate::endpoint::{Endpoint, declared};
 use crate::party::{Guest, Kind};
@@ -114,7 +115,8 @@ impl Session {
         }
         let id = self.endpoint.bridge.manager.new_request_id();
         let way = Way { transport: self.transport, outlet, level: self.state().level };
-        let turn = Turn::new(self.client.clone(), self.owner, way, method, params, id);
+        let name = name_of(&method, params.as_ref());
+        let turn = Turn::new(self.client.clone(), self.owner, way, Wanted { method, params, name }, id);
         self.client.shelf.touch();
         if let Some(kind) = ListKind::of(&turn.method) {
             return self.endpoint.list(&turn, kind).await;

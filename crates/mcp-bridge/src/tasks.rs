@@ -273,7 +273,9 @@ fn questions(
 
 /// The empty result of a request that only has to arrive.
 fn acknowledgement(turn: &Turn, relayed: &Relayed, result: &RawJson) -> Result<RawJson, InvalidJson> {
-    envelope::seal(result, &turn.method, Caching::default(), None, relayed.version, turn.client.version)
+    let said = relayed.outcome.as_ref().ok().and_then(|answer| answer.envelope.as_ref());
+    let (server, client) = (relayed.version, turn.client.version);
+    envelope::seal(result, said, &turn.method, Caching::default(), None, server, client)
 }
 
 /// What a client is told that has not declared the extension and uses it.

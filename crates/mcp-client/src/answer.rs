@@ -13,24 +13,41 @@ pub struct Answer {
     pub result: RawJson,
     /// The whole JSON-RPC response as it came.
     pub frame: Bytes,
+    /// What the stateless era says of its results; `None` in the handshake era.
+    pub envelope: Option<Envelope>,
+}
+
+impl Answer {
+    /// One whose result was not looked at yet.
+    pub(crate) fn new(result: RawJson, frame: Bytes) -> Self {
+        Self { result, frame, envelope: None }
+    }
+
+    /// Whether the server has to know more before it can answer.
+    #[must_use]
+    pub fn requires_input(&self) -> bool {
+        self.envelope.as_ref().is_some_and(|envelope| envelope.result_type == ResultType::InputRequired)
+    }
 }
 
 /// Judges a result as any method's: an object, and in the stateless era of a kind that is `known`.
 pub(crate) fn check_result(
     method: &Method,
-    answer: &Answer,
+    answer: Answer,
     known: Option<&[ResultType]>,
-) -> Result<(), CallError> {
+) -> Result<Answer, CallError> {
     let reason: Box<str> = match answer.result.kind() {
         // Any answer to a ping shows that the server lives; a handshake is judged by the negotiation.
-        _ if matches!(method, Method::Ping | Method::Initialize) => return Ok(()),
+        _ if matches!(method, Method::Ping | Method::Initialize) => return Ok(answer),
         JsonKind::Null => "missing result".into(),
         JsonKind::Object => {
-            let Some(known) = known else { return Ok(()) };
-            match Envelope::read(&answer.result).map(|envelope| envelope.result_type) {
-                Ok(kind) if known.contains(&kind) => return Ok(()),
-                Ok(kind) => {
-                    let kind: String = kind.as_str().chars().take(64).collect();
+            let Some(known) = known else { return Ok(answer) };
+            match Envelope::read(&answer.result) {
+                Ok(envelope) if known.contains(&envelope.result_type) => {
+                    return Ok(Answer { envelope: Some(envelope), ..answer });
+                }
+                Ok(envelope) => {
+                    let kind: String = envelope.result_type.as_str().chars().take(64).collect();
                     format!("unknown resultType {kind:?}").into()
                 }
                 Err(error) => format!("unusable result: {error}").into(),
@@ -38,5 +55,5 @@ pub(crate) fn check_result(
         }
         found => format!("the result is {found}, not an object").into(),
     };
-    Err(CallError::unusable(reason, answer.frame.clone()))
+    Err(CallError::unusable(reason, answer.frame))
 }

@@ -203,7 +203,7 @@ impl Call {
     /// again.
     fn ask_handler(&mut self, answer: &Answer) -> Option<BoxFuture<'static, Result<Exchange, CallError>>> {
         let repeats = self.repeats.as_mut().filter(|repeats| self.client.answers(&repeats.request))?;
-        if !input::is_required(answer) {
+        if !answer.requires_input() {
             return None;
         }
         // From here on it is another request: nothing of it was refused yet.

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use mcp_protocol::header::name_of;
 use mcp_protocol::logging::{LogLevel, SetLevelParams};
 use mcp_protocol::result::may_require_input;
 use mcp_protocol::{Era, EraPolicy, Message, Method, Notification, ProtocolVersion, RawJson};
@@ -335,15 +334,6 @@ impl Client {
         let token = request.progress.then(|| progress_token(id));
         let stateless = (profile.era == Era::Stateless).then_some(profile.version);
         let over_http = link.kind == TransportKind::Http;
-        let mut mirrored = Vec::new();
-        if stateless.is_some() && over_http {
-            let params = request.params.as_ref();
-            let name = name_of(&request.method, params);
-            mirrored = mirror(&request.method, name.as_deref());
-            if let (Method::ToolsCall, Some(tool)) = (&request.method, &name) {
-                mirrored.extend(self.0.tool_headers.of_call(tool, params));
-            }
-        }
         let own = || *self.0.log_level.read().unwrap_or_else(PoisonError::into_inner);
         let sender = Sender {
             capabilities: request.capabilities.as_ref(),
@@ -351,7 +341,15 @@ impl Client {
             token: token.as_deref(),
         };
         let result_types = stateless.map(|_| self.0.envelope.result_types(sender.capabilities));
-        let params = self.0.envelope.wrap(request.params, stateless, sender)?;
+        let params = request.params.as_ref();
+        let (wrapped, name) = self.0.envelope.wrap(&request.method, params, stateless, sender)?;
+        let mut mirrored = Vec::new();
+        if stateless.is_some() && over_http {
+            mirrored = mirror(&request.method, name.as_deref());
+            if let (Method::ToolsCall, Some(tool)) = (&request.method, &name) {
+                mirrored.extend(self.0.tool_headers.of_call(tool, params));
+            }
+        }
         let silent = request.method == Method::Initialize || (stateless.is_some() && over_http);
         let prepared = Prepared {
             id,
@@ -361,7 +359,7 @@ impl Client {
             asker: request.asker,
             level,
             method: request.method,
-            params,
+            params: wrapped,
             version: Some(profile.version),
             headers: request.headers,
             mirrored,

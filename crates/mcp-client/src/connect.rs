@@ -272,8 +272,9 @@ impl<'a> Attempt<'a> {
         let link = connection.link();
         let (method, params, version) = match probe {
             Probe::Discover(version) => {
-                let params = self.envelope.wrap(None, Some(version), Sender::default());
-                (Method::ServerDiscover, params, Some(version))
+                let method = Method::ServerDiscover;
+                let params = self.envelope.wrap(&method, None, Some(version), Sender::default());
+                (method, params.map(|(params, _)| params), Some(version))
             }
             // Neither version header nor any other of the stateless era (wire reference §5.2 step 2).
             Probe::Initialize(version) => {

@@ -231,13 +231,11 @@ impl Exchange {
 
     /// A result that is none counts as an error.
     fn check(&self, answer: Answer) -> Result<Answer, CallError> {
-        match check_result(&self.method, &answer, self.result_types) {
-            Ok(()) => Ok(answer),
-            Err(error) => {
-                count(&self.ticket.connection.link().counters.errors);
-                Err(error)
-            }
+        let checked = check_result(&self.method, answer, self.result_types);
+        if checked.is_err() {
+            count(&self.ticket.connection.link().counters.errors);
         }
+        checked
     }
 }
 
@@ -308,7 +306,7 @@ async fn next_own(
         link.counters.active();
         match message {
             Message::Response(response) if response.id == RequestId::Integer(id) => {
-                return Ok(Event::Done(Answer { result: response.result, frame }));
+                return Ok(Event::Done(Answer::new(response.result, frame)));
             }
             // On a stream of our own an error without id can only mean our request.
             Message::Failure(failure) if failure.id.as_ref().is_none_or(|i| *i == RequestId::Integer(id)) => {

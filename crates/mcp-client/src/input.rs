@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use mcp_protocol::ProtocolVersion;
-use mcp_protocol::result::{InputRequired, ResultType, Retry};
+use mcp_protocol::result::{InputRequired, Retry};
 
 use crate::answer::Answer;
 use crate::call::Outgoing;
@@ -22,12 +22,6 @@ const MAX_QUESTIONS: usize = 32;
 const MAX_STATE: usize = 64 << 10;
 /// Pause before a call is sent again that asked for nothing but patience: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-
-/// Whether an answer asks for something.
-pub(crate) fn is_required(answer: &Answer) -> bool {
-    let kind = answer.result.get("resultType");
-    kind.is_some_and(|kind| kind.to::<ResultType>().ok() == Some(ResultType::InputRequired))
-}
 
 /// The request with everything answered that `answer` asks for. `round` counts from 1.
 pub(crate) async fn answered(

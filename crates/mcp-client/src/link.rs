@@ -375,7 +375,7 @@ impl Link {
     fn accept(self: &Arc<Self>, Incoming { message, frame }: Incoming) {
         self.counters.active();
         match message {
-            Message::Response(Response { id, result }) => self.deliver(&id, Ok(Answer { result, frame })),
+            Message::Response(Response { id, result }) => self.deliver(&id, Ok(Answer::new(result, frame))),
             Message::Failure(Failure { id: Some(id), error }) => {
                 self.deliver(&id, Err(CallError::Rpc { error, frame }));
             }

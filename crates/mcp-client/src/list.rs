@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mcp_protocol::capability::ClientCapabilities;
 use mcp_protocol::list::{Page, items_member};
-use mcp_protocol::result::{CacheScope, Caching, Envelope};
+use mcp_protocol::result::{CacheScope, Caching};
 use mcp_protocol::{Method, RawJson};
 
 use crate::answer::Answer;
@@ -106,7 +106,7 @@ impl Pages {
     fn add(&mut self, method: &Method, answer: &Answer) -> Result<Option<Box<str>>, CallError> {
         let invalid = |reason: String| CallError::unusable(reason, answer.frame.clone());
         let page = Page::read(method, &answer.result).map_err(|error| invalid(error.to_string()))?;
-        let said = Envelope::read(&answer.result).ok().and_then(|envelope| envelope.caching);
+        let said = answer.envelope.as_ref().and_then(|envelope| envelope.caching);
         self.silent |= said.is_none();
         self.said = match (self.said, said) {
             (Some(all), Some(page)) => Some(Caching {

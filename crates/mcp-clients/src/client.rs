@@ -10,7 +10,6 @@ use mcp_protocol::prompt::Prompt;
 use mcp_protocol::resource::{
     ReadResourceParams, ReadResourceResult, Resource, ResourceContents, ResourceTemplate,
 };
-use mcp_protocol::result::{Envelope, ResultType};
 use mcp_protocol::tool::{CallToolParams, CallToolResult, Tool};
 use mcp_protocol::{JsonKind, Method, RawJson};
 use mcp_registry::{ConnectionState, Definition, ErrorCategory, Failure};
@@ -302,8 +301,7 @@ impl McpClient {
         patience: Patience,
     ) -> Result<RawJson, ClientError> {
         let answer = self.guarded(session, async |client| client.call_with(request, patience).await).await?;
-        let kind = Envelope::read(&answer.result).map(|envelope| envelope.result_type);
-        if matches!(kind, Ok(ResultType::InputRequired)) {
+        if answer.requires_input() {
             return Err(ClientError::InputRequired { result: answer.result });
         }
         Ok(answer.result)

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::json::{JsonKind, RawJson};
+use crate::members::Members;
 use crate::method::Method;
 
 mod param;
@@ -89,26 +90,32 @@ pub fn name_member(method: &Method) -> Option<&'static str> {
 /// The text `Mcp-Name` has to carry for a request, not yet encoded; `None` if there is none.
 #[must_use]
 pub fn name_of(method: &Method, params: Option<&RawJson>) -> Option<Box<str>> {
-    let value = params?.get(name_member(method)?)?;
-    (value.kind() == JsonKind::String).then(|| value.to().ok())?
+    text_of(params?.get(name_member(method)?)?.as_bytes())
 }
 
-/// Checks the `Mcp-Name` header of a request against its body, as a server has to.
+/// The same where the members of the params are at hand.
+#[must_use]
+pub fn name_in(method: &Method, params: &Members<'_>) -> Option<Box<str>> {
+    text_of(params.get_text(name_member(method)?)?.as_bytes())
+}
+
+fn text_of(value: &[u8]) -> Option<Box<str>> {
+    (JsonKind::of(value) == JsonKind::String).then(|| serde_json::from_slice(value).ok())?
+}
+
+/// Checks the `Mcp-Name` header of a request against its body, as a server has to. `name` is what the body says:
+/// [`name_of`] it.
 ///
 /// # Errors
 /// [`HeaderMismatch`] if the header is missing, unreadable or differs.
-pub fn check_name(
-    method: &Method,
-    params: Option<&RawJson>,
-    header: Option<&[u8]>,
-) -> Result<(), HeaderMismatch> {
+pub fn check_name(name: Option<&str>, header: Option<&[u8]>) -> Result<(), HeaderMismatch> {
     let mismatch = |reason: &'static str| HeaderMismatch { header: NAME.into(), reason };
-    match (name_of(method, params), header) {
+    match (name, header) {
         // Without the member the request is invalid for another reason; without a rule nothing is wanted.
         (None, _) => Ok(()),
         (Some(_), None) => Err(mismatch("is missing")),
         (Some(name), Some(value)) => match decode_value(value) {
-            Ok(text) if text == *name => Ok(()),
+            Ok(text) if text == name => Ok(()),
             Ok(_) => Err(mismatch("differs from the body")),
             Err(_) => Err(mismatch("cannot be read")),
         },
@@ -168,14 +175,13 @@ mod tests {
             assert_eq!(name_of(&method, Some(&params)).as_deref(), name, "{method}");
         }
         let check = |value: Option<&'static str>| {
-            check_name(&Method::ToolsCall, Some(&params), value.map(str::as_bytes))
-                .map_err(|error| error.reason)
+            check_name(Some("ab"), value.map(str::as_bytes)).map_err(|error| error.reason)
         };
         assert_eq!(check(Some("ab")), Ok(()));
         assert_eq!(check(Some("=?base64?YWI=?=")), Ok(()));
         assert_eq!(check(Some("AB")), Err("differs from the body"));
         assert_eq!(check(Some("=?base64?!?=")), Err("cannot be read"));
         assert_eq!(check(None), Err("is missing"));
-        assert_eq!(check_name(&Method::ToolsList, None, None), Ok(()));
+        assert_eq!(check_name(None, None), Ok(()));
     }
 }

@@ -192,7 +192,7 @@ impl RawJson {
     /// # Errors
     /// [`InvalidJson`] if this is no object or a member stands twice.
     pub fn members(&self) -> Result<Members<'_>, InvalidJson> {
-        Members::of_valid(self.as_str())
+        Members::of_valid(&self.0)
     }
 
     /// One member of an object; `None` if it is absent, stands twice, or this is no object.

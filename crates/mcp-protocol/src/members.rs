@@ -23,14 +23,14 @@ pub struct Members<'a>(SmallVec<[Member<'a>; 8]>);
 struct Member<'a> {
     name: Cow<'a, str>,
     /// The name as it was written, with quotes, if that is not simply the quoted name.
-    spelled: Option<&'a str>,
+    spelled: Option<&'a [u8]>,
     value: Value<'a>,
 }
 
 #[derive(Debug, Clone)]
 enum Value<'a> {
     /// Text a parser has accepted.
-    Text(&'a str),
+    Text(&'a [u8]),
     Raw(Cow<'a, RawValue>),
     Json(RawJson),
 }
@@ -38,9 +38,17 @@ enum Value<'a> {
 impl Value<'_> {
     fn text(&self) -> &str {
         match self {
-            Self::Text(text) => text,
+            Self::Text(text) => str::from_utf8(text).unwrap_or_default(),
             Self::Raw(raw) => raw.get(),
             Self::Json(json) => json.as_str(),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text,
+            Self::Raw(raw) => raw.get().as_bytes(),
+            Self::Json(json) => json.as_bytes(),
         }
     }
 
@@ -92,14 +100,14 @@ impl<'a> Members<'a> {
     }
 
     /// Splits text that a parser has accepted before, without parsing it again.
-    pub(crate) fn of_valid(text: &'a str) -> Result<Self, InvalidJson> {
-        let kind = JsonKind::of(text.as_bytes());
+    pub(crate) fn of_valid(text: &'a [u8]) -> Result<Self, InvalidJson> {
+        let kind = JsonKind::of(text);
         if kind != JsonKind::Object {
             return Err(InvalidJson::NotAnObject { found: kind });
         }
         let mut members = Self::default();
         let mut seen = Names::default();
-        for (spelled, value) in Walk::new(text.as_bytes()) {
+        for (spelled, value) in Walk::new(text) {
             let (Some(spelled), Some(value)) = (text.get(spelled), text.get(value)) else { break };
             let name = decode_name(spelled)?;
             if !seen.insert(&members.0, &name) {
@@ -181,7 +189,8 @@ impl<'a> Members<'a> {
     /// Writes the object back; values are copied verbatim.
     #[must_use]
     pub fn encode(&self) -> RawJson {
-        let size = self.texts().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>() + 2;
+        let sizes = self.0.iter().map(|member| member.name.len() + member.value.bytes().len() + 4);
+        let size = sizes.sum::<usize>() + 2;
         let mut out = BytesMut::with_capacity(size);
         out.extend_from_slice(b"{");
         for (at, member) in self.0.iter().enumerate() {
@@ -189,11 +198,11 @@ impl<'a> Members<'a> {
                 out.extend_from_slice(b",");
             }
             match member.spelled {
-                Some(spelled) => out.extend_from_slice(spelled.as_bytes()),
+                Some(spelled) => out.extend_from_slice(spelled),
                 None => put_string(&mut out, &member.name),
             }
             out.extend_from_slice(b":");
-            out.extend_from_slice(member.value.text().as_bytes());
+            out.extend_from_slice(member.value.bytes());
         }
         out.extend_from_slice(b"}");
         RawJson::from_trusted(out.freeze())
@@ -225,10 +234,11 @@ fn is_name(spelled: &[u8], name: &str) -> bool {
 }
 
 /// Reads a name from its JSON string; borrowed if it holds no escapes.
-fn decode_name(spelled: &str) -> Result<Cow<'_, str>, InvalidJson> {
-    match spelled.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-        Some(name) if memchr::memchr(b'\\', name.as_bytes()).is_none() => Ok(Cow::Borrowed(name)),
-        _ => Ok(Cow::Owned(serde_json::from_str(spelled)?)),
+fn decode_name(spelled: &[u8]) -> Result<Cow<'_, str>, InvalidJson> {
+    let plain = spelled.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+    match plain.filter(|name| !name.contains(&b'\\')).and_then(|name| str::from_utf8(name).ok()) {
+        Some(name) => Ok(Cow::Borrowed(name)),
+        None => Ok(Cow::Owned(serde_json::from_slice(spelled)?)),
     }
 }
 
@@ -241,7 +251,9 @@ pub(crate) fn string_literal(text: &str) -> Bytes {
 
 /// Appends a JSON string literal.
 pub(crate) fn put_string(out: &mut BytesMut, text: &str) {
-    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+    // Without a way out in the middle it is done for many bytes at once.
+    let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    if text.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
         out.extend_from_slice(b"\"");
         out.extend_from_slice(text.as_bytes());
         out.extend_from_slice(b"\"");

@@ -6,6 +6,7 @@ use crate::capability::ClientCapabilities;
 use crate::error::{ErrorCode, RpcError};
 use crate::json::{InvalidJson, JsonKind, RawJson};
 use crate::logging::LogLevel;
+use crate::members::Members;
 use crate::progress::ProgressToken;
 use crate::version::ProtocolVersion;
 
@@ -55,9 +56,9 @@ pub fn get(object: &RawJson, key: &str) -> Option<RawJson> {
 /// # Errors
 /// [`InvalidJson`] if the object, or a `_meta` in it, is no proper object.
 pub fn set(object: &RawJson, key: &str, value: RawJson) -> Result<RawJson, InvalidJson> {
-    let meta = with(object.get(MEMBER).as_ref(), key, value)?;
     let mut members = object.members()?;
-    members.set_json(MEMBER, meta);
+    let meta = members.get_text(MEMBER).map(|text| object.part(text));
+    members.set_json(MEMBER, with(meta.as_ref(), key, value)?);
     Ok(members.encode())
 }
 
@@ -66,8 +67,16 @@ pub fn set(object: &RawJson, key: &str, value: RawJson) -> Result<RawJson, Inval
 /// # Errors
 /// [`InvalidJson`] if the object, or a `_meta` in it, is no proper object.
 pub fn strip(object: &RawJson, keys: &[&str]) -> Result<RawJson, InvalidJson> {
-    let mut members = object.members()?;
-    let Some(meta) = present(object.get(MEMBER)) else { return Ok(object.clone()) };
+    strip_in(object, object.members()?, keys)
+}
+
+/// The same where the members of the object are at hand.
+///
+/// # Errors
+/// [`InvalidJson`] if there is a `_meta` that is no proper object.
+pub fn strip_in(object: &RawJson, mut members: Members<'_>, keys: &[&str]) -> Result<RawJson, InvalidJson> {
+    let meta = present(members.get_text(MEMBER).map(|text| object.part(text)));
+    let Some(meta) = meta else { return Ok(object.clone()) };
     let mut entries = meta.members()?;
     let before = entries.len();
     entries.retain(|key| !keys.contains(&key));
@@ -166,7 +175,16 @@ impl RequestMeta {
     /// [`InvalidMeta`] if a required key is missing or a key is malformed. An odd `clientInfo` is kept:
     /// it decides nothing.
     pub fn read(params: Option<&RawJson>) -> Result<Self, InvalidMeta> {
-        let meta = present(params.and_then(|params| params.get(MEMBER)));
+        let params = params.ok_or(InvalidMeta::Missing { key: PROTOCOL_VERSION })?;
+        Self::read_in(params, &params.members()?)
+    }
+
+    /// The same where the members of the params are at hand.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn read_in(params: &RawJson, members: &Members<'_>) -> Result<Self, InvalidMeta> {
+        let meta = present(members.get_text(MEMBER).map(|text| params.part(text)));
         let meta = meta.ok_or(InvalidMeta::Missing { key: PROTOCOL_VERSION })?;
         let members = meta.members()?;
         let required = |key| members.get_text(key).ok_or(InvalidMeta::Missing { key });
@@ -184,26 +202,32 @@ impl RequestMeta {
     }
 
     /// Writes the metadata into the params of a request. Other keys of an existing `_meta` stay, and so
-    /// does its `progressToken` if this has none; `clientInfo` and `logLevel` of another sender do not.
+    /// does its `progressToken` if this has none; [what it says of another sender](HOP_KEYS) does not.
     ///
     /// # Errors
     /// [`InvalidJson`] if `params`, or a `_meta` in it, is no proper object.
     pub fn stamp(&self, params: Option<&RawJson>) -> Result<RawJson, InvalidJson> {
         let empty = RawJson::empty_object();
         let params = params.unwrap_or(&empty);
-        let mut members = params.members()?;
-        let old =
-            present(members.get_text(MEMBER).map(|text| params.part(text))).unwrap_or_else(|| empty.clone());
+        self.stamp_in(params, params.members()?)
+    }
+
+    /// The same where the members of the params are at hand.
+    ///
+    /// # Errors
+    /// [`InvalidJson`] if there is a `_meta` that is no proper object.
+    pub fn stamp_in(&self, params: &RawJson, mut members: Members<'_>) -> Result<RawJson, InvalidJson> {
+        let old = present(members.get_text(MEMBER).map(|text| params.part(text)));
+        let old = old.unwrap_or_else(RawJson::empty_object);
         let mut meta = old.members()?;
+        meta.retain(|key| !HOP_KEYS.contains(&key));
         meta.set_json(PROTOCOL_VERSION, RawJson::string(&self.protocol_version));
         meta.set_json(CLIENT_CAPABILITIES, self.client_capabilities.as_raw().clone());
-        match &self.client_info {
-            Some(info) => meta.set_json(CLIENT_INFO, info.clone()),
-            None => drop(meta.remove(CLIENT_INFO)),
+        if let Some(info) = &self.client_info {
+            meta.set_json(CLIENT_INFO, info.clone());
         }
-        match self.log_level {
-            Some(level) => meta.set_json(LOG_LEVEL, RawJson::string(level.as_str())),
-            None => drop(meta.remove(LOG_LEVEL)),
+        if let Some(level) = self.log_level {
+            meta.set_json(LOG_LEVEL, RawJson::string(level.as_str()));
         }
         if let Some(token) = &self.progress_token {
             meta.set_json(PROGRESS_TOKEN, RawJson::encode(token)?);

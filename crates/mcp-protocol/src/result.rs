@@ -144,13 +144,14 @@ impl Envelope {
     /// # Errors
     /// [`InvalidJson`] if the result, or a `_meta` in it, is no proper object.
     pub fn stamp(&self, result: &RawJson, server_info: Option<&RawJson>) -> Result<RawJson, InvalidJson> {
+        let mut members = result.members()?;
         let stamped_meta = match server_info {
             Some(info) => {
-                Some(meta::with(result.get(meta::MEMBER).as_ref(), meta::SERVER_INFO, info.clone())?)
+                let meta = members.get_text(meta::MEMBER).map(|text| result.part(text));
+                Some(meta::with(meta.as_ref(), meta::SERVER_INFO, info.clone())?)
             }
             None => None,
         };
-        let mut members = result.members()?;
         members.set_json("resultType", RawJson::string(self.result_type.as_str()));
         match &self.caching {
             Some(caching) => {

@@ -1,7 +1,8 @@
 //! What a request of the stateless era must bring along, whatever it came on (wire reference §3.9).
 
-use mcp_protocol::meta::{self, RequestMeta};
-use mcp_protocol::{Era, EraPolicy, ErrorCode, Method, ProtocolVersion, Request, RpcError};
+use mcp_protocol::header::name_in;
+use mcp_protocol::meta::{self, InvalidMeta, RequestMeta};
+use mcp_protocol::{Era, EraPolicy, ErrorCode, Method, ProtocolVersion, RawJson, Request, RpcError};
 
 /// Whether a service has an era.
 pub(crate) fn has_era(eras: EraPolicy, era: Era) -> bool {
@@ -15,14 +16,23 @@ pub(crate) fn has_envelope(request: &Request) -> bool {
     })
 }
 
-/// Step 3: the envelope. Where there is no handshake, who attempts one learns which revisions there are.
-pub(crate) fn envelope(request: &Request, eras: EraPolicy) -> Result<RequestMeta, RpcError> {
+/// Step 3: the envelope, and what the request is about. Where there is no handshake, who attempts one learns which
+/// revisions there are.
+pub(crate) fn envelope(
+    request: &Request,
+    eras: EraPolicy,
+) -> Result<(RequestMeta, Option<Box<str>>), RpcError> {
     if request.method == Method::Initialize && !has_era(eras, Era::Handshake) && !has_envelope(request) {
         let asked: Option<String> =
             request.params.as_ref().and_then(|params| params.get("protocolVersion")?.to().ok());
         return Err(unsupported_version(eras, &asked.unwrap_or_default()));
     }
-    RequestMeta::read(request.params.as_ref()).map_err(|invalid| invalid.to_error())
+    let read = |params: &RawJson| {
+        let members = params.members()?;
+        Ok((RequestMeta::read_in(params, &members)?, name_in(&request.method, &members)))
+    };
+    let missing = || Err(InvalidMeta::Missing { key: meta::PROTOCOL_VERSION });
+    request.params.as_ref().map_or_else(missing, read).map_err(|invalid| invalid.to_error())
 }
 
 /// Steps 5 and 6: the revision is served and has the method. Methods that no revision knows may belong to an

@@ -124,12 +124,12 @@ fn answer(peer: &Arc<Peer>, request: Request) -> Result<(), RpcError> {
 
 fn answer_stateless(peer: &Arc<Peer>, request: Request) -> Result<(), RpcError> {
     let eras = peer.service.eras();
-    let meta = ladder::envelope(&request, eras)?;
+    let (meta, name) = ladder::envelope(&request, eras)?;
     ladder::revision(&meta, &request.method, eras)?;
     let listens = request.method == Method::SubscriptionsListen;
     let begin = |request, outlet| {
         let (principal, transport) = (peer.principal.clone(), peer.shape);
-        peer.service.call(StatelessCall { principal, transport, request, meta, outlet })
+        peer.service.call(StatelessCall { principal, transport, request, meta, name, outlet })
     };
     let running = peer.start(Era::Stateless, request, COMMON, begin).map_err(Refused::to_error)?;
     tokio::spawn(async move {

@@ -86,6 +86,8 @@ pub struct StatelessCall {
     pub request: Request,
     /// Its envelope, read.
     pub meta: RequestMeta,
+    /// What it is about: see [`name_of`](mcp_protocol::header::name_of).
+    pub name: Option<Box<str>>,
     /// What is said to the client before the answer.
     pub outlet: Outlet,
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, ready};
-use mcp_protocol::{ErrorCode, Message, Method, RawJson, Request};
+use mcp_protocol::{Era, ErrorCode, Message, Method, RawJson, Request};
 use mcp_transport::{Connector, Endpoint, Inbox, Outbound, Reply, Transport, TransportError};
 use serde_json::Value;
 
-use crate::server::{greeting, refusal, respond};
+use crate::server::{discovered, greeting, refusal, respond};
 
 /// What answers a request: method and parameters in, result or failure out.
 type Answer = dyn Fn(&Method, Option<&RawJson>) -> Result<Value, TransportError> + Send + Sync;
@@ -25,21 +25,33 @@ type Answer = dyn Fn(&Method, Option<&RawJson>) -> Result<Value, TransportError>
 /// # let _: &dyn mcp_transport::Connector = &echo;
 /// ```
 #[derive(Clone)]
-pub struct FnTransport(Arc<Answer>);
+pub struct FnTransport {
+    answer: Arc<Answer>,
+    era: Era,
+}
 
 impl FnTransport {
     /// A connector that answers every request but those of the handshake with `answer`.
     pub fn new(
         answer: impl Fn(&Method, Option<&RawJson>) -> Result<Value, TransportError> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(answer))
+        Self { answer: Arc::new(answer), era: Era::Handshake }
+    }
+
+    /// The same as servers of the stateless era alone.
+    #[must_use]
+    pub fn stateless(self) -> Self {
+        Self { era: Era::Stateless, ..self }
     }
 
     fn answer(&self, request: &Request) -> Result<Reply, TransportError> {
-        match request.method {
-            Method::ServerDiscover => Ok(refusal(request, ErrorCode::METHOD_NOT_FOUND, "unknown method")),
-            Method::Initialize => Ok(respond(request, &greeting("function"))),
-            _ => Ok(respond(request, &(self.0)(&request.method, request.params.as_ref())?)),
+        match (&request.method, self.era) {
+            (Method::ServerDiscover, Era::Stateless) => Ok(respond(request, &discovered("function"))),
+            (Method::Initialize, Era::Handshake) => Ok(respond(request, &greeting("function"))),
+            (Method::ServerDiscover | Method::Initialize, _) => {
+                Ok(refusal(request, ErrorCode::METHOD_NOT_FOUND, "unknown method"))
+            }
+            (method, _) => Ok(respond(request, &(self.answer)(method, request.params.as_ref())?)),
         }
     }
 }
@@ -119,6 +131,10 @@ mod tests {
             Method::ToolsCall => Ok(json!({"got": params.map(RawJson::as_str)})),
             _ => Err(TransportError::new(TransportErrorKind::Connect("gone".into()), Delivery::NotSent)),
         });
+        let stateless = connector.clone().stateless();
+        let ask_stateless = |method| ask(&stateless, method).now_or_never().unwrap();
+        assert_eq!(result(ask_stateless(Method::ServerDiscover))["supportedVersions"], json!(["2026-07-28"]));
+        assert!(matches!(ask_stateless(Method::Initialize), Ok(Message::Failure(_))));
         let ask = |method| ask(&connector, method).now_or_never().unwrap();
         assert_eq!(result(ask(Method::ToolsCall)), json!({"got": r#"{"name":"t"}"#}));
         assert_eq!(result(ask(Method::Initialize))["serverInfo"]["name"], "function");

@@ -144,6 +144,18 @@ pub(crate) fn greeting(name: &str) -> Value {
     })
 }
 
+/// What a server of the stateless era says of itself.
+pub(crate) fn discovered(name: &str) -> Value {
+    json!({
+        "resultType": "complete",
+        "supportedVersions": ["2026-07-28"],
+        "capabilities": {"tools": {}, "resources": {}},
+        "ttlMs": 0,
+        "cacheScope": "private",
+        "_meta": {"io.modelcontextprotocol/serverInfo": {"name": name, "version": "1.0.0"}},
+    })
+}
+
 /// A result as the answer to a request.
 pub(crate) fn respond(request: &Request, result: &Value) -> Reply {
     let result = RawJson::encode(result).unwrap_or_else(|_| RawJson::empty_object());

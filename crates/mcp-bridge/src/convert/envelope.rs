@@ -33,7 +33,7 @@ pub fn caching_of_all(parts: impl IntoIterator<Item = Caching>) -> Caching {
 
 /// A complete result as it goes to a client: with the envelope of the stateless era, or without it.
 ///
-/// `caching` is written where the method has it (wire reference §3.4). `server_info` is our own name, or `None` to
+/// `said` is what the result says of itself, if it comes of a stateless server. `caching` is written where the method has it (wire reference §3.4). `server_info` is our own name, or `None` to
 /// leave whatever name is there, as where one server is shown as it is. If nothing changes, the result comes back
 /// as it was, not copied. Source: bridging §2, "Result envelope".
 ///
@@ -41,6 +41,7 @@ pub fn caching_of_all(parts: impl IntoIterator<Item = Caching>) -> Caching {
 /// [`InvalidJson`] if the result, or a `_meta` in it, is no proper object.
 pub fn seal(
     result: &RawJson,
+    said: Option<&Envelope>,
     method: &Method,
     caching: Caching,
     server_info: Option<&RawJson>,
@@ -52,7 +53,7 @@ pub fn seal(
         (Era::Stateless, Era::Handshake) => Envelope::strip(result),
         (_, Era::Stateless) => {
             let wanted = Envelope::complete(is_cacheable(method).then_some(caching));
-            if server_info.is_none() && is_sealed(result, &wanted) {
+            if server_info.is_none() && is_sealed(result, said, &wanted) {
                 return Ok(result.clone());
             }
             wanted.stamp(result, server_info)
@@ -61,58 +62,52 @@ pub fn seal(
 }
 
 /// Whether a result has the envelope already, word for word.
-fn is_sealed(result: &RawJson, wanted: &Envelope) -> bool {
-    let Ok(members) = result.members() else { return false };
-    let text = |name| members.get_text(name);
-    if text("resultType") != Some(r#""complete""#) {
+fn is_sealed(result: &RawJson, said: Option<&Envelope>, wanted: &Envelope) -> bool {
+    if said != Some(wanted) || result.get("resultType").is_none() {
         return false;
     }
-    match &wanted.caching {
-        // A limit of ours must not lengthen or shorten what is written, so the members are compared themselves.
-        Some(caching) => {
-            let scope = text("cacheScope").and_then(|scope| scope.strip_prefix('"')?.strip_suffix('"'));
-            text("ttlMs") == Some(&*caching.ttl.as_millis().to_string())
-                && scope == Some(caching.scope.as_str())
-        }
-        None => text("ttlMs").is_none() && text("cacheScope").is_none(),
-    }
+    let Some(caching) = &wanted.caching else { return true };
+    // What is missing or out of bounds reads as if it were written otherwise.
+    let Ok(members) = result.members() else { return false };
+    let scope = members.get_text("cacheScope").and_then(|scope| scope.strip_prefix('"')?.strip_suffix('"'));
+    members.get_text("ttlMs") == Some(&*caching.ttl.as_millis().to_string())
+        && scope == Some(caching.scope.as_str())
 }
 
-/// The parameters of a client's request as they go to a server: without what belongs to the client's own leg, and with
-/// the name that the server knows a tool or prompt by. Other keys of `_meta` stay, trace context and `progressToken`
-/// among them. `completion/complete` loses its `context` for servers that do not know it. If nothing changes, they
-/// come back as they were, not copied. What of `_meta` is left out is the same for every revision: `server` may be a
-/// guess, and another server of a group may speak something else. Source: bridging §5.
+/// The parameters of a client's request as they go to a server: with the name that the server knows a tool or prompt
+/// by, and without what its revision does not know (`context` of `completion/complete`). If nothing changes, they come
+/// back as they were, not copied.
+///
+/// What `_meta` says of the sender is left for the connection to the server to replace or to leave out: `server` may
+/// be a guess, and another server of a group may speak something else. Source: bridging §5.
 ///
 /// # Errors
-/// [`InvalidJson`] if the parameters, or a `_meta` in them, are no proper object.
+/// [`InvalidJson`] if the parameters are no proper object, or a `_meta` in those of a handshake client: a stateless
+/// one's was read before.
 pub fn upstream_params(
     params: Option<&RawJson>,
     method: &Method,
     name: Option<&str>,
     server: ProtocolVersion,
+    client: ProtocolVersion,
 ) -> Result<Option<RawJson>, InvalidJson> {
     let Some(params) = params else { return Ok(None) };
+    let completes = *method == Method::CompletionComplete;
+    let both_stateless = server.era() == Era::Stateless && client.era() == Era::Stateless;
+    if name.is_none() && both_stateless && !completes {
+        return Ok(Some(params.clone()));
+    }
     let mut members = params.members()?;
     let mut changed = false;
-    if let Some(meta) = params.get(meta::MEMBER).filter(|meta| meta.kind() != JsonKind::Null) {
-        let mut entries = meta.members()?;
-        let before = entries.len();
-        entries.retain(|key| !meta::HOP_KEYS.contains(&key));
-        if entries.len() != before {
-            changed = true;
-            if entries.is_empty() {
-                members.remove(meta::MEMBER);
-            } else {
-                members.set_json(meta::MEMBER, entries.encode());
-            }
-        }
+    if client.era() == Era::Handshake
+        && let Some(meta) = params.get(meta::MEMBER).filter(|meta| meta.kind() != JsonKind::Null)
+    {
+        meta.members()?;
     }
     if server.era() == Era::Handshake {
         // What a stateless client carries from attempt to attempt means nothing there (bridging §6.3.1, rule 1).
         changed |= members.remove("inputResponses") | members.remove("requestState");
     }
-    let completes = *method == Method::CompletionComplete;
     match name {
         Some(name) if completes => {
             if let Some(reference) = params.get("ref") {

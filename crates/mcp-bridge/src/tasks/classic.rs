@@ -18,17 +18,19 @@ use mcp_protocol::{
 };
 use mcp_registry::ServerName;
 use mcp_server::Outcome;
-use memchr::memmem;
 
 use super::{Handle, no_tasks, unknown, with_id};
 use crate::bridge::Inner;
 use crate::call::{Manner, unreadable};
 use crate::client::{Turn, object};
 use crate::endpoint::Endpoint;
+use crate::mark::Mark;
 use crate::settings::Scope;
 
 /// Most tasks of one session whose changes its client is told of.
 const MAX_REMEMBERED: usize = 1000;
+
+static WISH: Mark = Mark::new("task");
 
 /// The capability that a server has which runs tools as tasks.
 const OF_TOOLS: [&str; 4] = ["tasks", "requests", "tools", "call"];
@@ -85,11 +87,8 @@ pub(crate) fn with_tasks(
 
 /// Whether a client wants a call to run as a task.
 pub(super) fn wishes(turn: &Turn) -> bool {
-    turn.method == Method::ToolsCall
-        && turn.params.as_ref().is_some_and(|params| {
-            memmem::find(params.as_bytes(), b"\"task\"").is_some()
-                && params.get("task").is_some_and(|task| task.kind() == JsonKind::Object)
-        })
+    let wish = || WISH.of(turn.params.as_ref()?);
+    turn.method == Method::ToolsCall && wish().is_some_and(|task| task.kind() == JsonKind::Object)
 }
 
 /// The parameters without the wish for a task, if there is one in them that means nothing in the client's revision: a

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use mcp_bridge::{Bridge, Scope, Settings};
 use mcp_manager::{Manager, Setup};
 use mcp_protocol::capability::ClientCapabilities;
+use mcp_protocol::header::name_of;
 use mcp_protocol::logging::LogLevel;
 use mcp_protocol::meta::RequestMeta;
 use mcp_protocol::{
@@ -207,12 +208,14 @@ impl Modern {
         meta.log_level = self.level;
         let params = meta.stamp(Some(&json_of(&params.to_string()))).unwrap();
         let meta = RequestMeta::read(Some(&params)).unwrap();
+        let name = name_of(&method, Some(&params));
         let probe = Probe::new();
         let call = StatelessCall {
             principal: self.principal.clone(),
             transport: self.transport,
             request: Request { id, method: method.clone(), params: Some(params) },
             meta,
+            name,
             outlet: probe.clone(),
         };
         Pending { task: tokio::spawn(self.service.call(call)), probe, method }

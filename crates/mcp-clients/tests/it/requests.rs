@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use mcp_clients::{BreakerOptions, BreakerState, ClientError, McpClient, Outgoing, Patience};
 use mcp_protocol::tool::CallToolResult;
-use mcp_protocol::{Method, RawJson};
-use mcp_registry::{ErrorCategory, RateLimit};
+use mcp_protocol::{Era, EraPolicy, Method, RawJson};
+use mcp_registry::{Definition, ErrorCategory, RateLimit};
 use mcp_testkit::{Action, FnTransport};
 use mcp_transport::Delivery;
 use serde_json::json;
@@ -101,8 +101,9 @@ async fn what_cannot_be_used_is_told_apart() {
 #[tokio::test(start_paused = true)]
 async fn m5_a_result_that_asks_for_input_is_an_outcome_of_its_own() {
     let asks = json!({"resultType": "input_required", "inputRequests": {}});
-    let connector = FnTransport::new(move |_, _| Ok(asks.clone()));
-    let client = McpClient::new(http("p"), Arc::new(connector), Default::default());
+    let connector = FnTransport::new(move |_, _| Ok(asks.clone())).stateless();
+    let server = Definition { protocol: EraPolicy::Only(Era::Stateless), ..http("p") };
+    let client = McpClient::new(server, Arc::new(connector), Default::default());
     client.connect().await;
     let error = client.call_tool("t", &json!({})).await.unwrap_err();
     let ClientError::InputRequired { result } = error else { panic!("{error}") };

@@ -205,8 +205,7 @@ fn errors_are_valid() {
             "MissingRequiredClientCapabilityError",
             &failure(RpcError::missing_capability(&client())),
         );
-        let mismatch =
-            mcp_protocol::header::check_name(&Method::ToolsCall, Some(&raw(&json!({ "name": "a" }))), None);
+        let mismatch = mcp_protocol::header::check_name(Some("a"), None);
         schema.assert_valid("HeaderMismatchError", &failure(mismatch.unwrap_err().to_error()));
         let anonymous =
             Message::Failure(Failure { id: None, error: RpcError::new(ErrorCode::PARSE_ERROR, "no") });

@@ -2,7 +2,7 @@
 
 use axum::http::HeaderMap;
 use mcp_protocol::header::{HeaderMismatch, METHOD, NAME, PROTOCOL_VERSION, ParamHeaders, check_name};
-use mcp_protocol::{Request, RpcError};
+use mcp_protocol::{Method, Request, RpcError};
 
 /// A header that may stand at most once, without surrounding white space.
 pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, RpcError> {
@@ -14,11 +14,15 @@ pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'
 }
 
 /// Step 4 of the ladder: version, method and name agree with the body.
-pub(crate) fn check(headers: &HeaderMap, request: &Request, version: &str) -> Result<(), RpcError> {
+pub(crate) fn check(
+    headers: &HeaderMap,
+    version: &str,
+    method: &Method,
+    name: Option<&str>,
+) -> Result<(), RpcError> {
     same(headers, PROTOCOL_VERSION, version)?;
-    same(headers, METHOD, request.method.as_str())?;
-    let name = only(headers, NAME)?;
-    check_name(&request.method, request.params.as_ref(), name).map_err(|mismatch| mismatch.to_error())
+    same(headers, METHOD, method.as_str())?;
+    check_name(name, only(headers, NAME)?).map_err(|mismatch| mismatch.to_error())
 }
 
 /// Step 7: the arguments that a tool wants repeated agree with their headers. Headers that no tool asked for are

@@ -39,23 +39,23 @@ pub(super) async fn post(call: &Call<'_>, headers: &HeaderMap, version: &str, bo
             return refuse(StatusCode::BAD_REQUEST, error.id.clone(), error.to_failure().error);
         }
     };
-    let meta = match climb(call, headers, version, &request) {
-        Ok(meta) => meta,
+    let (meta, name) = match climb(call, headers, version, &request) {
+        Ok(said) => said,
         Err(error) => return refuse(status(&error), Some(request.id), error),
     };
     match call.front.shared().take_off(&call.principal) {
-        Ok(flight) => answer(call, request, meta, flight).await,
+        Ok(flight) => answer(call, request, (meta, name), flight).await,
         Err(busy) => refuse_full(Some(request.id), busy),
     }
 }
 
-/// Steps 3 to 7 of the ladder, as far as they are not the service's.
+/// Steps 3 to 7 of the ladder, as far as they are not the service's. Gives the envelope and what the request is about.
 fn climb(
     call: &Call<'_>,
     headers: &HeaderMap,
     version: &str,
     request: &Request,
-) -> Result<RequestMeta, RpcError> {
+) -> Result<(RequestMeta, Option<Box<str>>), RpcError> {
     let eras = call.endpoint.service.eras();
     if request.method == Method::Initialize
         && version == ProtocolVersion::LATEST_STATELESS.as_str()
@@ -64,17 +64,15 @@ fn climb(
         // It never has an envelope; what its sender has to learn is that there is no handshake.
         return Err(ladder::unknown_method(&request.method));
     }
-    let meta = ladder::envelope(request, eras)?;
-    mirror::check(headers, request, &meta.protocol_version)?;
+    let (meta, name) = ladder::envelope(request, eras)?;
+    mirror::check(headers, &meta.protocol_version, &request.method, name.as_deref())?;
     ladder::revision(&meta, &request.method, eras)?;
-    if request.method == Method::ToolsCall {
-        let name: Option<String> = request.params.as_ref().and_then(|params| params.get("name")?.to().ok());
-        let wanted = name.and_then(|name| call.endpoint.service.mirrored(&call.principal, &name));
-        if let Some(wanted) = wanted {
-            mirror::check_params(headers, request, &wanted)?;
-        }
+    if let (Method::ToolsCall, Some(tool)) = (&request.method, &name)
+        && let Some(wanted) = call.endpoint.service.mirrored(&call.principal, tool)
+    {
+        mirror::check_params(headers, request, &wanted)?;
     }
-    Ok(meta)
+    Ok((meta, name))
 }
 
 /// The status of an error (wire reference §1.4, A3).
@@ -83,7 +81,12 @@ fn status(error: &RpcError) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::OK)
 }
 
-async fn answer(call: &Call<'_>, request: Request, meta: RequestMeta, flight: Flight) -> Response {
+async fn answer(
+    call: &Call<'_>,
+    request: Request,
+    (meta, name): (RequestMeta, Option<Box<str>>),
+    flight: Flight,
+) -> Response {
     let shared = call.front.shared();
     let outlet = Exchange::new(shared);
     let listens = request.method == Method::SubscriptionsListen;
@@ -95,6 +98,7 @@ async fn answer(call: &Call<'_>, request: Request, meta: RequestMeta, flight: Fl
             transport: TransportShape::Http,
             request,
             meta,
+            name,
             outlet,
         }),
         answered: None,

@@ -53,12 +53,13 @@ fn the_envelope_fits_the_era_of_the_client() {
             ),
         ),
     ] {
-        let sealed = seal(&raw(result), &Method::ToolsList, hints, Some(&info), server, client).unwrap();
+        let sealed =
+            seal(&raw(result), None, &Method::ToolsList, hints, Some(&info), server, client).unwrap();
         assert_eq!(sealed.as_str(), expected, "{server} to {client}");
     }
-    let called = seal(&raw("{}"), &Method::ToolsCall, hints, None, V2025_11_25, V2026_07_28).unwrap();
+    let called = seal(&raw("{}"), None, &Method::ToolsCall, hints, None, V2025_11_25, V2026_07_28).unwrap();
     assert_eq!(called.as_str(), r#"{"resultType":"complete"}"#);
-    assert!(seal(&raw("[]"), &Method::ToolsCall, hints, None, V2025_11_25, V2026_07_28).is_err());
+    assert!(seal(&raw("[]"), None, &Method::ToolsCall, hints, None, V2025_11_25, V2026_07_28).is_err());
 }
 
 #[test]
@@ -74,54 +75,64 @@ fn a_result_that_fits_is_not_copied() {
         (r#"{"resultType":"complete"}"#, Method::ResourcesRead, false),
     ] {
         let result = raw(text);
-        let sealed = seal(&result, &method, hints, None, V2026_07_28, V2026_07_28).unwrap();
+        let said = Envelope::read(&result).unwrap();
+        let sealed = seal(&result, Some(&said), &method, hints, None, V2026_07_28, V2026_07_28).unwrap();
         assert_eq!(sealed.as_bytes().as_ptr() == result.as_bytes().as_ptr(), same, "{text}");
     }
 }
 
-/// Bridging §5, "`_meta` vendor keys" and `completion/complete`.
+/// Bridging §5, `completion/complete`.
 #[test]
-fn a_request_leaves_its_leg_behind() {
+fn a_request_goes_on_without_what_the_server_does_not_know() {
     let params = raw(
-        r#"{"context":{"arguments":{}},"n": 12345678901234567890,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{},"io.modelcontextprotocol/logLevel":"debug","traceparent":"00-1","vendor/x": 1.0,"progressToken":7}}"#,
+        r#"{"context":{"arguments":{}},"n": 12345678901234567890,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","vendor/x": 1.0}}"#,
     );
-    let kept =
-        r#""n": 12345678901234567890,"_meta":{"traceparent":"00-1","vendor/x":1.0,"progressToken":7}}"#;
-    let kept = kept.replacen("\"n\": ", "\"n\":", 1);
     for (method, server, context) in [
         (Method::ToolsCall, V2024_11_05, true),
         (Method::CompletionComplete, V2024_11_05, false),
         (Method::CompletionComplete, V2025_06_18, true),
         (Method::ToolsCall, V2026_07_28, true),
     ] {
-        let sent = upstream_params(Some(&params), &method, None, server).unwrap().unwrap();
-        let context = if context { r#""context":{"arguments":{}},"# } else { "" };
-        assert_eq!(sent.as_str(), format!("{{{context}{kept}"), "{method} to {server}");
+        for client in [V2024_11_05, V2026_07_28] {
+            let sent = upstream_params(Some(&params), &method, None, server, client).unwrap().unwrap();
+            assert_eq!(sent == params, context, "{method} from {client} to {server}");
+            assert_eq!(sent.get("context").is_some(), context, "{method} from {client} to {server}");
+            assert_eq!(sent.get("_meta"), params.get("_meta"), "for the connection to replace");
+        }
     }
-    let plain = raw(r#"{"a": 1,"_meta":{"progressToken":7}}"#);
-    assert_eq!(upstream_params(Some(&plain), &Method::ToolsCall, None, V2025_11_25).unwrap(), Some(plain));
-    assert_eq!(upstream_params(None, &Method::ToolsList, None, V2025_11_25), Ok(None));
-    assert!(upstream_params(Some(&raw(r#"{"_meta":7}"#)), &Method::ToolsList, None, V2025_11_25).is_err());
+    let to_2025 =
+        |text: &str, client| upstream_params(Some(&raw(text)), &Method::ToolsCall, None, V2025_11_25, client);
+    for wrong in [r#"{"_meta":7}"#, r#"{"_meta":{"a":1,"a":2}}"#, r#"{"a":1,"a":2}"#, "[]"] {
+        assert!(to_2025(wrong, V2025_11_25).is_err(), "{wrong}");
+    }
+    assert!(to_2025(r#"{"_meta":null}"#, V2025_11_25).is_ok());
+    let none = upstream_params(None, &Method::ToolsList, None, V2025_11_25, V2025_11_25);
+    assert_eq!(none, Ok(None));
 }
 
 #[test]
 fn a_tool_or_prompt_goes_by_the_servers_name_for_it() {
     let call = raw(r#"{"name":"s__t","arguments":{"n": 1.0},"_meta":{"progressToken":1}}"#);
-    let sent = upstream_params(Some(&call), &Method::ToolsCall, Some("t"), V2025_11_25).unwrap().unwrap();
-    assert_eq!(sent.as_str(), r#"{"name":"t","arguments":{"n": 1.0},"_meta":{"progressToken":1}}"#);
-    let complete = raw(r#"{"ref":{"type":"ref/prompt","name":"s__p","x":1},"argument":{}}"#);
-    let sent = upstream_params(Some(&complete), &Method::CompletionComplete, Some("p"), V2025_11_25)
+    let sent = upstream_params(Some(&call), &Method::ToolsCall, Some("t"), V2025_11_25, V2026_07_28)
         .unwrap()
         .unwrap();
+    assert_eq!(sent.as_str(), r#"{"name":"t","arguments":{"n": 1.0},"_meta":{"progressToken":1}}"#);
+    let complete = raw(r#"{"ref":{"type":"ref/prompt","name":"s__p","x":1},"argument":{}}"#);
+    let sent =
+        upstream_params(Some(&complete), &Method::CompletionComplete, Some("p"), V2025_11_25, V2026_07_28)
+            .unwrap()
+            .unwrap();
     assert_eq!(sent.as_str(), r#"{"ref":{"type":"ref/prompt","name":"p","x":1},"argument":{}}"#);
 }
 
 #[test]
 fn what_belongs_to_one_leg_stays_there() {
     let retry = raw(r#"{"name":"t","inputResponses":{},"requestState":"s","x":1}"#);
-    let sent = upstream_params(Some(&retry), &Method::ToolsCall, None, V2025_11_25).unwrap().unwrap();
+    let sent =
+        upstream_params(Some(&retry), &Method::ToolsCall, None, V2025_11_25, V2026_07_28).unwrap().unwrap();
     assert_eq!(sent.as_str(), r#"{"name":"t","x":1}"#);
-    let kept = upstream_params(Some(&retry), &Method::ToolsCall, None, V2026_07_28).unwrap().unwrap();
+    let kept =
+        upstream_params(Some(&retry), &Method::ToolsCall, None, V2026_07_28, V2026_07_28).unwrap().unwrap();
     assert_eq!(kept, retry);
 
     let question = raw(r#"{"message":"?","_meta":{"progressToken":3,"com.example/k":1}}"#);

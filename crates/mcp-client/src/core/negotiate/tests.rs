@@ -12,7 +12,7 @@ const INITIALIZE: Probe = Probe::Initialize(LATEST);
 
 fn ok(result: &str) -> Result<Answer, CallError> {
     let result = RawJson::parse(result.to_owned(), &Limits::default()).unwrap();
-    Ok(Answer { result, frame: Bytes::new() })
+    Ok(Answer::new(result, Bytes::new()))
 }
 
 fn rpc(code: i64, data: &str) -> Result<Answer, CallError> {

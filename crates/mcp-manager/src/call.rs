@@ -86,22 +86,24 @@ impl Manager {
 
 impl Run<'_> {
     async fn fail_over(&self, mut plan: Plan) -> Result<Invocation, InvocationError> {
+        let mut now = self.started();
         for candidate in Candidates::of(self.choice().clone()) {
-            if let Some(code) = self.interrupted() {
+            if let Some(code) = self.interrupted(now) {
                 return Err(plan.end(code));
             }
-            let Some(mut target) = self.make_ready(&candidate, &mut plan).await else { continue };
-            if let Some(code) = self.interrupted() {
+            let Some(mut target) = self.make_ready(&candidate, &mut plan, &mut now).await else { continue };
+            if let Some(code) = self.interrupted(now) {
                 return Err(plan.end(code));
             }
-            let (failed, duration) = match self.attempt(&mut target, None).await {
+            let (failed, duration) = match self.attempt(&mut target, None, &mut now).await {
                 Ok((answer, duration)) => {
                     plan.succeeded(&target.link.key.name, duration);
-                    return Ok(self.served(&target, answer, plan));
+                    return Ok(self.served(&target, answer, plan, now));
                 }
                 Err(failed) => failed,
             };
             let safety = self.safety(&target, &failed).await;
+            now = self.inner.now();
             let verdict = plan.failed(&target.link.key.name, failed.failure.clone(), safety, duration);
             let out_of_time = matches!(failed.fault, Fault::Deadline { .. });
             self.settle(&target, failed, verdict);
@@ -112,7 +114,7 @@ impl Run<'_> {
                 break;
             }
         }
-        match self.interrupted() {
+        match self.interrupted(now) {
             Some(code) => Err(plan.end(code)),
             None => Err(plan.exhausted(self.choice())),
         }

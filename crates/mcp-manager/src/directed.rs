@@ -123,31 +123,33 @@ impl Run<'_> {
         if server.status != Status::Healthy {
             tracing::warn!(server = %name, status = server.status.as_str(), "calling a server that is not healthy");
         }
-        let Some(mut target) = self.make_ready(server, &mut plan).await else {
-            let code = self.interrupted().unwrap_or(FailureCode::AllCandidatesFailed);
+        let mut now = self.started();
+        let Some(mut target) = self.make_ready(server, &mut plan, &mut now).await else {
+            let code = self.interrupted(now).unwrap_or(FailureCode::AllCandidatesFailed);
             return Err(plan.end(code));
         };
         let retry = CallRetry::of(&self.inner.policy, &target.link.definition());
         for attempt in 1.. {
-            if let Some(code) = self.interrupted() {
+            if let Some(code) = self.interrupted(now) {
                 return Err(plan.end(code));
             }
             plan.number(attempt);
-            let (failed, duration) = match self.attempt(&mut target, Some(attempt)).await {
+            let (failed, duration) = match self.attempt(&mut target, Some(attempt), &mut now).await {
                 Ok((answer, duration)) => {
                     plan.succeeded(name, duration);
-                    return Ok(self.served(&target, answer, plan));
+                    return Ok(self.served(&target, answer, plan, now));
                 }
                 Err(failed) => failed,
             };
             let safety = self.safety(&target, &failed).await;
+            now = self.inner.now();
             let verdict = plan.failed(name, failed.failure.clone(), safety, duration);
             if matches!(failed.fault, Fault::Deadline { .. }) {
                 self.settle(&target, failed, verdict);
                 return Err(plan.end(FailureCode::DeadlineExceeded));
             }
             let wait = retry.wait(attempt, &failed.failure).filter(|_| verdict.go_on);
-            let at = self.inner.now() + wait.unwrap_or_default();
+            let at = now + wait.unwrap_or_default();
             // A wait to the end of the call's time would leave none for the attempt.
             let Some(wait) = wait.filter(|_| at < self.deadline) else {
                 self.settle(&target, failed, verdict);
@@ -158,6 +160,7 @@ impl Run<'_> {
             tracing::warn!(server = %name, tool, attempt, ?wait, category = %failed.failure.failure.category,
                 request_id = %self.request_id(), "trying again");
             self.pause(at).await;
+            now = self.inner.now();
         }
         Err(plan.exhausted(self.choice()))
     }

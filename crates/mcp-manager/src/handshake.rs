@@ -335,7 +335,7 @@ impl Inner {
         record: &ServerRecord,
     ) -> Result<(Arc<ServerProfile>, Opened), Refused> {
         if let Some(session) = link.session() {
-            session.touch(&*self.timer);
+            session.touch(self.now());
             match self.counted(session.client().handshake(self.policy.handshake_timeout)).await {
                 // Detached meanwhile by a call that failed on it, it serves nobody.
                 Ok(profile) if link.holds(&session) => return Ok((profile, Opened::Still(session))),

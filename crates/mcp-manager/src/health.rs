@@ -230,7 +230,7 @@ impl Inner {
 
     async fn probe_by_protocol(self: &Arc<Self>, link: &Arc<Link>) -> Probed {
         let Some(session) = link.session() else { return self.probe_by_handshake(link).await };
-        session.touch(&*self.timer);
+        session.touch(self.now());
         let error = match self.counted(session.client().ping(self.policy.ping_timeout)).await {
             Ok(()) => return Probed::Healthy,
             Err(error) => error,

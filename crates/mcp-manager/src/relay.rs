@@ -297,18 +297,20 @@ impl From<Failure> for AttachError {
 
 impl Run<'_> {
     async fn pass_on(&self, mut plan: Plan) -> Result<Relayed, InvocationError> {
+        let mut now = self.started();
         for candidate in Candidates::of(self.choice().clone()) {
-            if let Some(code) = self.interrupted() {
+            if let Some(code) = self.interrupted(now) {
                 return Err(plan.end(code));
             }
-            let Some(mut target) = self.make_ready(&candidate, &mut plan).await else { continue };
-            if let Some(code) = self.interrupted() {
+            let Some(mut target) = self.make_ready(&candidate, &mut plan, &mut now).await else { continue };
+            if let Some(code) = self.interrupted(now) {
                 return Err(plan.end(code));
             }
             let name = target.link.key.name.clone();
-            let (mut failed, duration) = match self.attempt(&mut target, None).await {
+            let (mut failed, duration) = match self.attempt(&mut target, None, &mut now).await {
                 Ok((answer, duration)) => {
                     plan.succeeded(&name, duration);
+                    self.note_success(&target, now);
                     return Ok(self.relayed(&target, Ok(answer), plan));
                 }
                 Err(failed) => failed,
@@ -321,6 +323,7 @@ impl Run<'_> {
                 return Ok(self.relayed(&target, Err(refusal), plan));
             }
             let safety = self.safety(&target, &failed).await;
+            now = self.inner.now();
             let verdict = plan.failed(&name, failed.failure.clone(), safety, duration);
             let out_of_time = matches!(failed.fault, Fault::Deadline { .. });
             self.settle(&target, failed, verdict);
@@ -331,7 +334,7 @@ impl Run<'_> {
                 break;
             }
         }
-        match self.interrupted() {
+        match self.interrupted(now) {
             Some(code) => Err(plan.end(code)),
             None => Err(plan.exhausted(self.choice())),
         }
@@ -339,9 +342,6 @@ impl Run<'_> {
 
     /// What is told of an answer, and in which words.
     fn relayed(&self, target: &crate::run::Target, outcome: Result<Answer, Refusal>, plan: Plan) -> Relayed {
-        if outcome.is_ok() {
-            self.note_success(target);
-        }
         // Without having been met it could not have answered.
         let met = *target.met.lock().unwrap_or_else(PoisonError::into_inner);
         let met = met.unwrap_or(crate::run::Met {

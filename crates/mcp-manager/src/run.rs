@@ -125,8 +125,9 @@ fn lost(text: &str) -> Unready {
 
 impl Drop for Run<'_> {
     fn drop(&mut self) {
-        // What ended in an orderly way has said so before.
-        self.finish(Outcome::Abandoned);
+        if !self.story.has_ended() {
+            self.finish(Outcome::Abandoned);
+        }
     }
 }
 
@@ -200,21 +201,31 @@ impl<'a> Run<'a> {
         &self.choice
     }
 
+    /// When it began.
+    pub(crate) fn started(&self) -> Timestamp {
+        self.choice.at
+    }
+
     /// Why no further attempt is made, whatever could be tried.
-    pub(crate) fn interrupted(&self) -> Option<FailureCode> {
+    pub(crate) fn interrupted(&self, now: Timestamp) -> Option<FailureCode> {
         if self.inner.cut.is_cancelled() {
             Some(FailureCode::ShuttingDown)
-        } else if self.inner.now() >= self.deadline {
+        } else if now >= self.deadline {
             Some(FailureCode::DeadlineExceeded)
         } else {
             None
         }
     }
 
-    /// The initialize stage on one server. `None`: it failed, and the trace says so.
-    pub(crate) async fn make_ready(&self, candidate: &ServerRecord, plan: &mut Plan) -> Option<Target> {
+    /// The initialize stage on one server. `None`: it failed, and the trace says so. `now` goes on with it.
+    pub(crate) async fn make_ready(
+        &self,
+        candidate: &ServerRecord,
+        plan: &mut Plan,
+        now: &mut Timestamp,
+    ) -> Option<Target> {
         let name = candidate.name();
-        let phase = PhaseGuard::start(self, name, Phase::InitializeStart, None);
+        let phase = PhaseGuard::start(self, name, Phase::InitializeStart, None, *now);
         let found = {
             let snapshot = self.inner.snapshot();
             snapshot.get(name.as_str()).map(|(record, link)| (link.clone(), record.clone()))
@@ -229,12 +240,12 @@ impl<'a> Run<'a> {
         };
         match outcome {
             Ok(target) => {
-                let duration = phase.succeed();
+                let duration = phase.succeed(now);
                 plan.initialized(name, duration);
                 Some(target)
             }
             Err(failure) => {
-                let duration = phase.fail(failure.clone(), Delivery::NotSent);
+                let duration = phase.fail(failure.clone(), Delivery::NotSent, now);
                 plan.not_initialized(name, failure, duration);
                 None
             }
@@ -439,21 +450,22 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// One attempt on a server. `number`: which of a directed call.
+    /// One attempt on a server. `number`: which of a directed call. `now` goes on with it.
     pub(crate) async fn attempt(
         &self,
         target: &mut Target,
         number: Option<u32>,
+        now: &mut Timestamp,
     ) -> Result<(Answer, Duration), (Failed, Duration)> {
         let name = target.link.key.name.clone();
-        let phase = PhaseGuard::start(self, &name, Phase::InvokeStart, number);
-        match self.send(target).await {
-            Ok(answer) => Ok((answer, phase.succeed())),
+        let phase = PhaseGuard::start(self, &name, Phase::InvokeStart, number, *now);
+        match self.send(target, *now).await {
+            Ok(answer) => Ok((answer, phase.succeed(now))),
             Err(failed) => {
                 let CallFailure { failure, delivery, .. } = &failed.failure;
                 tracing::warn!(server = %name, request_id = %self.request_id(), error = %failure.text,
                     user = self.request.user.user_id.as_deref(), delivery = delivery.as_str(), "call failed");
-                let duration = phase.fail(failure.clone(), *delivery);
+                let duration = phase.fail(failure.clone(), *delivery, now);
                 Err((failed, duration))
             }
         }
@@ -461,8 +473,8 @@ impl<'a> Run<'a> {
 
     /// The request itself. A session the server has forgotten (contract §7.5), or that was gone before the
     /// request was sent, is replaced once, silently: the request was not executed.
-    async fn send(&self, target: &mut Target) -> Result<Answer, Failed> {
-        let failed = match self.send_once(target).await {
+    async fn send(&self, target: &mut Target, now: Timestamp) -> Result<Answer, Failed> {
+        let failed = match self.send_once(target, now).await {
             Err(failed) if failed.elsewhere.is_some() => failed,
             outcome => return outcome,
         };
@@ -477,7 +489,7 @@ impl<'a> Run<'a> {
             Some(Elsewhere::AnySession) | None => {}
         }
         self.make_ready_again(target).await?;
-        self.send_once(target).await
+        self.send_once(target, self.inner.now()).await
     }
 
     /// A handshake within the invoke stage. In a directed call only the end counts as a check result.
@@ -493,7 +505,7 @@ impl<'a> Run<'a> {
     }
 
     /// One request on the session there is.
-    async fn send_once(&self, target: &Target) -> Result<Answer, Failed> {
+    async fn send_once(&self, target: &Target, now: Timestamp) -> Result<Answer, Failed> {
         let Some(session) = target.session() else {
             let unready = lost("the connection was lost before the request was sent");
             let elsewhere = Some(Elsewhere::AnySession);
@@ -515,10 +527,10 @@ impl<'a> Run<'a> {
                 ..Failed::unsent(lost("the server keeps sessions"), Fault::Nobody)
             });
         }
-        session.touch(&*self.inner.timer);
+        session.touch(now);
         let allowed = target.link.definition().request_timeout;
         let wanted = self.request.timeout.unwrap_or(allowed);
-        let left = self.deadline.since(self.inner.now());
+        let left = self.deadline.since(now);
         let mut outgoing = Outgoing::new(self.request.method.clone(), self.request.params.clone());
         outgoing.headers.push(Header::new("X-Request-Id", self.request_id().clone()));
         outgoing.headers.extend(user.map(Authorization::header));
@@ -535,7 +547,7 @@ impl<'a> Run<'a> {
             *target.met.lock().unwrap_or_else(PoisonError::into_inner) = Some(met);
         }
         let outcome = self.inner.counted(session.client().call_with(outgoing, patience)).await;
-        session.touch(&*self.inner.timer);
+        session.touch(self.inner.now());
         outcome.map_err(|error| {
             let forgotten = failure::is_forgotten_session(&error);
             let unsent = session.was_ended() && error.delivery() == Delivery::NotSent;
@@ -616,10 +628,9 @@ impl<'a> Run<'a> {
     }
 
     /// Records a success, without any lock if the server was healthy already.
-    pub(crate) fn note_success(&self, target: &Target) {
+    pub(crate) fn note_success(&self, target: &Target, now: Timestamp) {
         let key = &target.link.key;
         target.link.outcomes.note(false);
-        let now = self.inner.now();
         let settled = self.inner.current(key).is_none_or(|record| record.touch_if_settled(now));
         if !settled {
             self.inner.record(|registry, now| registry.record_success(now, key, Some(self.request_id())));
@@ -627,8 +638,8 @@ impl<'a> Run<'a> {
     }
 
     /// The same, and puts the answer into shape.
-    pub(crate) fn served(&self, target: &Target, answer: Answer, plan: Plan) -> Invocation {
-        self.note_success(target);
+    pub(crate) fn served(&self, target: &Target, answer: Answer, plan: Plan, now: Timestamp) -> Invocation {
+        self.note_success(target, now);
         let key = &target.link.key;
         Invocation {
             server: key.name.clone(),
@@ -674,28 +685,35 @@ struct PhaseGuard<'a> {
 }
 
 impl<'a> PhaseGuard<'a> {
-    fn start(run: &'a Run<'a>, server: &'a ServerName, start: Phase, attempt: Option<u32>) -> Self {
-        let started = run.inner.now();
+    fn start(
+        run: &'a Run<'a>,
+        server: &'a ServerName,
+        start: Phase,
+        attempt: Option<u32>,
+        started: Timestamp,
+    ) -> Self {
         let guard = Self { run, server, start, attempt, started, ended: false };
         guard.emit(started, start, None, None);
         guard
     }
 
-    /// Says how long it took.
-    fn succeed(mut self) -> Duration {
+    /// Says how long it took, and sets the time of its end.
+    fn succeed(mut self, now: &mut Timestamp) -> Duration {
         let phase = match self.start {
             Phase::InitializeStart => Phase::InitializeSuccess,
             _ => Phase::InvokeSuccess,
         };
-        self.end(phase, None, None)
+        *now = self.end(phase, None, None);
+        now.since(self.started)
     }
 
-    /// Says how long it took.
-    fn fail(mut self, failure: Failure, delivery: Delivery) -> Duration {
-        self.end_failed(failure, delivery)
+    /// The same for one that failed.
+    fn fail(mut self, failure: Failure, delivery: Delivery, now: &mut Timestamp) -> Duration {
+        *now = self.end_failed(failure, delivery);
+        now.since(self.started)
     }
 
-    fn end_failed(&mut self, failure: Failure, delivery: Delivery) -> Duration {
+    fn end_failed(&mut self, failure: Failure, delivery: Delivery) -> Timestamp {
         let phase = match self.start {
             Phase::InitializeStart => Phase::InitializeFailure,
             _ => Phase::InvokeFailure,
@@ -703,11 +721,12 @@ impl<'a> PhaseGuard<'a> {
         self.end(phase, Some(failure), Some(delivery))
     }
 
-    fn end(&mut self, phase: Phase, failure: Option<Failure>, delivery: Option<Delivery>) -> Duration {
+    /// Gives the time.
+    fn end(&mut self, phase: Phase, failure: Option<Failure>, delivery: Option<Delivery>) -> Timestamp {
         self.ended = true;
         let now = self.run.inner.now();
         self.emit(now, phase, failure, delivery);
-        now.since(self.started)
+        now
     }
 
     fn emit(&self, now: Timestamp, phase: Phase, failure: Option<Failure>, delivery: Option<Delivery>) {

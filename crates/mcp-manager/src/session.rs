@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use mcp_client::Client;
-use mcp_registry::{Clock, ServerName, Timestamp};
+use mcp_registry::{ServerName, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::drain::{Drain, User};
@@ -88,8 +88,8 @@ impl Session {
     }
 
     /// Notes that it was used.
-    pub(crate) fn touch(&self, clock: &(impl Clock + ?Sized)) {
-        self.last_activity.fetch_max(clock.now().as_micros(), Ordering::Relaxed);
+    pub(crate) fn touch(&self, now: Timestamp) {
+        self.last_activity.fetch_max(now.as_micros(), Ordering::Relaxed);
     }
 
     pub(crate) fn last_activity(&self) -> Timestamp {

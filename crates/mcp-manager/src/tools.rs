@@ -75,7 +75,7 @@ impl Inner {
 
     async fn list_tools(&self, link: &Link) {
         let Some(session) = link.session() else { return };
-        session.touch(&*self.timer);
+        session.touch(self.now());
         let listing = session.client().list(Method::ToolsList, link.definition().request_timeout);
         match self.counted(listing).await {
             Ok(items) => {

@@ -100,6 +100,12 @@ impl Story {
         let _ = self.told.set(Told { ending: Ending { at, outcome }, stood: stood(&choice), nobody });
     }
 
+    /// Whether it was said how it ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.told.get().is_some()
+    }
+
     /// How it ended; `None` while it is under way.
     #[must_use]
     pub fn ending(&self) -> Option<&Ending> {

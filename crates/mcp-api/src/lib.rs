@@ -21,7 +21,7 @@ mod tools;
 
 pub use auth::ApiKeys;
 pub use invoke::{invocation_failure, result_body, tool_call};
-pub use mcp::mcp_router;
+pub use mcp::{McpSite, mcp_site};
 pub use reload::{Reload, ReloadError};
 pub use router::router;
 pub use state::{ApiState, Settings};

@@ -1,18 +1,25 @@
 //! The MCP endpoints: which path leads to which. Source: product §4.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fmt;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::future::RouteFuture;
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either};
 use mcp_api_types::ErrorDetail;
 use mcp_bridge::{Bridge, Scope};
 use mcp_server::{Endpoint, HttpFront, Principal};
+use tower::Service;
 
 use crate::auth::{ApiKeys, presented, unauthorized};
 
@@ -33,20 +40,78 @@ struct Shared {
     endpoints: ArcSwap<HashMap<Box<str>, Endpoint>>,
 }
 
-/// The routes of the MCP endpoints: `/mcp`, `/mcp/{server}`, `/mcp/views/{name}`, `/sse` and `/messages`. They ask for
-/// an API key if there are any; whose key it is decides whose sessions are whose.
+/// The MCP endpoints, `/mcp`, `/mcp/{server}`, `/mcp/views/{name}`, `/sse` and `/messages`, beside other routes. They
+/// ask for an API key if there are any; whose key it is decides whose sessions are whose.
 ///
 /// Host and Origin checks belong in front of it (`mcp_serve_http::HostPolicy`).
-pub fn mcp_router(bridge: Bridge, front: HttpFront, keys: ApiKeys) -> Router {
-    let endpoints = ArcSwap::default();
-    Router::new()
+#[must_use]
+pub fn mcp_site(bridge: Bridge, front: HttpFront, keys: ApiKeys, others: Router) -> McpSite {
+    let mcp = Mcp(Arc::new(Shared { bridge, front, keys, endpoints: ArcSwap::default() }));
+    let routes = Router::new()
         .route("/mcp", any(aggregate))
         .route("/mcp/{server}", any(one))
         .route("/mcp/views/{view}", any(view))
         .route("/sse", get(stream))
         .route(MESSAGES, post(message))
-        .with_state(Mcp(Arc::new(Shared { bridge, front, keys, endpoints })))
+        .with_state(mcp.clone());
+    McpSite { mcp, routes: others.merge(routes) }
 }
+
+/// The MCP endpoints beside other routes; made by [`mcp_site`].
+///
+/// A call takes a short way: a path under `/mcp` that is written plainly needs no router.
+#[derive(Clone)]
+pub struct McpSite {
+    mcp: Mcp,
+    routes: Router,
+}
+
+impl Service<Request> for McpSite {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<BoxFuture<'static, Result<Response, Infallible>>, RouteFuture<Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let Some(path) = plain_path(request.uri().path()) else {
+            return Either::Right(self.routes.call(request));
+        };
+        let scope = || match path.strip_prefix(VIEWS) {
+            _ if path.is_empty() => Scope::All,
+            Some(view) => Scope::View(view.into()),
+            None => Scope::One(path.into()),
+        };
+        let entered = self.mcp.enter(path, scope, &request);
+        let mcp = self.mcp.clone();
+        Either::Left(async move { Ok(mcp.answer(entered, request).await) }.boxed())
+    }
+}
+
+impl fmt::Debug for McpSite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("McpSite").finish_non_exhaustive()
+    }
+}
+
+/// What comes after `/mcp/` and before the name of a view.
+const VIEWS: &str = "views/";
+
+/// What comes after `/mcp/`, if it is one name or that of a view, without anything that has to be decoded.
+fn plain_path(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("/mcp")?;
+    if rest.is_empty() {
+        return Some(rest);
+    }
+    let path = rest.strip_prefix('/')?;
+    let name = path.strip_prefix(VIEWS).unwrap_or(path);
+    (!name.is_empty() && !name.contains(['/', '%'])).then_some(path)
+}
+
+/// Who comes to which endpoint, or why nobody does.
+type Entered = Result<(Endpoint, Principal), Box<Response>>;
 
 /// A name in a path. What is wrong with it is nobody's business who has no key.
 type Name = Result<Path<String>, PathRejection>;
@@ -67,14 +132,13 @@ async fn one(State(mcp): State<Mcp>, server: Name, request: Request) -> Response
 
 async fn view(State(mcp): State<Mcp>, view: Name, request: Request) -> Response {
     let view = text(view);
-    mcp.serve(&format!("views/{view}"), || Scope::View(view.as_str().into()), request).await
+    mcp.serve(&format!("{VIEWS}{view}"), || Scope::View(view.as_str().into()), request).await
 }
 
 async fn stream(State(mcp): State<Mcp>, request: Request) -> Response {
-    match (mcp.principal(&request), mcp.endpoint("", || Scope::All)) {
-        (None, _) => unauthorized(),
-        (_, None) => nowhere(""),
-        (Some(principal), Some(endpoint)) => mcp.0.front.open_sse(&endpoint, principal, &request, MESSAGES),
+    match mcp.enter("", || Scope::All, &request) {
+        Ok((endpoint, principal)) => mcp.0.front.open_sse(&endpoint, principal, &request, MESSAGES),
+        Err(refusal) => *refusal,
     }
 }
 
@@ -87,11 +151,20 @@ async fn message(State(mcp): State<Mcp>, request: Request) -> Response {
 
 impl Mcp {
     async fn serve(&self, path: &str, scope: impl FnOnce() -> Scope, request: Request) -> Response {
-        let Some(principal) = self.principal(&request) else { return unauthorized() };
-        match self.endpoint(path, scope) {
-            Some(endpoint) => self.0.front.handle(&endpoint, principal, request).await,
-            None => nowhere(path),
+        self.answer(self.enter(path, scope, &request), request).await
+    }
+
+    async fn answer(&self, entered: Entered, request: Request) -> Response {
+        match entered {
+            Ok((endpoint, principal)) => self.0.front.handle(&endpoint, principal, request).await,
+            Err(refusal) => *refusal,
         }
+    }
+
+    fn enter(&self, path: &str, scope: impl FnOnce() -> Scope, request: &Request) -> Entered {
+        let principal = self.principal(request).ok_or_else(|| Box::new(unauthorized()))?;
+        let endpoint = self.endpoint(path, scope).ok_or_else(|| Box::new(nowhere(path)))?;
+        Ok((endpoint, principal))
     }
 
     fn principal(&self, request: &Request) -> Option<Principal> {
@@ -126,4 +199,28 @@ impl Mcp {
 fn nowhere(path: &str) -> Response {
     let detail = format!("there is no MCP endpoint /mcp/{path}: no server, group or view has that name");
     (StatusCode::NOT_FOUND, Json(ErrorDetail::new(detail))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain_path;
+
+    #[test]
+    fn what_is_written_plainly_needs_no_router() {
+        for (path, plain) in [
+            ("/mcp", Some("")),
+            ("/mcp/files", Some("files")),
+            ("/mcp/views", Some("views")),
+            ("/mcp/views/work", Some("views/work")),
+            ("/mcp/", None),
+            ("/mcp/views/", None),
+            ("/mcp/a/b", None),
+            ("/mcp/views/a/b", None),
+            ("/mcp/a%20b", None),
+            ("/mcpx", None),
+            ("/api/v1/mcp", None),
+        ] {
+            assert_eq!(plain_path(path), plain, "{path}");
+        }
+    }
 }

@@ -43,8 +43,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<ExitCode, Failed> {
     let settings = Settings { api_keys: keys.clone(), version: env!("CARGO_PKG_VERSION") };
     let reload = reloader.clone().map(|reloader| reloader as Arc<dyn Reload>);
     let state = ApiState::with_bridge(manager.clone(), settings, bridge.clone(), reload);
-    let mcp = mcp_api::mcp_router(bridge.clone(), front.clone(), keys);
-    let site = hosts.guard(mcp_api::router(state.clone()).merge(mcp));
+    let api = mcp_api::router(state.clone());
+    let site = hosts.guard(mcp_api::mcp_site(bridge.clone(), front.clone(), keys, api));
     state.set_ready();
     tracing::info!(servers = manager.table().servers().len(), "listening on http://{address}");
 

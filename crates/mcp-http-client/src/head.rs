@@ -8,11 +8,28 @@ use crate::body::Body;
 use crate::endpoint::same_origin;
 use crate::retry_after::retry_after;
 
-/// The `Content-Type` in lower case and without parameters.
-#[must_use]
-pub fn media_type(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    Some(text.split(';').next()?.trim().to_ascii_lowercase())
+/// What a body is, of what an MCP server may answer with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaType {
+    /// One JSON text: `application/json`.
+    Json,
+    /// An event stream: `text/event-stream`.
+    Events,
+    /// Anything else, or nothing that can be read.
+    Other,
+}
+
+impl MediaType {
+    /// What the `Content-Type` says, whatever its parameters.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        match text.split(';').next().unwrap_or_default().trim() {
+            name if name.eq_ignore_ascii_case("application/json") => Self::Json,
+            name if name.eq_ignore_ascii_case("text/event-stream") => Self::Events,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// The `Content-Encoding` of a body that is encoded, which was not asked for.

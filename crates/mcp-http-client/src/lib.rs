@@ -24,7 +24,7 @@ mod tokens;
 pub use body::Body;
 pub use client::{HttpClient, Lane, Place};
 pub use endpoint::{same_origin, to_uri};
-pub use head::{coding, media_type, quoted};
+pub use head::{MediaType, coding, quoted};
 pub use headers::{Headers, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 pub use options::HttpOptions;
 pub use pool::{ClientPool, ConnectorError};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::Request;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -50,7 +50,7 @@ pub(crate) async fn drive(
         let (first_head, limits) = (Arc::clone(&first_head), Arc::clone(&limits));
         service_fn(move |request: hyper::Request<Incoming>| {
             first_head.notify_one();
-            answer(site.clone(), request.map(|body| timed(body, &limits)), peer)
+            site.clone().oneshot(request.map(|body| timed(body, &limits)))
         })
     };
     // hyper's header timeout runs from the first poll, and again from the end of every response, until a
@@ -90,9 +90,4 @@ pub(crate) async fn drive(
 
 fn timed(body: Incoming, limits: &ServeLimits) -> Body {
     Body::new(TimedBody::new(body, limits.body_idle, limits.body_total))
-}
-
-async fn answer(site: impl Site, mut request: Request, peer: SocketAddr) -> Result<Response, Infallible> {
-    request.extensions_mut().insert(ConnectInfo(peer));
-    site.oneshot(request).await
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
 use axum::routing::get;
 use mcp_serve_http::{HostPolicy, ServeLimits, ServeReport, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -261,12 +260,11 @@ async fn a_panic_ends_its_connection_only() {
 }
 
 #[tokio::test]
-async fn handlers_learn_the_peer_and_the_guard_comes_first() {
-    let whoami = async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string();
-    let router = Router::new().route("/", get(whoami)).layer(HostPolicy::loopback().layer());
+async fn the_guard_comes_first() {
+    let router = Router::new().route("/", get("hello")).layer(HostPolicy::loopback().layer());
     let server = Server::start(router, limits()).await;
     for (fields, status, body) in [
-        ("host: localhost", "200", ""),
+        ("host: localhost", "200", "hello"),
         ("host: evil.example", "421", r#""code":-32600"#),
         ("host: localhost\r\norigin: http://evil.example", "403", r#""detail":"requests from"#),
     ] {
@@ -276,8 +274,5 @@ async fn handlers_learn_the_peer_and_the_guard_comes_first() {
         let answer = read_to_end(&mut client).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{fields}: {answer}");
         assert!(answer.contains(body), "{fields}: {answer}");
-        if status == "200" {
-            assert!(answer.ends_with(&client.local_addr().unwrap().to_string()), "{answer}");
-        }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use mcp_http_client::{Body, HttpOptions, Lane, coding, failure, media_type, quoted};
+use mcp_http_client::{Body, HttpOptions, Lane, MediaType, coding, failure, quoted};
 use mcp_protocol::{Era, Message, Method, ProtocolVersion, RequestId};
 use mcp_transport::{Delivery, Incoming, Outbound, Reply, TransportError, TransportErrorKind};
 
@@ -102,14 +102,14 @@ impl Exchange {
             let authorization = self.authorization.clone();
             self.offered = session::offered(response.headers()).map(|id| Offer { id, authorization });
         }
-        match media_type(response.headers()).as_deref() {
-            Some("application/json") => {
+        match MediaType::of(response.headers()) {
+            MediaType::Json => {
                 let limit = self.options().limits.max_bytes;
                 let frame = response.read(limit).await?;
                 Messages::from_body(self, frame).map(Reply::Own)
             }
-            Some("text/event-stream") => Ok(Reply::Own(Messages::from_events(self, response))),
-            _ => {
+            MediaType::Events => Ok(Reply::Own(Messages::from_events(self, response))),
+            MediaType::Other => {
                 let found = response.headers().get(CONTENT_TYPE).map_or("none".into(), quoted);
                 Err(failure::payload(format!(
                     "expected application/json or text/event-stream, got {found} (http status {})",

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
 use mcp_http_client::{
-    Body, Headers, HttpClient, HttpOptions, LAST_EVENT_ID, Lane, PROTOCOL_VERSION, SESSION_ID, coding,
-    failure, media_type, retry_after,
+    Body, Headers, HttpClient, HttpOptions, LAST_EVENT_ID, Lane, MediaType, PROTOCOL_VERSION, SESSION_ID,
+    coding, failure, retry_after,
 };
 use mcp_protocol::ProtocolVersion;
 use mcp_transport::{TransportError, TransportErrorKind};
@@ -117,7 +117,7 @@ fn is_passing(status: StatusCode) -> bool {
 
 /// Whether the body is an event stream that can be read as it comes.
 fn is_event_stream(headers: &HeaderMap) -> bool {
-    media_type(headers).as_deref() == Some("text/event-stream") && coding(headers).is_none()
+    MediaType::of(headers) == MediaType::Events && coding(headers).is_none()
 }
 
 /// Without the URL, whose path and query may hold a key.

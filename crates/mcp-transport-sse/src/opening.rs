@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
-use mcp_http_client::{Body, HttpClient, Lane, coding, failure, media_type, quoted, same_origin, to_uri};
+use mcp_http_client::{Body, HttpClient, Lane, MediaType, coding, failure, quoted, same_origin, to_uri};
 use mcp_transport::{Delivery, OpenMethod, TransportError, TransportErrorKind};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -84,7 +84,7 @@ fn check(body: &Body) -> Result<(), TransportError> {
     if body.status() != StatusCode::OK {
         return Err(not_sent(body.refusal()));
     }
-    if media_type(headers).as_deref() != Some("text/event-stream") {
+    if MediaType::of(headers) != MediaType::Events {
         let found = headers.get(CONTENT_TYPE).map_or("none".into(), quoted);
         return Err(unusable(format!("expected a stream of text/event-stream, got {found}")));
     }

@@ -85,8 +85,8 @@ impl World {
         let settings = Settings { api_keys: ApiKeys::default(), version: "0.0.0" };
         let state = ApiState::with_bridge(self.manager.clone(), settings, bridge.clone(), None);
         let front = HttpFront::new(FrontLimits::default());
-        let mcp = mcp_api::mcp_router(bridge, front, ApiKeys::default());
-        let router = mcp_api::router(state.clone()).merge(mcp);
+        let site = mcp_api::mcp_site(bridge, front, ApiKeys::default(), mcp_api::router(state.clone()));
+        let router = Router::new().fallback_service(site);
         Self { state, router, ..self }
     }
 

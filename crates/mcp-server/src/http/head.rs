@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -51,6 +51,13 @@ async fn whole(mut body: Limited<Body>) -> Result<Bytes, Box<dyn Error + Send + 
         }
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// Whether an answer may be either: what is asked of every `POST`.
+pub(crate) fn accepts_both(headers: &HeaderMap) -> bool {
+    // In these words nearly every client says it.
+    let usual = |accept: &HeaderValue| accept == "application/json, text/event-stream";
+    headers.get(header::ACCEPT).is_some_and(usual) || accepts(headers, JSON) && accepts(headers, EVENTS)
 }
 
 /// Whether an `Accept` header allows a media type. Absent means that it does not: clients must say.

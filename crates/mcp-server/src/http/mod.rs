@@ -26,7 +26,7 @@ use crate::limits::FrontLimits;
 use crate::peer::Peer;
 use crate::service::{Principal, Service, TransportShape};
 use crate::stats::FrontStats;
-use head::{EVENTS, JSON, accepts, is_handshake_version, json_body};
+use head::{accepts_both, is_handshake_version, json_body};
 use mirror::single;
 use reply::{not_allowed, refuse, refuse_transport};
 use sessions::Sessions;
@@ -93,7 +93,7 @@ impl HttpFront {
         let call = Call { front: self, endpoint, principal };
         match parts.method {
             HttpMethod::POST => {
-                if !(accepts(&parts.headers, JSON) && accepts(&parts.headers, EVENTS)) {
+                if !accepts_both(&parts.headers) {
                     let text = "accept must allow application/json and text/event-stream";
                     return refuse_transport(StatusCode::NOT_ACCEPTABLE, text);
                 }

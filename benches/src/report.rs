@@ -37,14 +37,16 @@ pub(crate) struct Point {
     calls: u64,
     /// Of all rounds together.
     calls_per_second: f64,
-    /// Of the slowest and of the fastest round.
-    rounds_per_second: (f64, f64),
+    /// Seconds each round took.
+    rounds: Vec<f64>,
     p50_us: f64,
     p99_us: f64,
     /// Connections opened to the upstream during the calls; kept-alive ones would need none.
     connections: Option<u64>,
     /// Processor time of the process on the way for one call.
     cpu_us: Option<f64>,
+    /// The same in each round, in seconds.
+    cpu_rounds: Vec<f64>,
 }
 
 /// What was measured of one question about everything.
@@ -83,8 +85,8 @@ pub(crate) struct Memory {
 impl Point {
     pub(crate) fn new(kind: Kind, wanted: Wanted, callers: usize, lane: &Lane) -> Self {
         let calls = lane.latencies.len();
-        let round = calls as f64 / lane.elapsed.len() as f64;
-        let rates = lane.elapsed.iter().map(|elapsed| round / elapsed.as_secs_f64());
+        let seconds = |times: &[Duration]| times.iter().map(Duration::as_secs_f64).collect::<Vec<_>>();
+        let cpu_rounds = seconds(lane.cpu.as_deref().unwrap_or_default());
         let percentile = |p| lane.latencies.value_at_quantile(p) as f64 / 1_000.0;
         Self {
             server: kind.name(),
@@ -95,11 +97,12 @@ impl Point {
             kind_of_way: lane.way,
             calls,
             calls_per_second: calls as f64 / lane.elapsed.iter().sum::<Duration>().as_secs_f64(),
-            rounds_per_second: (rates.clone().fold(f64::INFINITY, f64::min), rates.fold(0.0, f64::max)),
+            rounds: seconds(&lane.elapsed),
             p50_us: percentile(0.5),
             p99_us: percentile(0.99),
             connections: lane.connections,
-            cpu_us: lane.cpu.map(|used| used.as_secs_f64() * 1e6 / calls as f64),
+            cpu_us: lane.cpu.is_some().then(|| cpu_rounds.iter().sum::<f64>() * 1e6 / calls as f64),
+            cpu_rounds,
         }
     }
 
@@ -118,15 +121,34 @@ impl Point {
         points.iter().find(|point| point.kind_of_way == way && point.is_beside(self))
     }
 
-    /// Calls a second, compared with those of the floor.
+    /// Calls a second, compared with those of the floor: the median of the rounds.
     fn rate_of_floor(&self, points: &[Self]) -> Option<f64> {
-        Some(self.calls_per_second / self.floor(points)?.calls_per_second)
+        median_ratio(&self.floor(points)?.rounds, &self.rounds)
     }
 
-    /// Processor time of a call, compared with that of the floor.
+    /// Processor time of a call, compared with that of the floor: the median of the rounds.
     fn times_floor(&self, points: &[Self]) -> Option<f64> {
-        Some(self.cpu_us? / self.floor(points)?.cpu_us?)
+        median_ratio(&self.cpu_rounds, &self.floor(points)?.cpu_rounds)
     }
+
+    /// Calls a second of the slowest and of the fastest round.
+    fn rates(&self) -> (f64, f64) {
+        let round = self.calls as f64 / self.rounds.len() as f64;
+        let rates = self.rounds.iter().map(|seconds| round / seconds);
+        (rates.clone().fold(f64::INFINITY, f64::min), rates.fold(0.0, f64::max))
+    }
+}
+
+/// What is measured in the same round meets the same machine, and one round that something got in the way of does not
+/// count for more than another.
+fn median_ratio(ours: &[f64], theirs: &[f64]) -> Option<f64> {
+    let mut ratios: Vec<_> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    let middle = ratios.len() / 2;
+    Some(match ratios.len() % 2 {
+        0 => (ratios.get(middle.checked_sub(1)?)? + ratios[middle]) / 2.0,
+        _ => ratios[middle],
+    })
 }
 
 impl Start {
@@ -179,7 +201,7 @@ fn write_points(f: &mut fmt::Formatter<'_>, points: &[Point]) -> fmt::Result {
         let Point { server, answers, callers, way, calls, calls_per_second, p50_us, p99_us, .. } = point;
         let of_raw = point.by(Way::Raw, points).map(|raw| calls_per_second / raw.calls_per_second);
         let of_floor = point.rate_of_floor(points);
-        let (slowest, fastest) = point.rounds_per_second;
+        let (slowest, fastest) = point.rates();
         let size = if point.size < 1_000 {
             format!("{} B", point.size)
         } else {
@@ -238,12 +260,20 @@ mod tests {
             kind_of_way: way,
             calls: 100,
             calls_per_second,
-            rounds_per_second: (calls_per_second - 1.0, calls_per_second + 1.0),
+            rounds: vec![100.0 / calls_per_second],
             p50_us: 10.4,
             p99_us: 20.6,
             connections: Some(3),
             cpu_us,
+            cpu_rounds: cpu_us.into_iter().collect(),
         }
+    }
+
+    #[test]
+    fn ways_are_compared_round_by_round() {
+        assert_eq!(median_ratio(&[2.0, 90.0, 6.0], &[1.0, 1.0, 2.0]), Some(3.0));
+        assert_eq!(median_ratio(&[2.0, 90.0, 6.0, 4.0], &[1.0, 1.0, 2.0, 1.0]), Some(3.5));
+        assert_eq!(median_ratio(&[], &[]), None);
     }
 
     #[test]
@@ -259,10 +289,10 @@ mod tests {
         assert_eq!(
             rows,
             [
-                "| legacy | 200 B, JSON | 1 | raw HTTP | 100 | 1000 | 100 % | 2.00 | 999–1001 | 10 | 21 | 3 | – | – | – |",
-                "| legacy | 200 B, JSON | 1 | floor | 100 | 500 | 50 % | 1.00 | 499–501 | 10 | 21 | 3 | 40 | 40 | 1.00 |",
-                "| legacy | 200 B, JSON | 1 | `/mcp` | 100 | 250 | 25 % | 0.50 | 249–251 | 10 | 21 | 3 | 60 | 40 | 1.50 |",
-                "| legacy | 200 B, JSON | 16 | `/mcp` | 100 | 500 | – | – | 499–501 | 10 | 21 | 3 | 60 | – | – |",
+                "| legacy | 200 B, JSON | 1 | raw HTTP | 100 | 1000 | 100 % | 2.00 | 1000–1000 | 10 | 21 | 3 | – | – | – |",
+                "| legacy | 200 B, JSON | 1 | floor | 100 | 500 | 50 % | 1.00 | 500–500 | 10 | 21 | 3 | 40 | 40 | 1.00 |",
+                "| legacy | 200 B, JSON | 1 | `/mcp` | 100 | 250 | 25 % | 0.50 | 250–250 | 10 | 21 | 3 | 60 | 40 | 1.50 |",
+                "| legacy | 200 B, JSON | 16 | `/mcp` | 100 | 500 | – | – | 500–500 | 10 | 21 | 3 | 60 | – | – |",
             ]
         );
     }

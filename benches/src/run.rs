@@ -27,8 +27,8 @@ const POINTS: [(usize, u64, usize, Shape); 9] = [
 ];
 
 /// The calls of a point are made in so many slices, those of the other ways between them: what else the
-/// machine does meets all of them alike.
-pub(crate) const ROUNDS: usize = 5;
+/// machine does meets all of them alike. Ways are compared round by round.
+pub(crate) const ROUNDS: usize = 20;
 
 /// One call in so many goes ahead uncounted, until connections are open and caches warm.
 const WARM_UP: u64 = 10;
@@ -69,8 +69,8 @@ pub(crate) struct Lane {
     pub(crate) elapsed: Vec<Duration>,
     /// Connections the upstream accepted meanwhile; `None` if it is not one of this process.
     pub(crate) connections: Option<u64>,
-    /// Processor time of the process on the way; `None` without one, or where the system does not tell.
-    pub(crate) cpu: Option<Duration>,
+    /// Processor time of the process on the way, in each round; `None` without one, or where the system does not tell.
+    pub(crate) cpu: Option<Vec<Duration>>,
 }
 
 /// Starts everything, measures all points, and prints what was found.
@@ -169,7 +169,7 @@ impl Lane {
             latencies: load::latencies()?,
             elapsed: Vec::new(),
             connections: Some(0),
-            cpu: process.map(|_| Duration::ZERO),
+            cpu: process.map(|_| Vec::new()),
         })
     }
 
@@ -178,7 +178,10 @@ impl Lane {
         let slice = load::run(&mut self.callers, calls).await?;
         let used =
             self.process.and_then(usage::cpu).zip(before).map(|(after, before)| after.saturating_sub(before));
-        self.cpu = self.cpu.zip(used).map(|(sum, used)| sum + used);
+        self.cpu = self.cpu.take().zip(used).map(|(mut rounds, used)| {
+            rounds.push(used);
+            rounds
+        });
         self.latencies.add(slice.latencies)?;
         self.elapsed.push(slice.elapsed);
         Ok(())

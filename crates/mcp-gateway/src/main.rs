@@ -21,10 +21,11 @@ use mcp_cli::{Exit, Output, Setting};
 
 use crate::args::{Cli, Top};
 
-/// A call makes some hundred small allocations, many of them freed by another thread: this allocator does that at a
-/// fraction of the cost (docs/benchmarks.md).
+/// A call makes some hundred small allocations, many of them freed by another thread. This allocator gives out first
+/// what was freed last and is still in the processor's cache (docs/benchmarks.md).
+#[cfg(not(target_env = "msvc"))]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

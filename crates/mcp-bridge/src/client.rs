@@ -63,8 +63,8 @@ pub(crate) struct Wanted {
 pub(crate) struct Way {
     pub(crate) transport: TransportShape,
     pub(crate) outlet: Outlet,
-    /// The least level of log messages that is wanted.
-    pub(crate) level: Option<LogLevel>,
+    /// What the client wants to hear of it.
+    pub(crate) ear: Ear,
 }
 
 /// What a client wants to hear of its request while it is under way.
@@ -77,6 +77,13 @@ pub(crate) struct Ear {
 }
 
 impl Ear {
+    /// For a request whose `_meta` was not read.
+    pub(crate) fn of(params: Option<&RawJson>, level: Option<LogLevel>) -> Self {
+        let token = params.filter(|params| PROGRESS_TOKEN.stands_in(params));
+        let token = token.and_then(|params| meta::get(params, PROGRESS_TOKEN.name)?.to().ok());
+        Self { token, level }
+    }
+
     /// What of a notification of a server goes to the client.
     pub(crate) fn hear(&self, notification: Notification) -> Option<Notification> {
         match notification.method {
@@ -110,16 +117,11 @@ impl Turn {
         request_id: CorrelationId,
     ) -> Self {
         let Wanted { method, params, name } = wanted;
-        // Cheap for the many requests without.
-        let of_meta = |key: &Mark| {
-            let params = params.as_ref().filter(|params| key.stands_in(params))?;
-            meta::get(params, key.name)
-        };
-        let token = of_meta(&PROGRESS_TOKEN).and_then(|token| token.to().ok());
-        let asks = || of_meta(&ASKS_FOR_ID).is_some_and(|wish| wish.as_str() == "true");
-        let Way { transport, outlet, level } = way;
-        let says_id = transport != TransportShape::Http || asks();
-        Self { client, owner, method, params, name, outlet, request_id, ear: Ear { token, level }, says_id }
+        let Way { transport, outlet, ear } = way;
+        let asking = || params.as_ref().filter(|params| ASKS_FOR_ID.stands_in(params));
+        let asks = || Some(meta::get(asking()?, REQUEST_ID)?.as_str() == "true");
+        let says_id = transport != TransportShape::Http || asks().unwrap_or(false);
+        Self { client, owner, method, params, name, outlet, request_id, ear, says_id }
     }
 
     /// A member of the parameters that is a text.

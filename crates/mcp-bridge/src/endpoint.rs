@@ -16,7 +16,7 @@ use mcp_server::{Opened, Opening, Outcome, Principal, Service, StatelessCall};
 
 use crate::bridge::Inner;
 use crate::call::{Manner, Mouth, Passed};
-use crate::client::{Client, Turn, Wanted, Way};
+use crate::client::{Client, Ear, Turn, Wanted, Way};
 use crate::convert::capabilities::{offered_alone, offered_together};
 use crate::directory::{Directory, Shelf};
 use crate::held::{Parking, Passing, Questions, Step};
@@ -272,7 +272,8 @@ impl Endpoint {
         let owner = self.bridge.new_owner();
         let id = self.bridge.manager.new_request_id();
         let listen = request.id.clone();
-        let way = Way { transport, outlet, level: meta.log_level };
+        let ear = Ear { token: meta.progress_token, level: meta.log_level };
+        let way = Way { transport, outlet, ear };
         let wanted = Wanted { method: request.method, params: request.params, name };
         let turn = Turn::new(client, owner, way, wanted, id);
         if let Some(kind) = ListKind::of(&turn.method) {

@@ -19,7 +19,7 @@ use mcp_server::{Conversation, Opened, Opening, Outcome, Outlet, TransportShape}
 
 use crate::ask::{AskClient, Course};
 use crate::call::{Passed, unreadable};
-use crate::client::{Client, Turn, Wanted, Way, is_part, is_wanted};
+use crate::client::{Client, Ear, Turn, Wanted, Way, is_part, is_wanted};
 use crate::directory::Reader;
 use crate::endpoint::{Endpoint, declared};
 use crate::party::{Guest, Kind};
@@ -114,7 +114,8 @@ impl Session {
             return Err(method_not_found(&method));
         }
         let id = self.endpoint.bridge.manager.new_request_id();
-        let way = Way { transport: self.transport, outlet, level: self.state().level };
+        let ear = Ear::of(params.as_ref(), self.state().level);
+        let way = Way { transport: self.transport, outlet, ear };
         let name = name_of(&method, params.as_ref());
         let turn = Turn::new(self.client.clone(), self.owner, way, Wanted { method, params, name }, id);
         self.client.shelf.touch();

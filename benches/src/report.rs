@@ -45,7 +45,7 @@ pub(crate) struct Point {
     connections: Option<u64>,
     /// Processor time of the process on the way for one call.
     cpu_us: Option<f64>,
-    /// The same in each round, in seconds.
+    /// Processor time of each round, in seconds.
     cpu_rounds: Vec<f64>,
 }
 
@@ -199,7 +199,7 @@ fn write_points(f: &mut fmt::Formatter<'_>, points: &[Point]) -> fmt::Result {
     )?;
     for point in points {
         let Point { server, answers, callers, way, calls, calls_per_second, p50_us, p99_us, .. } = point;
-        let of_raw = point.by(Way::Raw, points).map(|raw| calls_per_second / raw.calls_per_second);
+        let of_raw = point.by(Way::Raw, points).and_then(|raw| median_ratio(&raw.rounds, &point.rounds));
         let of_floor = point.rate_of_floor(points);
         let (slowest, fastest) = point.rates();
         let size = if point.size < 1_000 {
@@ -260,12 +260,12 @@ mod tests {
             kind_of_way: way,
             calls: 100,
             calls_per_second,
-            rounds: vec![100.0 / calls_per_second],
+            rounds: [30.0, 50.0, 20.0].map(|calls| calls / calls_per_second).to_vec(),
             p50_us: 10.4,
             p99_us: 20.6,
             connections: Some(3),
             cpu_us,
-            cpu_rounds: cpu_us.into_iter().collect(),
+            cpu_rounds: cpu_us.into_iter().flat_map(|us| [us, us * 9.0, us * 2.0]).collect(),
         }
     }
 
@@ -289,10 +289,10 @@ mod tests {
         assert_eq!(
             rows,
             [
-                "| legacy | 200 B, JSON | 1 | raw HTTP | 100 | 1000 | 100 % | 2.00 | 1000–1000 | 10 | 21 | 3 | – | – | – |",
-                "| legacy | 200 B, JSON | 1 | floor | 100 | 500 | 50 % | 1.00 | 500–500 | 10 | 21 | 3 | 40 | 40 | 1.00 |",
-                "| legacy | 200 B, JSON | 1 | `/mcp` | 100 | 250 | 25 % | 0.50 | 250–250 | 10 | 21 | 3 | 60 | 40 | 1.50 |",
-                "| legacy | 200 B, JSON | 16 | `/mcp` | 100 | 500 | – | – | 500–500 | 10 | 21 | 3 | 60 | – | – |",
+                "| legacy | 200 B, JSON | 1 | raw HTTP | 100 | 1000 | 100 % | 2.00 | 667–1667 | 10 | 21 | 3 | – | – | – |",
+                "| legacy | 200 B, JSON | 1 | floor | 100 | 500 | 50 % | 1.00 | 333–833 | 10 | 21 | 3 | 40 | 40 | 1.00 |",
+                "| legacy | 200 B, JSON | 1 | `/mcp` | 100 | 250 | 25 % | 0.50 | 167–417 | 10 | 21 | 3 | 60 | 40 | 1.50 |",
+                "| legacy | 200 B, JSON | 16 | `/mcp` | 100 | 500 | – | – | 333–833 | 10 | 21 | 3 | 60 | – | – |",
             ]
         );
     }

@@ -48,7 +48,6 @@ struct Shared {
 pub fn mcp_site(bridge: Bridge, front: HttpFront, keys: ApiKeys, others: Router) -> McpSite {
     let mcp = Mcp(Arc::new(Shared { bridge, front, keys, endpoints: ArcSwap::default() }));
     let routes = Router::new()
-        .route("/mcp", any(aggregate))
         .route("/mcp/{server}", any(one))
         .route("/mcp/views/{view}", any(view))
         .route("/sse", get(stream))
@@ -79,12 +78,7 @@ impl Service<Request> for McpSite {
         let Some(path) = plain_path(request.uri().path()) else {
             return Either::Right(self.routes.call(request));
         };
-        let scope = || match path.strip_prefix(VIEWS) {
-            _ if path.is_empty() => Scope::All,
-            Some(view) => Scope::View(view.into()),
-            None => Scope::One(path.into()),
-        };
-        let entered = self.mcp.enter(path, scope, &request);
+        let entered = self.mcp.enter(path, &request);
         let mcp = self.mcp.clone();
         Either::Left(async move { Ok(mcp.answer(entered, request).await) }.boxed())
     }
@@ -116,27 +110,23 @@ type Entered = Result<(Endpoint, Principal), Box<Response>>;
 /// A name in a path. What is wrong with it is nobody's business who has no key.
 type Name = Result<Path<String>, PathRejection>;
 
-/// A name; one that is no text becomes another that nobody has.
+/// A name; one that is no text, or has a slash in it, becomes another that nobody has.
 fn text(name: Name) -> String {
-    name.map_or_else(|_| char::REPLACEMENT_CHARACTER.into(), |Path(name)| name)
-}
-
-async fn aggregate(State(mcp): State<Mcp>, request: Request) -> Response {
-    mcp.serve("", || Scope::All, request).await
+    let name = name.ok().map(|Path(name)| name).filter(|name| !name.contains('/'));
+    name.unwrap_or_else(|| char::REPLACEMENT_CHARACTER.into())
 }
 
 async fn one(State(mcp): State<Mcp>, server: Name, request: Request) -> Response {
-    let server = text(server);
-    mcp.serve(&server, || Scope::One(server.as_str().into()), request).await
+    mcp.answer(mcp.enter(&text(server), &request), request).await
 }
 
 async fn view(State(mcp): State<Mcp>, view: Name, request: Request) -> Response {
-    let view = text(view);
-    mcp.serve(&format!("{VIEWS}{view}"), || Scope::View(view.as_str().into()), request).await
+    let path = format!("{VIEWS}{}", text(view));
+    mcp.answer(mcp.enter(&path, &request), request).await
 }
 
 async fn stream(State(mcp): State<Mcp>, request: Request) -> Response {
-    match mcp.enter("", || Scope::All, &request) {
+    match mcp.enter("", &request) {
         Ok((endpoint, principal)) => mcp.0.front.open_sse(&endpoint, principal, &request, MESSAGES),
         Err(refusal) => *refusal,
     }
@@ -150,10 +140,6 @@ async fn message(State(mcp): State<Mcp>, request: Request) -> Response {
 }
 
 impl Mcp {
-    async fn serve(&self, path: &str, scope: impl FnOnce() -> Scope, request: Request) -> Response {
-        self.answer(self.enter(path, scope, &request), request).await
-    }
-
     async fn answer(&self, entered: Entered, request: Request) -> Response {
         match entered {
             Ok((endpoint, principal)) => self.0.front.handle(&endpoint, principal, request).await,
@@ -161,9 +147,10 @@ impl Mcp {
         }
     }
 
-    fn enter(&self, path: &str, scope: impl FnOnce() -> Scope, request: &Request) -> Entered {
+    /// `path` is what comes after `/mcp/`, decoded.
+    fn enter(&self, path: &str, request: &Request) -> Entered {
         let principal = self.principal(request).ok_or_else(|| Box::new(unauthorized()))?;
-        let endpoint = self.endpoint(path, scope).ok_or_else(|| Box::new(nowhere(path)))?;
+        let endpoint = self.endpoint(path).ok_or_else(|| Box::new(nowhere(path)))?;
         Ok((endpoint, principal))
     }
 
@@ -175,8 +162,12 @@ impl Mcp {
     }
 
     /// The endpoint of a path, if there is one at the moment.
-    fn endpoint(&self, path: &str, scope: impl FnOnce() -> Scope) -> Option<Endpoint> {
-        let scope = scope();
+    fn endpoint(&self, path: &str) -> Option<Endpoint> {
+        let scope = match path.strip_prefix(VIEWS) {
+            _ if path.is_empty() => Scope::All,
+            Some(view) => Scope::View(view.into()),
+            None => Scope::One(path.into()),
+        };
         if !self.0.bridge.has(&scope) {
             return None;
         }

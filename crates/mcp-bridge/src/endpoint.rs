@@ -283,14 +283,15 @@ impl Endpoint {
             Method::ServerDiscover => self.discover(&turn).await,
             Method::SubscriptionsListen => self.listen(&turn, listen).await,
             method if may_require_input(method) => self.hold(turn).await,
-            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => self.task(&turn).await,
+            // In boxes, so that calls need no room for them.
+            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => Box::pin(self.task(&turn)).await,
             Method::CompletionComplete => match self.pass(&turn, |_| None).await?.1 {
                 Passed::Done(outcome) => outcome,
                 Passed::Asks { .. } | Passed::AsksFirst(_) => {
                     Err(crate::call::unreadable(&turn, "completion cannot ask anything"))
                 }
             },
-            _ => self.extend(&turn).await,
+            _ => Box::pin(self.extend(&turn)).await,
         }
     }
 

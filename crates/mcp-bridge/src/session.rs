@@ -123,8 +123,9 @@ impl Session {
             return self.endpoint.list(&turn, kind).await;
         }
         match &turn.method {
-            Method::LoggingSetLevel => self.set_level(&turn).await,
-            Method::ResourcesSubscribe => self.subscribe(&turn).await,
+            // In boxes, so that calls need no room for them.
+            Method::LoggingSetLevel => Box::pin(self.set_level(&turn)).await,
+            Method::ResourcesSubscribe => Box::pin(self.subscribe(&turn)).await,
             Method::ResourcesUnsubscribe => self.unsubscribe(&turn),
             method if may_require_input(method) || *method == Method::CompletionComplete => {
                 self.pass(&turn).await
@@ -132,14 +133,14 @@ impl Session {
             Method::TasksGet | Method::TasksResult | Method::TasksCancel => {
                 let leaving = Leaving::of(&self);
                 let asks = |server_name| self.asker(&turn, server_name, &leaving.course);
-                let outcome = self.endpoint.classic_task(&turn, asks).await;
+                let outcome = Box::pin(self.endpoint.classic_task(&turn, asks)).await;
                 if outcome.is_ok() {
                     leaving.course.served(&turn.outlet);
                 }
                 outcome
             }
             Method::TasksList => self.endpoint.list_tasks(&turn),
-            _ => self.endpoint.extend(&turn).await,
+            _ => Box::pin(self.endpoint.extend(&turn)).await,
         }
     }
 

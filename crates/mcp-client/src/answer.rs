@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use mcp_protocol::result::{Envelope, ResultType};
-use mcp_protocol::{JsonKind, Method, RawJson};
+use mcp_protocol::{InvalidJson, JsonKind, Method, RawJson};
 
 use crate::error::CallError;
 
@@ -13,7 +13,8 @@ pub struct Answer {
     pub result: RawJson,
     /// The whole JSON-RPC response as it came.
     pub frame: Bytes,
-    /// What the stateless era says of its results; `None` in the handshake era.
+    /// What the result says of itself in the stateless era; `None` in the handshake era, and in answers to what asks
+    /// which era it is.
     pub envelope: Option<Envelope>,
 }
 
@@ -21,6 +22,18 @@ impl Answer {
     /// One whose result was not looked at yet.
     pub(crate) fn new(result: RawJson, frame: Bytes) -> Self {
         Self { result, frame, envelope: None }
+    }
+
+    /// Puts another result in place of this one, such as that of the task which the server has answered with.
+    ///
+    /// # Errors
+    /// [`InvalidJson`] if the era wants an object whose kind can be read, and this is none. Nothing changes then.
+    pub fn replace_result(&mut self, result: RawJson) -> Result<(), InvalidJson> {
+        if self.envelope.is_some() {
+            self.envelope = Some(Envelope::read(&result)?);
+        }
+        self.result = result;
+        Ok(())
     }
 
     /// Whether the server has to know more before it can answer.

@@ -81,7 +81,7 @@ pub struct Listed {
     /// Its items as they came.
     pub items: Vec<RawJson>,
     /// How long it may be kept, and by whom: the strictest word of its pages, where one that says nothing may not be
-    /// kept at all; `None` if none of them says anything.
+    /// kept at all; `None` if none of them says anything, as in the handshake era, which has no such members.
     pub caching: Option<Caching>,
 }
 

@@ -18,7 +18,7 @@ use crate::user::UserContext;
 pub struct RoutedCall {
     /// `tools/call`, `resources/read`, …
     pub method: Method,
-    /// Its `params`, sent unchanged to every candidate.
+    /// Its `params`, the same for every candidate but for what `_meta` says of the sender.
     pub params: RawJson,
     /// Which servers, and in which order.
     pub selection: Selection,

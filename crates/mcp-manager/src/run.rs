@@ -556,6 +556,8 @@ impl<'a> Run<'a> {
             let fault = match () {
                 // Who is asked for a user's sake answers for no server.
                 () if matches!(error, CallError::Unanswered { .. }) => Fault::Nobody,
+                // Nothing was sent: it is the request that is at fault.
+                () if matches!(error, CallError::Invalid { frame: None, .. }) => Fault::Nobody,
                 () if user.is_some() && failure::refuses_credentials(&error) => Fault::Nobody,
                 () if failure::is_our_queue(&error) => Fault::Nobody,
                 () if !error.is_timeout() => Fault::Server(session.clone()),

@@ -103,8 +103,7 @@ fn text_of(value: &[u8]) -> Option<Box<str>> {
     (JsonKind::of(value) == JsonKind::String).then(|| serde_json::from_slice(value).ok())?
 }
 
-/// Checks the `Mcp-Name` header of a request against its body, as a server has to. `name` is what the body says:
-/// [`name_of`] it.
+/// Checks the `Mcp-Name` header of a request against its body, as a server has to: against the [name](name_of) there.
 ///
 /// # Errors
 /// [`HeaderMismatch`] if the header is missing, unreadable or differs.

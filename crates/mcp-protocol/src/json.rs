@@ -203,9 +203,11 @@ impl RawJson {
             .map(|text| Self(self.0.slice_ref(text)))
     }
 
-    /// A part of this value; `text` is a slice of it that is a value of its own.
+    /// A value that is usually a part of this one, and then not copied.
     pub(crate) fn part(&self, text: &str) -> Self {
-        Self(self.0.slice_ref(text.as_bytes()))
+        let (all, part) = (self.0.as_ptr_range(), text.as_bytes().as_ptr_range());
+        let is_own = all.start <= part.start && part.end <= all.end;
+        Self(if is_own { self.0.slice_ref(text.as_bytes()) } else { Bytes::copy_from_slice(text.as_bytes()) })
     }
 
     /// Reads the value into a type.

@@ -195,3 +195,22 @@ async fn without_a_bridge_there_is_nothing_of_that() {
         assert_eq!(world.get(path).await, (409, json!({"detail": "the gateway serves no MCP clients"})));
     }
 }
+
+#[tokio::test]
+async fn an_endpoint_is_found_by_its_path_however_that_is_spelled() {
+    let world = world(&["a"]);
+    for (plain, encoded) in
+        [("a", "%61"), ("views/none", "views/n%6fne"), ("b", "%62"), ("views/b", "views/%62")]
+    {
+        let answer = world.ask_mcp(plain, "server/discover", json!({})).await;
+        assert_eq!(world.ask_mcp(encoded, "server/discover", json!({})).await, answer, "{plain}");
+        assert_eq!(answer["result"].is_object(), !plain.ends_with('b'), "{answer}");
+    }
+    for nowhere in ["views%2Fnone", "a/b", "a/", "%FF"] {
+        let answer = world.ask_mcp(nowhere, "server/discover", json!({})).await;
+        assert!(
+            answer["detail"].as_str().is_some_and(|text| text.starts_with("there is no")),
+            "{nowhere}: {answer}"
+        );
+    }
+}

@@ -33,9 +33,9 @@ pub fn caching_of_all(parts: impl IntoIterator<Item = Caching>) -> Caching {
 
 /// A complete result as it goes to a client: with the envelope of the stateless era, or without it.
 ///
-/// `said` is what the result says of itself, if it comes of a stateless server. `caching` is written where the method has it (wire reference §3.4). `server_info` is our own name, or `None` to
-/// leave whatever name is there, as where one server is shown as it is. If nothing changes, the result comes back
-/// as it was, not copied. Source: bridging §2, "Result envelope".
+/// `said` is what the result says of itself, if it comes of a stateless server. `caching` is written where the method
+/// has it (wire reference §3.4). `server_info` is our own name, or `None` to leave whatever name is there, as where one
+/// server is shown as it is. If nothing changes, the result comes back as it was, not copied. Source: bridging §2, "Result envelope".
 ///
 /// # Errors
 /// [`InvalidJson`] if the result, or a `_meta` in it, is no proper object.
@@ -75,8 +75,8 @@ fn is_sealed(result: &RawJson, said: Option<&Envelope>, wanted: &Envelope) -> bo
 }
 
 /// The parameters of a client's request as they go to a server: with the name that the server knows a tool or prompt
-/// by, and without what its revision does not know (`context` of `completion/complete`). If nothing changes, they come
-/// back as they were, not copied.
+/// by, and without what its revision does not know: `context` of `completion/complete`, and what a stateless client
+/// carries from attempt to attempt. If nothing changes, they come back as they were, not copied.
 ///
 /// What `_meta` says of the sender is left for the connection to the server to replace or to leave out: `server` may
 /// be a guess, and another server of a group may speak something else. Source: bridging §5.

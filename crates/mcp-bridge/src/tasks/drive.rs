@@ -7,7 +7,7 @@ use mcp_client::{Asker, RequestHandler};
 use mcp_manager::{Manager, Party, Refusal, Relay, Relayed};
 use mcp_protocol::ProtocolVersion::{self, V2025_11_25, V2026_07_28};
 use mcp_protocol::capability::ClientCapabilities;
-use mcp_protocol::result::ResultType;
+use mcp_protocol::result::{Envelope, ResultType};
 use mcp_protocol::task::EXTENSION;
 use mcp_protocol::{Era, ErrorCode, Method, RawJson, meta};
 use mcp_registry::{InvocationError, ServerRecord, Timestamp};
@@ -157,9 +157,9 @@ impl Drive {
     pub(super) async fn know(mut self) -> Result<Relayed, InvocationError> {
         self.relay.party = self.relay.party.map(|party| Arc::new(Knowing(party)) as Arc<dyn Party>);
         let relayed = self.manager.relay(self.relay.clone()).await?;
-        let is_task =
-            |result: &RawJson| result.get("resultType").is_some_and(|kind| kind.to() == Ok(ResultType::Task));
-        let task = relayed.outcome.as_ref().ok().filter(|answer| is_task(&answer.result));
+        let is_task = |envelope: &Envelope| envelope.result_type == ResultType::Task;
+        let answer = relayed.outcome.as_ref().ok();
+        let task = answer.filter(|answer| answer.envelope.as_ref().is_some_and(is_task));
         let Some(task) = task.and_then(|answer| Handle::of(relayed.server.as_str(), &answer.result)) else {
             return Ok(relayed);
         };

@@ -89,8 +89,14 @@ impl<'a> Running<'a> {
             self.ended = state.status.is_final();
             match state.status {
                 TaskStatus::Completed => {
-                    answer.result = state.result.unwrap_or_else(RawJson::empty_object);
-                    return Ok(relayed);
+                    let result = state.result.unwrap_or_else(RawJson::empty_object);
+                    return match answer.replace_result(result) {
+                        Ok(()) => Ok(relayed),
+                        Err(error) => {
+                            let text = format!("the result of the task cannot be read: {error}");
+                            Ok(refused(relayed, RpcError::new(ErrorCode::INTERNAL_ERROR, &text)))
+                        }
+                    };
                 }
                 TaskStatus::Failed => {
                     let error = state.error.as_ref().and_then(read_error);

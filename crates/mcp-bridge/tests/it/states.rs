@@ -264,3 +264,26 @@ async fn progress_and_levels_are_those_of_each_request() {
     assert_eq!(probe.told_of("notifications/progress"), [json!({"progressToken": 1, "progress": 2})]);
     assert_eq!(probe.told_of("notifications/message"), [json!({"level": "alert", "data": "wanted"})]);
 }
+
+/// Bridging §5: what a client says of itself is for its own leg.
+#[tokio::test(start_paused = true)]
+async fn a_server_of_the_handshake_era_hears_nothing_of_the_other_one() {
+    for kind in KINDS {
+        let server = Server::scripted("s", kind, V2025_11_25).tools(&["t"]);
+        let world = World::new(&[&server]);
+        let mut client = world.modern_at(&one("s")).able(able());
+        client.level = Some(mcp_protocol::logging::LogLevel::Error);
+        let meta =
+            json!({"io.modelcontextprotocol/clientInfo": {"name": "c", "version": "1"}, "vendor/x": 1.0});
+        for (method, params) in [
+            (Method::ToolsCall, json!({"name": "t", "arguments": {}, "_meta": meta})),
+            (Method::ResourcesRead, json!({"uri": "file:///x", "_meta": meta})),
+        ] {
+            let call = client.start(method.clone(), params);
+            let asked = server.next(method.clone()).await;
+            assert_eq!(asked.params()["_meta"], json!({"vendor/x": 1.0}), "{kind:?} {method}");
+            asked.answer(json!({"content": [], "contents": []}));
+            call.ok().await;
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! A POST of the handshake era (wire reference §4.2).
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -129,7 +130,7 @@ async fn single(
     match peer.start(Era::Handshake, request, stream, |request, outlet| conversation.call(request, outlet)) {
         Ok(running) => {
             let called = Arc::clone(&running.call);
-            let lane = Lane { peer: Arc::clone(peer), stream, work: Some(Work::One(Some(running))) };
+            let lane = Lane::new(peer, stream, Work::One(Some(running)));
             traced(lane.into_response(call, Vec::new(), false).await, called.trace_id())
         }
         Err(Refused::Ended) => unknown_session(),
@@ -167,7 +168,7 @@ async fn batch(
     if work.is_empty() && answers.is_empty() {
         return accepted();
     }
-    let lane = Lane { peer: Arc::clone(peer), stream, work: Some(Work::Many(work)) };
+    let lane = Lane::new(peer, stream, Work::Many(work));
     lane.into_response(call, answers, true).await
 }
 
@@ -191,9 +192,15 @@ struct Lane {
     peer: Arc<Peer>,
     stream: u64,
     work: Option<Work>,
+    /// Their stream has begun.
+    streams: bool,
 }
 
 impl Lane {
+    fn new(peer: &Arc<Peer>, stream: u64, work: Work) -> Self {
+        Self { peer: Arc::clone(peer), stream, work: Some(work), streams: false }
+    }
+
     /// One JSON body, or a stream as soon as there is more to say than answers.
     async fn into_response(mut self, call: &Call<'_>, mut answers: Vec<Message>, is_batch: bool) -> Response {
         let limits = call.front.limits();
@@ -234,15 +241,31 @@ impl Lane {
     fn into_stream(mut self, answers: &[Message], keep_alive: std::time::Duration) -> Response {
         let (peer, stream) = (Arc::clone(&self.peer), self.stream);
         peer.lock().store.open(stream);
+        self.streams = true;
         answers.iter().for_each(|answer| peer.answer(stream, answer));
         let reader = peer.attach(stream, None);
-        match self.work.take() {
-            Some(work) => drop(tokio::spawn(finish(peer, stream, work))),
-            None => peer.end_stream(stream),
+        if self.work.is_none() {
+            peer.end_stream(stream);
         }
         match reader {
-            Ok(reader) => events(read(reader, keep_alive)),
+            Ok(reader) => events(follow(reader, Some(self), keep_alive)),
             Err(_) => unknown_session(), // nobody else knows the stream, so this does not happen
+        }
+    }
+
+    /// Gets on with the work of a stream.
+    fn go_on(&mut self, cx: &mut std::task::Context<'_>) {
+        while let Some(work) = &mut self.work {
+            match work.poll_next(cx) {
+                Poll::Ready(Some(answer)) => {
+                    answer.iter().for_each(|answer| self.peer.answer(self.stream, answer));
+                }
+                Poll::Ready(None) => {
+                    self.work = None;
+                    self.peer.end_stream(self.stream);
+                }
+                Poll::Pending => return,
+            }
         }
     }
 }
@@ -250,7 +273,9 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         let Some(work) = self.work.take() else { return };
-        self.peer.abandon(self.stream);
+        if !self.streams {
+            self.peer.abandon(self.stream);
+        }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(finish(Arc::clone(&self.peer), self.stream, work));
         }
@@ -282,15 +307,34 @@ fn encode(answers: &[Message], is_batch: bool) -> Bytes {
 
 /// A stream of a session as the body of a response.
 pub(super) fn read(reader: Reader, keep_alive: std::time::Duration) -> impl Stream<Item = Bytes> + Send {
-    stream::unfold((reader, None), move |(mut reader, rest)| async move {
+    follow(reader, None, keep_alive)
+}
+
+/// The same, and the work is done that goes on it.
+fn follow(
+    reader: Reader,
+    lane: Option<Lane>,
+    keep_alive: std::time::Duration,
+) -> impl Stream<Item = Bytes> + Send {
+    stream::unfold((reader, lane, None), move |(mut reader, mut lane, rest)| async move {
         if let Some(rest) = rest {
-            return Some((rest, (reader, None)));
+            return Some((rest, (reader, lane, None)));
         }
-        match timeout(keep_alive, reader.next()).await {
+        let next = {
+            let mut reading = pin!(reader.next());
+            let both = poll_fn(|cx| {
+                if let Some(lane) = &mut lane {
+                    lane.go_on(cx);
+                }
+                reading.as_mut().poll(cx)
+            });
+            timeout(keep_alive, both).await
+        };
+        match next {
             Ok(None) => None,
-            Ok(Some((Some(id), text))) => Some((id, (reader, Some(text)))),
-            Ok(Some((None, text))) => Some((text, (reader, None))),
-            Err(_) => Some((COMMENT, (reader, None))),
+            Ok(Some((Some(id), text))) => Some((id, (reader, lane, Some(text)))),
+            Ok(Some((None, text))) => Some((text, (reader, lane, None))),
+            Err(_) => Some((COMMENT, (reader, lane, None))),
         }
     })
 }

@@ -132,6 +132,11 @@ async fn a_stateless_server_that_insists_on_a_task_is_followed() {
         let result = json!({"content": [{"type": "text", "text": "done"}], "isError": true});
         a.next(Method::TasksGet).await.answer(state("completed", json!({"result": result})));
         assert_eq!(call.ok().await, result, "{version}");
+        // Some servers say of the state of a task what they said of the task (wire reference §3.10).
+        let call = insist(&a, || client.tool("a__t")).await;
+        let again = json!({"resultType": "task", "result": result});
+        a.next(Method::TasksGet).await.answer(state("completed", again));
+        assert_eq!(call.ok().await, result, "{version}");
 
         for (status, more, code) in [
             ("failed", json!({"error": {"code": 7, "message": "no"}}), 7),

@@ -159,6 +159,8 @@ async fn a_task_of_the_server_is_followed_to_its_result() {
             let client = world.classic_at(&scope, V2025_11_25, json!({})).await;
             for (number, (state, more, becomes)) in [
                 ("completed", json!({"result": text("done")}), "completed"),
+                // Some servers repeat here what they said of the task (wire reference §3.10).
+                ("completed", json!({"resultType": "task", "result": text("done")}), "completed"),
                 // What this side calls failed (bridging §8).
                 ("completed", json!({"result": broken}), "failed"),
                 ("failed", json!({"error": {"code": 7, "message": "no", "data": 1.0}}), "failed"),

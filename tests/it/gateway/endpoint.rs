@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::configuration::{Configuration, demo};
 use super::running::Gateway;
 
-/// Clients, and the calls each of them makes one after the other. `MCP_LOAD=1000x1000` makes it as many as S29 has.
+/// Clients, and the calls each of them makes one after the other. `MCP_LOAD=1000x1000` makes it as many as S29 has,
+/// which takes a quarter of an hour: `MCP_LOAD=1000x1000 cargo test -p mcp-tests --test it s29`.
 const LOAD: (usize, usize) = (100, 20);
 /// Clients at work at the same time.
 const AT_ONCE: usize = 64;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::task::AtomicWaker;
-use mcp_protocol::{Era, Message, Method, Notification, RawJson, RequestId};
+use mcp_protocol::{Era, Message, Method, Notification, RawJson, Request, RequestId};
 
 use crate::contain;
 use crate::flight::Flight;
@@ -26,6 +26,8 @@ pub(crate) struct Call {
     pub(crate) peer: Arc<Peer>,
     pub(crate) id: RequestId,
     pub(crate) era: Era,
+    /// It waits for news until it is cancelled.
+    pub(crate) listens: bool,
     /// Where it is answered.
     pub(crate) stream: u64,
     phase: AtomicU8,
@@ -36,11 +38,12 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(peer: Arc<Peer>, era: Era, id: RequestId, stream: u64) -> Arc<Self> {
+    pub(crate) fn new(peer: Arc<Peer>, era: Era, request: &Request, stream: u64) -> Arc<Self> {
         Arc::new(Self {
             peer,
-            id,
+            id: request.id.clone(),
             era,
+            listens: era == Era::Stateless && request.method == Method::SubscriptionsListen,
             stream,
             phase: AtomicU8::new(OPEN),
             abandoned: AtomicBool::new(false),

@@ -36,12 +36,14 @@ pub struct FrontLimits {
     pub stream_after: Duration,
     /// stdio: how long a client may leave what is written untaken.
     pub write_stall: Duration,
+    /// stdio: how long the calls that are under way may go on after the client has closed its side.
+    pub linger: Duration,
 }
 
 impl Default for FrontLimits {
     /// Bodies 4 MiB; calls 64 per session, 256 per principal, 8 192 in all; 20 000 sessions, idle 30 min,
     /// uninitialised 30 s; 256 messages or 16 MiB waiting; 1 000 events or 16 MiB kept, 5 min after the answer;
-    /// keep-alive 15 s, streams after 50 ms; write stall 30 s.
+    /// keep-alive 15 s, streams after 50 ms; write stall 30 s; linger 10 s.
     fn default() -> Self {
         Self {
             max_body: 4 << 20,
@@ -59,6 +61,7 @@ impl Default for FrontLimits {
             keep_alive: Duration::from_secs(15),
             stream_after: Duration::from_millis(50),
             write_stall: Duration::from_secs(30),
+            linger: Duration::from_secs(10),
         }
     }
 }

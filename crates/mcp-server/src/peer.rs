@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub(crate) ended: bool,
     /// Its stream ends as soon as no call is in flight.
     closing: bool,
+    /// It has closed its side, so it answers no question.
+    pub(crate) mute: bool,
     /// It came back after it had introduced itself.
     came_back: bool,
     pub(crate) used: Instant,
@@ -70,6 +72,7 @@ impl Peer {
             next_question: 1,
             ended: false,
             closing: false,
+            mute: false,
             came_back: false,
             used: Instant::now(),
             opening: None,
@@ -150,7 +153,7 @@ impl Peer {
         work: impl FnOnce(Request, Outlet) -> BoxFuture<'static, Outcome>,
     ) -> Result<Running, Refused> {
         let flight = self.shared.take_off(&self.principal)?;
-        let call = Call::new(Arc::clone(self), era, request.id.clone(), stream);
+        let call = Call::new(Arc::clone(self), era, &request, stream);
         {
             let mut state = self.lock();
             if state.ended {
@@ -174,9 +177,16 @@ impl Peer {
         let mut state = self.lock();
         state.calls.retain(|other| !Arc::ptr_eq(other, call));
         state.used = Instant::now();
-        if state.closing && state.calls.is_empty() {
-            state.store.end(COMMON, Instant::now());
+        state.settle();
+    }
+
+    /// What waited for the handshake has been taken up, or there is nothing.
+    pub(crate) fn opening_ended(&self) {
+        let mut state = self.lock();
+        if !matches!(state.talk, Talk::Opening(_)) {
+            state.opening = None; // or it is the next one's
         }
+        state.settle();
     }
 
     /// Cancels the requests that `which` picks.
@@ -295,9 +305,20 @@ impl Peer {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closing = true;
-        if self.shape == TransportShape::Http || state.calls.is_empty() {
+        if self.shape == TransportShape::Http {
             state.store.end(COMMON, Instant::now());
         }
+        state.settle();
+    }
+
+    /// The client has closed its side and only reads what is still to come.
+    pub(crate) fn says_no_more(&self) {
+        let mut state = self.lock();
+        state.mute = true;
+        state.questions.clear();
+        drop(state);
+        self.cancel(|call| call.listens);
+        self.close();
     }
 
     /// Ends everything: calls, questions, streams, the conversation.
@@ -330,6 +351,13 @@ impl State {
         let limits = &shared.limits;
         let patience = if self.came_back { limits.session_idle } else { limits.uninitialised };
         now.duration_since(self.used) >= patience && self.calls.is_empty() && !self.store.is_in_use()
+    }
+
+    /// Ends the common stream of a client that is closing, once nothing is under way.
+    fn settle(&mut self) {
+        if self.closing && self.calls.is_empty() && self.opening.is_none() {
+            self.store.end(COMMON, Instant::now());
+        }
     }
 
     /// Questions that nobody will read.

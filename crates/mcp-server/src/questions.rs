@@ -54,7 +54,7 @@ impl Peer {
         if call.is_some_and(|call| call.era == Era::Stateless) {
             return Err(AskError::Unreachable("clients of the stateless era answer no questions"));
         }
-        if state.ended {
+        if state.ended || state.mute {
             return Err(AskError::Unreachable("it is gone"));
         }
         if call.is_some_and(|call| !call.is_open()) {

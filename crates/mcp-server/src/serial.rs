@@ -126,32 +126,24 @@ fn answer_stateless(peer: &Arc<Peer>, request: Request) -> Result<(), RpcError> 
     let eras = peer.service.eras();
     let (meta, name) = ladder::envelope(&request, eras)?;
     ladder::revision(&meta, &request.method, eras)?;
-    let listens = request.method == Method::SubscriptionsListen;
     let begin = |request, outlet| {
         let (principal, transport) = (peer.principal.clone(), peer.shape);
         peer.service.call(StatelessCall { principal, transport, request, meta, name, outlet })
     };
     let running = peer.start(Era::Stateless, request, COMMON, begin).map_err(Refused::to_error)?;
-    tokio::spawn(async move {
-        let call = Arc::clone(&running.call);
-        let succeeded = say_answer(running).await;
-        if listens && succeeded {
-            // There is no stream whose end would say it (wire reference A1).
-            call.peer.say_cancelled(COMMON, call.id.clone());
-        }
-    });
+    tokio::spawn(say_answer(running));
     Ok(())
 }
 
-/// Says the answer once it is there; whether it is a result.
-async fn say_answer(mut running: Running) -> bool {
+/// Says the answer once it is there.
+async fn say_answer(mut running: Running) {
     // It has its place until the answer waits for the client.
-    match (&mut running).await {
-        Some(answer) => {
-            running.call.peer.answer(COMMON, &answer);
-            matches!(answer, Message::Response(_))
-        }
-        None => false,
+    let Some(answer) = (&mut running).await else { return };
+    let call = &running.call;
+    call.peer.answer(COMMON, &answer);
+    if call.listens && matches!(answer, Message::Response(_)) {
+        // There is no stream whose end would say it (wire reference A1).
+        call.peer.say_cancelled(COMMON, call.id.clone());
     }
 }
 
@@ -168,6 +160,7 @@ fn initialize(peer: &Arc<Peer>, request: Request) -> Result<(), RpcError> {
         opener.answer(COMMON, &answer);
         let held = held.unwrap_or_else(|()| opener.not_opened());
         held.into_iter().for_each(|message| take(&opener, message));
+        opener.opening_ended();
     });
     state.opening = Some(opening.abort_handle());
     drop(state);

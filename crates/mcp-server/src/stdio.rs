@@ -19,7 +19,10 @@ use crate::store::COMMON;
 /// Serves one client, usually on `tokio::io::stdin()` and `stdout()`, until it closes its side.
 ///
 /// Both eras may be used on the same pipe, message by message. What is no message is answered with an error and
-/// skipped. When the client closes its side, its calls are cancelled; what was answered before still goes out.
+/// skipped.
+///
+/// When the client closes its side, what it listened to ends and what it was asked counts as not answered. Its calls go on
+/// for [`FrontLimits::linger`], so that requests can be piped in from a file, and are cancelled then. What was answered goes out.
 ///
 /// # Errors
 /// What the streams report; [`io::ErrorKind::TimedOut`] if the client leaves what is written to it untaken for
@@ -39,20 +42,27 @@ where
     let ends = EndsWithPipe(Arc::clone(&peer));
     let Ok(said) = peer.attach(COMMON, None) else { return Ok(()) }; // nobody else reads it
     let writing = write(said, writer, &shared);
-    let reading = async {
-        let end = read(&peer, reader).await;
-        drop(ends);
-        end
-    };
+    let reading = read(&peer, reader);
     // Side by side, so that a client that writes before it reads does not stop both for good.
     tokio::pin!(reading, writing);
-    tokio::select! {
-        end = &mut reading => {
-            let written = writing.await;
-            end.and(written)
+    let end = tokio::select! {
+        end = &mut reading => end,
+        written = &mut writing => return written,
+    };
+    if end.is_ok() {
+        peer.says_no_more();
+        if let Ok(written) = timeout(shared.limits.linger, &mut writing).await {
+            return written;
         }
-        written = &mut writing => written,
+        let (calls, linger) = (shared.in_flight(), shared.limits.linger);
+        tracing::warn!(
+            calls,
+            ?linger,
+            "calls are given up: the client closed its side and their answers took too long"
+        );
     }
+    drop(ends);
+    end.and(writing.await)
 }
 
 async fn read(peer: &Arc<Peer>, reader: impl AsyncRead + Unpin) -> io::Result<()> {

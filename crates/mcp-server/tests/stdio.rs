@@ -8,14 +8,14 @@ use std::io;
 use std::time::Duration;
 
 use mcp_protocol::Method;
-use mcp_server::{FrontLimits, serve_stdio};
+use mcp_server::{AskError, FrontLimits, serve_stdio};
 use serde_json::{Value, json};
 use support::{BOUND, Director, cancel, initialize, modern, plain, script, tool};
 use tokio::io::{
     AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf, duplex, split,
 };
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// The client's side.
 struct Pipe {
@@ -148,23 +148,89 @@ async fn what_waits_for_the_handshake_can_be_cancelled() {
 }
 
 #[tokio::test]
-async fn cancelling_and_the_end_of_input_drop_calls() {
+async fn cancelling_drops_calls() {
     let mut pipe = Pipe::start(FrontLimits::default());
     pipe.ask(&initialize("2025-06-18")).await;
-    for message in [tool(1, "held"), modern(2, "tools/call", json!({ "name": "held" })), tool(3, "held")] {
+    for message in [tool(1, "held"), modern(2, "tools/call", json!({ "name": "held" }))] {
         pipe.say(&message).await;
     }
-    let mut held = [pipe.director.held().await, pipe.director.held().await, pipe.director.held().await];
+    let mut held = [pipe.director.held().await, pipe.director.held().await];
     held.sort_by_key(|held| held.request.id.clone());
-    let [first, second, third] = held;
+    let [first, second] = held;
     pipe.say(&cancel(1)).await;
     first.cancelled().await;
     pipe.say(&cancel(2)).await;
     second.cancelled().await;
-    third.notify(1);
-    assert_eq!(pipe.hear().await["params"]["progress"], 1);
+    assert_eq!(pipe.end().await, Vec::<Value>::new(), "nothing is said about what was cancelled");
+}
+
+#[tokio::test]
+async fn what_was_asked_before_the_end_of_input_is_answered() {
+    let mut pipe = Pipe::start(FrontLimits::default());
+    // All at once, as out of a file.
+    pipe.say(&initialize("2025-06-18")).await;
+    for message in [
+        json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }),
+        tool(1, "held"),
+        modern(2, "tools/call", json!({ "name": "held" })),
+        modern(3, "subscriptions/listen", json!({ "notifications": {} })),
+        tool(4, "echo"),
+    ] {
+        pipe.say(&message).await;
+    }
+    let mut held = [pipe.director.held().await, pipe.director.held().await, pipe.director.held().await];
+    held.sort_by_key(|held| held.request.id.clone());
+    let [first, second, listening] = held;
+    let asked = first.outlet.ask(Method::RootsList, None);
+    let mut heard = vec![pipe.hear().await, pipe.hear().await, pipe.hear().await];
     pipe.to.shutdown().await.unwrap();
-    third.cancelled().await;
+    listening.cancelled().await;
+    assert!(matches!(asked.await, Err(AskError::Unreachable(_))), "nobody is left to answer it");
+    assert!(matches!(first.outlet.ask(Method::RootsList, None).await, Err(AskError::Unreachable(_))));
+    first.notify(1);
+    first.answer(&json!({ "content": [] }));
+    second.answer(&json!({ "content": [1] }));
+    heard.extend(pipe.end().await);
+    let question = heard.iter().position(|message| message["method"] == "roots/list").unwrap();
+    heard.remove(question);
+    let progress = heard.iter().position(|message| message["params"]["progress"] == 1).unwrap();
+    heard.remove(progress);
+    let ids: Vec<_> = heard.iter().map(|message| message["id"].as_i64()).collect();
+    assert_eq!(ids.len(), 4, "{heard:?}");
+    for id in [0, 1, 2, 4] {
+        assert!(ids.contains(&Some(id)), "{heard:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_answer_to_initialize_is_waited_for_with_what_came_after_it() {
+    let mut pipe = Pipe::start(FrontLimits::default());
+    let mut initialize = initialize("2025-06-18");
+    initialize["params"]["late"] = true.into();
+    pipe.say(&initialize).await;
+    pipe.say(&tool(1, "echo")).await;
+    // The end of this one alone is not the end.
+    pipe.say(&modern(2, "tools/call", json!({ "name": "echo" }))).await;
+    pipe.to.shutdown().await.unwrap();
+    assert_eq!(pipe.hear().await["id"], 2);
+    pipe.director.opening().await.send(()).unwrap();
+    let ids: Vec<_> = pipe.end().await.iter().map(|message| message["id"].clone()).collect();
+    assert_eq!(ids, [0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_end_of_input_calls_have_a_bound() {
+    let limits = FrontLimits { linger: Duration::from_secs(3), ..FrontLimits::default() };
+    let mut pipe = Pipe::start(limits);
+    pipe.ask(&initialize("2025-06-18")).await;
+    pipe.say(&tool(1, "held")).await;
+    let held = pipe.director.held().await;
+    held.notify(1);
+    assert_eq!(pipe.hear().await["params"]["progress"], 1);
+    let closed = Instant::now();
+    pipe.to.shutdown().await.unwrap();
+    held.cancelled().await;
+    assert_eq!(closed.elapsed().as_secs(), 3);
     pipe.director.ended().await;
     assert_eq!(pipe.end().await, Vec::<Value>::new(), "nothing is said about what was cancelled");
 }
@@ -205,6 +271,8 @@ async fn only_clients_of_the_handshake_are_asked() {
     assert_eq!(question["method"], "roots/list");
     pipe.say(&json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "roots": [] } })).await;
     asked.await.unwrap().unwrap();
+    held.answer(&json!({}));
+    stateless.answer(&json!({}));
     pipe.end().await;
 }
 

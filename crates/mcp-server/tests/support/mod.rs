@@ -45,6 +45,8 @@ pub(crate) fn raw(value: &Value) -> RawJson {
 pub(crate) enum Seen {
     Call(Held),
     Notified(Notification),
+    /// An `initialize` with `late` in its params, which waits for the test.
+    Opening(oneshot::Sender<()>),
     Ended,
 }
 
@@ -121,6 +123,14 @@ impl Director {
         }
     }
 
+    pub(crate) async fn opening(&mut self) -> oneshot::Sender<()> {
+        loop {
+            if let Seen::Opening(go_on) = self.next().await {
+                return go_on;
+            }
+        }
+    }
+
     pub(crate) async fn notified(&mut self) -> Notification {
         loop {
             if let Seen::Notified(notification) = self.next().await {
@@ -177,7 +187,13 @@ impl Service for Script {
         let _ = self.outlets.try_send(opening.outlet);
         let result = raw(&json!({ "protocolVersion": opening.version, "capabilities": {} }));
         let conversation = Arc::new(Talk { seen: self.seen.clone() });
-        ready(Ok(Opened { result, conversation })).boxed()
+        let opened = Ok(Opened { result, conversation });
+        if opening.params.get("late").is_none() {
+            return ready(opened).boxed();
+        }
+        let (go_on, late) = oneshot::channel();
+        let _ = self.seen.try_send(Seen::Opening(go_on));
+        late.map(|_| opened).boxed()
     }
 
     fn call(&self, call: StatelessCall) -> BoxFuture<'static, Outcome> {

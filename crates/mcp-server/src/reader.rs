@@ -20,14 +20,14 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// The next event: its id, if it has one, and the rest. `None` if the stream has ended. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Option<(Option<Bytes>, Bytes)> {
+    /// What waits, and what follows it if that is large. `None` if the stream has ended. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<(Bytes, Option<Bytes>)> {
         loop {
             let next = self.peer.lock().store.next(self.stream, self.reader);
             match next {
-                Next::Event(id, text) => {
+                Next::Events(piece, large) => {
                     self.peer.read.notify_one();
-                    return Some((id, text));
+                    return Some((piece, large));
                 }
                 Next::End => return None,
                 Next::Wait => self.news.notified().await,

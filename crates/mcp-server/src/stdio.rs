@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use bytes::Buf;
 use mcp_protocol::{ErrorCode, Failure, Message, RpcError};
 use mcp_transport_stdio::framing::{Line, LineReader};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -89,15 +90,14 @@ async fn read(peer: &Arc<Peer>, reader: impl AsyncRead + Unpin) -> io::Result<()
 async fn write(mut said: Reader, mut writer: impl AsyncWrite + Unpin, shared: &Shared) -> io::Result<()> {
     let stall = shared.limits.write_stall;
     let unread = || io::Error::new(io::ErrorKind::TimedOut, "the client does not read what is written to it");
-    while let Some((_, line)) = said.next().await {
-        let mut rest = &line[..];
-        while !rest.is_empty() {
+    while let Some((piece, large)) = said.next().await {
+        let mut rest = piece.chain(large.unwrap_or_default());
+        while rest.has_remaining() {
             // The time begins afresh with each part that finds room.
-            let written = timeout(stall, writer.write(rest)).await.map_err(|_| unread())??;
+            let written = timeout(stall, writer.write_buf(&mut rest)).await.map_err(|_| unread())??;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
-            rest = &rest[written..];
         }
         timeout(stall, writer.flush()).await.map_err(|_| unread())??;
     }

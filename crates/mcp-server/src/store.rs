@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -37,8 +37,8 @@ pub(crate) enum Unreadable {
 /// What a reader gets.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// An event: its id, if it has one, and the rest.
-    Event(Option<Bytes>, Bytes),
+    /// What waits, in one piece that is never empty; a large text is passed on apart, as what follows it.
+    Events(Bytes, Option<Bytes>),
     Wait,
     End,
 }
@@ -200,28 +200,41 @@ impl Store {
         Ok((self.readers, Arc::clone(&stream.news)))
     }
 
-    /// The next event for a reader.
+    /// The next events for a reader.
     pub(crate) fn next(&mut self, number: u64, reader: u64) -> Next {
         let Some(stream) = self.streams.get_mut(&number).filter(|stream| stream.reader == Some(reader))
         else {
             return Next::End;
         };
+        let mut piece = BytesMut::new();
         if std::mem::take(&mut stream.primes) {
-            let mut text = event_id(number, stream.read - 1);
-            text.push_str(PRIMING);
-            return Next::Event(None, text.into());
+            put_event_id(&mut piece, number, stream.read - 1);
+            piece.put_slice(PRIMING);
         }
-        let Some((sequence, text)) = stream.read_next() else {
-            return if stream.ended.is_some() { Next::End } else { Next::Wait };
-        };
-        if self.keeps {
-            return Next::Event(Some(event_id(number, sequence).into()), text);
+        while piece.len() < SMALL {
+            let Some((sequence, text)) = stream.read_next() else { break };
+            if self.keeps {
+                piece.reserve(text.len().min(SMALL) + 24);
+                put_event_id(&mut piece, number, sequence);
+            } else {
+                // It was the first one: those before are gone already.
+                stream.events.pop_front();
+                self.events -= 1;
+                self.bytes -= text.len();
+            }
+            if text.len() > SMALL {
+                return match piece.is_empty() {
+                    true => Next::Events(text, None),
+                    false => Next::Events(piece.freeze(), Some(text)),
+                };
+            }
+            piece.put_slice(&text);
         }
-        // It was the first one: those before are gone already.
-        stream.events.pop_front();
-        self.events -= 1;
-        self.bytes -= text.len();
-        Next::Event(None, text)
+        match (piece.is_empty(), stream.ended) {
+            (false, _) => Next::Events(piece.freeze(), None),
+            (true, Some(_)) => Next::End,
+            (true, None) => Next::Wait,
+        }
     }
 
     /// Ends reading.
@@ -343,13 +356,14 @@ impl Stream {
 
 /// The rest of the event that a stream of 2025-11-25 begins with: it has no message, and says how soon to come back if
 /// the stream breaks. Source: wire reference §4.2.
-const PRIMING: &str = "retry: 1000\ndata:\n\n";
+const PRIMING: &[u8] = b"retry: 1000\ndata:\n\n";
 
-/// The line that names an event: unique in the session, and naming its stream.
-fn event_id(stream: u64, number: u64) -> String {
-    let mut line = String::with_capacity(24);
-    let _ = writeln!(line, "id: {stream}-{number}");
-    line
+/// Bytes up to which a text is copied to where others are, rather than passed on apart.
+const SMALL: usize = 4096;
+
+/// Writes the line that names an event: unique in the session, and naming its stream.
+fn put_event_id(to: &mut BytesMut, stream: u64, number: u64) {
+    let _ = writeln!(to, "id: {stream}-{number}"); // there is always room
 }
 
 /// The stream and the number that an event id names.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use mcp_protocol::{Method, Notification};
 use mcp_serve_http::ServeLimits;
-use mcp_server::FrontLimits;
+use mcp_server::{FrontLimits, Outlet};
 use serde_json::{Value, json};
 use support::{Client, Desk, Site, body, raw, tool};
 use tokio::io::AsyncWriteExt;
@@ -128,6 +128,44 @@ async fn fifty_calls_of_one_id_in_one_session() {
     site.end().await;
 }
 
+/// Notifies a client that never reads until the buffers are full, then the queue, and what is more is dropped.
+async fn fill(site: &Site, outlet: &Outlet) {
+    let (text, before) = ("x".repeat(1 << 18), site.front.stats().dropped);
+    for n in 0.. {
+        if site.front.stats().dropped > before {
+            break;
+        }
+        let params = Some(raw(&json!({ "n": n, "text": text })));
+        outlet.notify(Notification { method: Method::LogMessage, params });
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_goes_on_whose_client_does_not_read() {
+    let mut site = Site::start(FrontLimits::default()).await;
+    let session = site.client.initialize("2025-06-18").await;
+    for id in [1, 2] {
+        let waiting = tokio::spawn({
+            let session = session.clone();
+            async move { session.post(&tool(id, "held")).await }
+        });
+        let held = site.director.held().await;
+        held.notify(1);
+        let unread = waiting.await.unwrap();
+        fill(&site, &held.outlet).await;
+        if id == 1 {
+            held.answer(&json!({}));
+        } else {
+            assert_eq!(session.post(&support::cancel(id)).await.status(), 202);
+            held.cancelled().await;
+        }
+        site.until(|stats| stats.in_flight == 0).await;
+        drop(unread);
+    }
+    site.end().await;
+}
+
 #[tokio::test]
 async fn a_slow_reader_stalls_alone_and_loses_its_stream() {
     let serving = ServeLimits { write_stall: Duration::from_millis(200), ..ServeLimits::default() };
@@ -141,16 +179,7 @@ async fn a_slow_reader_stalls_alone_and_loses_its_stream() {
     );
     socket.write_all(head.as_bytes()).await.unwrap();
     site.until(|stats| stats.streams == 1).await;
-    // It never reads: the buffers fill, then the queue, and what is more is dropped.
-    let text = "x".repeat(1 << 18);
-    for n in 0.. {
-        if site.front.stats().dropped > 0 {
-            break;
-        }
-        let params = Some(raw(&json!({ "n": n, "text": text })));
-        outlet.notify(Notification { method: Method::LogMessage, params });
-        tokio::task::yield_now().await;
-    }
+    fill(&site, &outlet).await;
     let good = site.client.initialize("2025-06-18").await;
     assert_eq!(good.post(&tool(1, "echo")).await.status(), 200);
     site.until(|stats| stats.streams == 0).await;

@@ -7,10 +7,11 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use mcp_protocol::{Method, Notification, RawJson};
 use mcp_server::{AskError, Channel, FrontLimits};
 use serde_json::{Value, json};
-use support::{Client, Events, Held, Site, progress, raw, refusal, tool};
+use support::{Client, Desk, Events, Held, Site, progress, raw, refusal, tool};
 use tokio::task::JoinHandle;
 
 type Asked = JoinHandle<Result<RawJson, AskError>>;
@@ -323,4 +324,34 @@ async fn streams_are_kept_alive_and_end_with_the_server() {
     assert_eq!(slow.message().await["result"]["done"], true);
     slow.ends().await;
     assert_eq!(site.end().await.cut, 0);
+}
+
+#[tokio::test]
+async fn what_waits_goes_out_in_one_piece_and_large_texts_as_they_are() {
+    let (desk, mut director) = Desk::new(FrontLimits::default());
+    let session = desk.initialize().await;
+    let outlet = director.outlet().await;
+    let say = |n: u32, text: &str| {
+        let params = Some(raw(&json!({ "n": n, "text": text })));
+        outlet.notify(Notification { method: Method::LogMessage, params });
+    };
+    let large = "x".repeat(5000);
+    for (n, text) in [(1, "a"), (2, "b"), (3, &large), (4, "c")] {
+        say(n, text);
+    }
+    let common = desk.send("GET", Some(&session), None).await.into_body();
+    let mut chunks =
+        common.into_data_stream().map(|chunk| String::from_utf8(chunk.unwrap().to_vec()).unwrap());
+    assert_eq!(chunks.next().await.unwrap(), ":\n\n");
+    let event = |n: u32, text: &str| {
+        format!(
+            "event: message\ndata: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\
+             \"params\":{{\"n\":{n},\"text\":\"{text}\"}}}}\n\n"
+        )
+    };
+    let (first, second) = (event(1, "a"), event(2, "b"));
+    let piece = format!("id: 0-0\nretry: 1000\ndata:\n\nid: 0-1\n{first}id: 0-2\n{second}id: 0-3\n");
+    assert_eq!(chunks.next().await.unwrap(), piece);
+    assert_eq!(chunks.next().await.unwrap(), event(3, &large));
+    assert_eq!(chunks.next().await.unwrap(), format!("id: 0-4\n{}", event(4, "c")));
 }

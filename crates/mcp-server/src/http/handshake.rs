@@ -305,20 +305,24 @@ fn encode(answers: &[Message], is_batch: bool) -> Bytes {
     body.freeze()
 }
 
+/// Bytes of a stream that the connection takes in any case, before it waits for the client.
+const POLLED: usize = 1 << 16;
+
 /// A stream of a session as the body of a response.
 pub(super) fn read(reader: Reader, keep_alive: std::time::Duration) -> impl Stream<Item = Bytes> + Send {
     follow(reader, None, keep_alive)
 }
 
-/// The same, and the work is done that goes on it.
+/// The same, and the work is done that goes on it: one task less for what is answered soon. A stream of which much waits
+/// in the buffers of its connection is not polled any more; the work goes on by itself before it comes to that.
 fn follow(
     reader: Reader,
     lane: Option<Lane>,
     keep_alive: std::time::Duration,
 ) -> impl Stream<Item = Bytes> + Send {
-    stream::unfold((reader, lane, None), move |(mut reader, mut lane, rest)| async move {
+    stream::unfold((reader, lane, None, 0), move |(mut reader, mut lane, rest, mut said)| async move {
         if let Some(rest) = rest {
-            return Some((rest, (reader, lane, None)));
+            return Some((rest, (reader, lane, None, said)));
         }
         let next = {
             let mut reading = pin!(reader.next());
@@ -330,11 +334,9 @@ fn follow(
             });
             timeout(keep_alive, both).await
         };
-        match next {
-            Ok(None) => None,
-            Ok(Some((Some(id), text))) => Some((id, (reader, lane, Some(text)))),
-            Ok(Some((None, text))) => Some((text, (reader, lane, None))),
-            Err(_) => Some((COMMENT, (reader, lane, None))),
-        }
+        let (piece, rest) = next.unwrap_or(Some((COMMENT, None)))?;
+        said += piece.len() + rest.as_ref().map_or(0, Bytes::len);
+        lane = lane.filter(|_| said < POLLED);
+        Some((piece, (reader, lane, rest, said)))
     })
 }

@@ -97,9 +97,14 @@ impl Connection {
     /// Waits until nobody wants the messages any more.
     pub(crate) async fn closed_by_us(&self) {
         self.reached(Phase::Stopping).await;
-        if !matches!(self.end.get(), Some(End::Closed)) {
+        if !self.is_closed_by_us() {
             std::future::pending().await
         }
+    }
+
+    /// Whether nobody wants the messages any more.
+    pub(crate) fn is_closed_by_us(&self) -> bool {
+        self.phase() >= Phase::Stopping && matches!(self.end.get(), Some(End::Closed))
     }
 
     /// Notes that something did not end in order. The first note stands.

@@ -1,6 +1,7 @@
 //! From stdout to the inbox.
 
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,8 +50,10 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     pub(crate) async fn run(mut self) -> Option<PipeClosed> {
         // After the end of the process no more is read than a pipe can hold for certain.
         let mut left_after_end = self.options.limits.max_bytes;
+        let connection = Arc::clone(&self.connection);
+        let mut ended = pin!(connection.reached(Phase::Ended));
         loop {
-            let line = match self.next_line().await {
+            let line = match self.next_line(ended.as_mut()).await {
                 Ok(Some(line)) => line,
                 Ok(None) => break Some(PipeClosed("the server closed its stdout".into())),
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -84,11 +87,12 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         self.connection.end(End::Lost(kind));
     }
 
-    async fn next_line(&mut self) -> io::Result<Option<Line>> {
+    async fn next_line(&mut self, ended: Pin<&mut impl Future<Output = ()>>) -> io::Result<Option<Line>> {
         if self.connection.phase() < Phase::Ended {
             tokio::select! {
+                biased;
                 line = self.lines.next_line() => return line,
-                () = self.connection.reached(Phase::Ended) => {}
+                () = ended => {}
             }
         }
         tokio::time::timeout(EXIT_GRACE, self.lines.next_line()).await.unwrap_or(Ok(None))
@@ -125,11 +129,14 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// Waits for room in the inbox. Nobody waits for messages of a connection being closed, but the
     /// server must be able to write them to come to its end.
     async fn deliver(&mut self, item: Item, size: usize) {
+        if self.connection.is_closed_by_us() {
+            return;
+        }
         tokio::select! {
             biased;
-            () = self.connection.closed_by_us() => {}
             // Without a receiver the message has no taker.
             _ = self.inbox.send(item, size) => {}
+            () = self.connection.closed_by_us() => {}
         }
     }
 

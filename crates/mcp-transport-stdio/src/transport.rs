@@ -64,15 +64,18 @@ impl StdioTransport {
             return Err(TransportError::new(TransportErrorKind::Payload(text.into()), Delivery::NotSent));
         }
         let (done, written) = oneshot::channel();
+        if self.connection.phase() >= Phase::Stopping {
+            return Err(self.connection.error(Delivery::NotSent));
+        }
         tokio::select! {
             biased;
-            () = self.connection.reached(Phase::Stopping) => {
-                return Err(self.connection.error(Delivery::NotSent));
-            }
             sent = self.outgoing.send(Job { line, done }, bytes) => {
                 if sent.is_err() {
                     return self.lost(Delivery::NotSent).await;
                 }
+            }
+            () = self.connection.reached(Phase::Stopping) => {
+                return Err(self.connection.error(Delivery::NotSent));
             }
         }
         match written.await {

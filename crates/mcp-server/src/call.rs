@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::task::AtomicWaker;
 use mcp_protocol::{Era, Message, Method, Notification, RawJson, Request, RequestId};
 
-use crate::contain;
+use crate::contain::Working;
 use crate::flight::Flight;
 use crate::peer::Peer;
-use crate::service::{AskError, Channel, Outcome};
+use crate::service::{AskError, Channel};
 use crate::text::answer_message;
 
 const OPEN: u8 = 0;
@@ -110,7 +111,8 @@ impl Channel for Call {
 /// its place.
 pub(crate) struct Running {
     pub(crate) call: Arc<Call>,
-    pub(crate) work: BoxFuture<'static, Outcome>,
+    /// Nothing only while it begins.
+    pub(crate) work: Option<Working>,
     pub(crate) _flight: Flight,
 }
 
@@ -122,7 +124,8 @@ impl Future for Running {
         if self.call.is(CANCELLED) {
             return Poll::Ready(None);
         }
-        let Poll::Ready(outcome) = contain::poll(&mut self.work, cx) else { return Poll::Pending };
+        let Some(work) = &mut self.work else { return Poll::Pending };
+        let Poll::Ready(outcome) = work.poll_unpin(cx) else { return Poll::Pending };
         let answered = self.call.leave_open(ANSWERED);
         Poll::Ready(answered.then(|| answer_message(self.call.id.clone(), outcome)))
     }

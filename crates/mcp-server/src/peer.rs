@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::call::{Call, Running};
+use crate::contain::Working;
 use crate::flight::{Refused, Shared};
 use crate::questions::Question;
 use crate::reader::Reader;
@@ -167,8 +168,8 @@ impl Peer {
         }
         let outlet: Outlet = Arc::<Call>::clone(&call);
         // Whatever happens from here on, dropping this gives the place back.
-        let mut running = Running { work: Box::pin(std::future::pending()), call, _flight: flight };
-        running.work = work(request, outlet);
+        let mut running = Running { work: None, call, _flight: flight };
+        running.work = Some(Working::new(work(request, outlet)));
         Ok(running)
     }
 

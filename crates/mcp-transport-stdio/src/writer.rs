@@ -9,6 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use mcp_transport::{Delivery, TransportErrorKind};
 use tokio::io::AsyncWrite;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::connection::{Connection, End, Phase};
 use crate::framing::LineWriter;
@@ -25,6 +26,9 @@ pub(crate) struct Job {
 /// Bytes up to which lines are put together and written at once. A pipe usually holds more, so a line whose caller gives
 /// up while a server does not read is rarely part of what was begun.
 const JOINED: usize = 16 * 1024;
+
+/// A write this soon after another is one of many: whoever else is about to write gets a chance to be part of it.
+const BUSY: Duration = Duration::from_micros(100);
 
 /// Whom to tell about a line, and where it ends in the text that is being written.
 struct Caller {
@@ -43,6 +47,7 @@ pub(crate) async fn write(
     let mut lines = LineWriter::new(stdin);
     let mut callers = VecDeque::new();
     let mut next = None;
+    let mut written: Option<Instant> = None;
     let mut open = true;
     let mut stopping = pin!(connection.reached(Phase::Stopping));
     let closed = loop {
@@ -63,11 +68,15 @@ pub(crate) async fn write(
         if job.done.is_closed() {
             continue; // The caller gave up before the line was begun: as if it had never been sent.
         }
+        if written.is_some_and(|written| written.elapsed() < BUSY) {
+            tokio::task::yield_now().await;
+        }
         let text;
         (text, next) = gather(job, &mut jobs, &mut callers);
         if let Err(closed) = write_text(&mut lines, text, &mut callers, &connection, stall).await {
             break closed;
         }
+        written = Some(Instant::now());
     };
     jobs.close();
     let unbegun = next.into_iter().chain(std::iter::from_fn(|| jobs.try_recv()));
@@ -151,7 +160,7 @@ mod tests {
     use std::task::{Context, Poll};
 
     use tokio::io::AsyncReadExt;
-    use tokio::time::{Instant, sleep};
+    use tokio::time::sleep;
 
     use super::*;
     use crate::foreign::Foreign;

@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::stream;
 use futures::task::AtomicWaker;
+use futures::{FutureExt, stream};
 use mcp_protocol::meta::RequestMeta;
 use mcp_protocol::{
     Era, Limits, Message, Method, Notification, ProtocolVersion, RawJson, Request, RequestId, RpcError,
@@ -19,11 +19,12 @@ use tokio::time::timeout;
 
 use super::reply::{accepted, events, json, refuse, refuse_full, refuse_transport, traced};
 use super::{Call, mirror};
+use crate::contain::Working;
 use crate::flight::{Flight, Shared};
+use crate::ladder;
 use crate::service::{AskError, Channel, Outcome, StatelessCall, TransportShape};
 use crate::stats::OpenStream;
 use crate::text::{COMMENT, Form, answer_message};
-use crate::{contain, ladder};
 
 /// Answers a POST whose media types are fine. `version` is what its header says.
 pub(super) async fn post(call: &Call<'_>, headers: &HeaderMap, version: &str, body: &Bytes) -> Response {
@@ -93,14 +94,14 @@ async fn answer(
     let mut work = Work {
         id: request.id.clone(),
         outlet: Arc::clone(&outlet),
-        answer: call.endpoint.service.call(StatelessCall {
+        answer: Working::new(call.endpoint.service.call(StatelessCall {
             principal: call.principal.clone(),
             transport: TransportShape::Http,
             request,
             meta,
             name,
             outlet,
-        }),
+        })),
         answered: None,
         _flight: flight,
     };
@@ -150,7 +151,7 @@ fn into_stream(work: Work, first: Step, shared: &Arc<Shared>) -> Response {
 struct Work {
     id: RequestId,
     outlet: Arc<Exchange>,
-    answer: BoxFuture<'static, Outcome>,
+    answer: Working,
     /// The answer, while there is something to say before it.
     answered: Option<Outcome>,
     _flight: Flight,
@@ -166,7 +167,7 @@ impl Work {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         self.outlet.waker.register(cx.waker());
         if self.answered.is_none()
-            && let Poll::Ready(answer) = contain::poll(&mut self.answer, cx)
+            && let Poll::Ready(answer) = self.answer.poll_unpin(cx)
         {
             self.outlet.lock().ended = true;
             self.answered = Some(answer);

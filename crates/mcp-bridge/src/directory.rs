@@ -656,6 +656,7 @@ impl Drop for Shelf {
     }
 }
 
+type Upstreams = HashMap<(ServerKey, Kind), Weak<Upstream>>;
 type Shelves = HashMap<(Scope, Kind), Arc<Shelf>>;
 
 /// The directories in use, and what they are made of.
@@ -664,7 +665,7 @@ pub(crate) struct Library {
     pub(crate) settings: Arc<ArcSwap<Settings>>,
     watchman: Arc<Watchman>,
     shelves: Mutex<Shelves>,
-    upstreams: Mutex<HashMap<(ServerKey, Kind), Weak<Upstream>>>,
+    upstreams: Mutex<Upstreams>,
     generation: AtomicU64,
 }
 
@@ -745,16 +746,17 @@ impl Library {
     fn upstream(&self, server: &ServerKey, kind: &Kind) -> Arc<Upstream> {
         let mut upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
         upstreams.retain(|_, known| known.strong_count() > 0);
+        self.upstream_in(&mut upstreams, server, kind)
+    }
+
+    fn upstream_in(&self, upstreams: &mut Upstreams, server: &ServerKey, kind: &Kind) -> Arc<Upstream> {
         let key = (server.clone(), kind.clone());
         if let Some(upstream) = upstreams.get(&key).and_then(Weak::upgrade) {
             return upstream;
         }
-        let upstream = Upstream::start(
-            &self.manager,
-            server.clone(),
-            Arc::new(kind.clone()),
-            Some(self.watchman.clone()),
-        );
+        let before = (!kind.is_plain()).then(|| self.upstream_in(upstreams, server, &Kind::plain()));
+        let (party, watchman) = (Arc::new(kind.clone()), Some(self.watchman.clone()));
+        let upstream = Upstream::start(&self.manager, server.clone(), party, watchman, before);
         upstreams.insert(key, Arc::downgrade(&upstream));
         upstream
     }

@@ -221,7 +221,7 @@ impl Session {
             return Some(known.clone());
         }
         let party: Arc<dyn Party> = self.guest.clone();
-        let upstream = Upstream::start(&self.endpoint.bridge.manager, record.key(), party, None);
+        let upstream = Upstream::start(&self.endpoint.bridge.manager, record.key(), party, None, None);
         upstream.listen(self.me.clone() as Weak<dyn Listener>);
         state.own.insert(record.name().clone(), upstream.clone());
         Some(upstream)

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use mcp_client::{CallError, Client, Interest, ServerProfile, Subscription};
 use mcp_manager::{Attached, Manager, Party};
 use mcp_protocol::capability::ClientCapabilities;
@@ -199,6 +199,12 @@ pub(crate) trait Listener: Send + Sync {
     fn hear(&self, from: &Upstream, news: &News);
 }
 
+struct Listening {
+    who: Weak<dyn Listener>,
+    /// Whatever else is told is not meant for it.
+    lists_only: bool,
+}
+
 /// One server as one kind of client sees it. Its task ends when nobody holds it any more.
 pub(crate) struct Upstream {
     pub(crate) server: ServerKey,
@@ -207,9 +213,11 @@ pub(crate) struct Upstream {
     /// Who looks at its tools; `None`: its lists are not read, as a client's own session needs to be listened to only.
     watchman: Option<Arc<Watchman>>,
     catalog: ArcSwap<Catalog>,
+    /// The server as everybody sees it, until its own lists were read: it may take a process of its own until then.
+    before: ArcSwapOption<Self>,
     /// Rung when all was read for the first time, or could not be.
     pub(crate) settled: tokio::sync::watch::Sender<bool>,
-    listeners: Mutex<Vec<Weak<dyn Listener>>>,
+    listeners: Mutex<Vec<Listening>>,
     wishes: Mutex<Wishes>,
     /// Rung when somebody has seen a list that may be out of date.
     stale: Arc<Notify>,
@@ -259,12 +267,13 @@ struct Wishes {
 }
 
 impl Upstream {
-    /// Begins to follow a server.
+    /// Begins to follow a server. `before`: what it offers before anything was read.
     pub(crate) fn start(
         manager: &Manager,
         server: ServerKey,
         party: Arc<dyn Party>,
         watchman: Option<Arc<Watchman>>,
+        before: Option<Arc<Self>>,
     ) -> Arc<Self> {
         let upstream = Arc::new(Self {
             server,
@@ -272,6 +281,7 @@ impl Upstream {
             party,
             watchman,
             catalog: ArcSwap::default(),
+            before: ArcSwapOption::new(before),
             settled: tokio::sync::watch::Sender::new(false),
             listeners: Mutex::default(),
             wishes: Mutex::default(),
@@ -285,8 +295,14 @@ impl Upstream {
         upstream
     }
 
+    /// What it offers; as long as that was not read, what it offers to everybody.
     pub(crate) fn catalog(&self) -> Arc<Catalog> {
-        self.catalog.load_full()
+        let before = self.before.load_full(); // loaded first: without it the own one is known
+        let own = self.catalog.load_full();
+        match before {
+            Some(before) if !own.is_known() => before.catalog(),
+            _ => own,
+        }
     }
 
     /// Has a list read again that may be out of date: its server does not tell of changes, or it could not be read.
@@ -309,10 +325,17 @@ impl Upstream {
     }
 
     /// From now on somebody is told the news, for as long as it lives.
-    pub(crate) fn listen(&self, listener: Weak<dyn Listener>) {
+    pub(crate) fn listen(&self, who: Weak<dyn Listener>) {
+        if let Some(before) = self.before.load_full() {
+            before.add(Listening { who: who.clone(), lists_only: true });
+        }
+        self.add(Listening { who, lists_only: false });
+    }
+
+    fn add(&self, listening: Listening) {
         let mut listeners = lock(&self.listeners);
-        listeners.retain(|known| known.strong_count() > 0);
-        listeners.push(listener);
+        listeners.retain(|known| known.who.strong_count() > 0);
+        listeners.push(listening);
     }
 
     /// Waits until its lists were read or found out of reach, for the first time.
@@ -439,7 +462,11 @@ impl Upstream {
     }
 
     fn tell(&self, news: &News) {
-        let listeners: Vec<_> = lock(&self.listeners).iter().filter_map(Weak::upgrade).collect();
+        let is_of_lists = matches!(news, News::Lists(_));
+        let meant = |listening: &Listening| {
+            (is_of_lists || !listening.lists_only).then(|| listening.who.upgrade()).flatten()
+        };
+        let listeners: Vec<_> = lock(&self.listeners).iter().filter_map(meant).collect();
         for listener in listeners {
             listener.hear(self, news);
         }
@@ -504,6 +531,7 @@ impl Upstream {
         catalog.transport = Some(client.transport());
         let other = known.is_none_or(|known| *known != *profile);
         self.catalog.store(Arc::new(catalog));
+        self.before.store(None);
         if other || changed.contains(&true) {
             self.tell(&News::Lists(changed));
         }
@@ -667,7 +695,7 @@ async fn attend(upstream: &Weak<Upstream>, client: &Client) -> Option<()> {
             },
             () = is_stale(upstream), if !dirty.contains(&true) => {
                 let this = upstream.upgrade()?;
-                let (catalog, again) = (this.catalog(), this.again.swap(false, Ordering::Relaxed));
+                let (catalog, again) = (this.catalog.load(), this.again.swap(false, Ordering::Relaxed));
                 dirty = ListKind::ALL.map(|kind| again || catalog.is_stale(kind));
                 None
             }

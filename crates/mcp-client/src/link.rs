@@ -274,8 +274,7 @@ impl Link {
 
     /// The same for a failure to send, which may notice the end of a process before the inbox tells.
     pub(crate) fn note_send_failure(&self, error: &TransportError) {
-        let broke = matches!(error.kind, TransportErrorKind::Exited(_) | TransportErrorKind::Closed(_));
-        if broke && self.kind == TransportKind::Stdio {
+        if is_loss(&error.kind) && self.kind == TransportKind::Stdio {
             self.ended.raise(error.clone());
         }
         self.note_failure(error);
@@ -284,7 +283,13 @@ impl Link {
     /// Ends the connection: no new calls, and those under way fail.
     pub(crate) fn end(&self, reason: TransportError) {
         self.ended.raise(reason.clone());
-        let reason = TransportError::new(reason.kind, Delivery::Unknown);
+        // Whoever saw why it was lost may close it before its reader has come this far: the loss stays the reason.
+        let lost = self
+            .ended
+            .get()
+            .filter(|first| is_loss(&first.kind))
+            .map_or(reason.kind, |first| first.kind.clone());
+        let reason = TransportError::new(lost, Delivery::Unknown);
         self.aborted.raise(reason.clone());
         for waiter in self.pending().close(reason.clone()) {
             // A receiver that is gone has lost interest, which is fine.
@@ -479,6 +484,11 @@ impl Link {
 /// How a call fails that comes after the end.
 pub(crate) fn not_sent(reason: &TransportError) -> CallError {
     TransportError::new(reason.kind.clone(), Delivery::NotSent).into()
+}
+
+/// Whether the server is gone for good, rather than one session of it.
+fn is_loss(kind: &TransportErrorKind) -> bool {
+    matches!(kind, TransportErrorKind::Exited(_) | TransportErrorKind::Closed(_))
 }
 
 fn closed() -> TransportError {

@@ -2,6 +2,7 @@
 
 use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -16,7 +17,9 @@ use crate::in_flight::InFlight;
 
 /// What clients may take: less than of a gateway.
 pub(crate) fn limits() -> FrontLimits {
-    FrontLimits { in_flight: 1024, sessions: 1000, ..FrontLimits::default() }
+    // Like most servers it ends soon when its input does.
+    let linger = Duration::from_millis(500);
+    FrontLimits { in_flight: 1024, sessions: 1000, linger, ..FrontLimits::default() }
 }
 
 /// One demo server, served.

@@ -13,7 +13,7 @@ use mcp_server::{Outcome, Outlet};
 use super::classic::{AskAbout, has_extension, related, wishes};
 use super::drive::Drive;
 use super::job::Job;
-use super::{no_tasks, unknown};
+use super::unknown;
 use crate::call::{Manner, Mouth, Passed, no_answer, unreadable};
 use crate::client::{Turn, object};
 use crate::convert::error::{InternalError, reason};
@@ -146,7 +146,9 @@ impl Endpoint {
     pub(crate) fn list_tasks(&self, turn: &Turn) -> Outcome {
         let directory = turn.client.shelf.directory();
         if !self.offers(&directory, &turn.client).has(&["tasks", "list"]) {
-            return Err(no_tasks(&turn.method));
+            let text = "unknown method tasks/list: tasks are listed where all of them are the gateway's, and for clients \
+                        with an API key";
+            return Err(RpcError::new(ErrorCode::METHOD_NOT_FOUND, text));
         }
         // There are never more than fit on one page.
         if !matches!(mcp_protocol::list::cursor_of(turn.params.as_ref()), Ok(None)) {

@@ -627,6 +627,35 @@ async fn kinds_of_clients_see_the_lists_that_are_meant_for_them() {
     assert_eq!(world.modern().call(Method::ToolsList, json!({})).await["tools"].as_array().unwrap().len(), 1);
 }
 
+/// For a client that can be asked a server may need a process of its own, which takes a while.
+#[tokio::test(start_paused = true)]
+async fn until_its_own_lists_are_there_a_kind_of_client_sees_those_of_everybody() {
+    let tools = |names: &[&str]| {
+        let tools: Vec<_> =
+            names.iter().map(|name| json!({"name": name, "inputSchema": {"type": "object"}})).collect();
+        json!({"tools": tools})
+    };
+    let a = scripted("a").on(Method::ToolsList, move |asked| {
+        if asked.wire.capabilities().get("elicitation").is_none() {
+            asked.answer(tools(&["plain"]));
+        }
+    });
+    let world = World::new(&[&a]);
+    let session = world.classic(V2025_11_25, json!({"elicitation": {"form": {}}})).await;
+    let listed = session.call(Method::ToolsList, json!({})).await;
+    assert_eq!(names(&listed, "tools"), ["a__plain"]);
+    let own = |asked: &crate::net::Asked| asked.wire.capabilities().get("elicitation").is_some();
+    let late = a.seen(&Method::ToolsList).into_iter().find(own).unwrap();
+    late.answer(tools(&["plain", "asking"]));
+    session.probe.hear(CHANGED, 1).await;
+    let listed = session.call(Method::ToolsList, json!({})).await;
+    assert_eq!(names(&listed, "tools"), ["a__plain", "a__asking"]);
+    // What everybody sees makes no difference to it now.
+    a.wires()[0].tell(CHANGED, json!({}));
+    pass(Duration::from_secs(5)).await;
+    assert_eq!(session.probe.told_of(CHANGED).len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn arguments_that_are_mirrored_in_headers_are_known_by_tool() {
     let schema =

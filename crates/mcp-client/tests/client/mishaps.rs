@@ -419,6 +419,26 @@ async fn who_notices_first_that_a_process_has_ended_finds_the_connection_closed(
 }
 
 #[tokio::test(start_paused = true)]
+async fn calls_fail_with_the_loss_even_if_somebody_closes_the_connection_for_it() {
+    let sent = AtomicUsize::new(0);
+    let server = Server::new(TransportKind::Stdio, move |out: &Outbound, wire: &Wire| {
+        if method(out) == Some(&Method::ToolsCall) && sent.fetch_add(1, Ordering::Relaxed) == 1 {
+            return Err(refuse(TransportErrorKind::Exited("signal 9".into()), Delivery::NotSent));
+        }
+        stdio(Era::Handshake, |_, _| {})(out, wire)
+    });
+    let client = server.connect(&ConnectOptions::default()).await.unwrap();
+    let under_way = tokio::spawn({
+        let client = client.clone();
+        async move { client.call(call(), LIMIT).await.unwrap_err() }
+    });
+    settle().await;
+    client.call(call(), LIMIT).await.unwrap_err();
+    client.close().await;
+    assert_eq!(under_way.await.unwrap().to_string(), "server process ended: signal 9");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_falls_behind_is_told_that_everything_may_have_changed() {
     const LOG: &str =
         r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#;

@@ -10,10 +10,10 @@ use mcp_protocol::RawJson;
 use mcp_server::Service;
 use tokio_util::sync::CancellationToken;
 
-use crate::directory::Library;
 use crate::endpoint::Endpoint;
 use crate::guard::Guard;
 use crate::held::Parking;
+use crate::library::Library;
 use crate::party::Kind;
 use crate::seal::{NoRandomness, Sealer};
 use crate::settings::{Scope, Settings};

@@ -11,7 +11,7 @@ use mcp_protocol::{Members, Method, Notification, ProtocolVersion, RawJson, meta
 use mcp_registry::CorrelationId;
 use mcp_server::{Outlet, Principal, TransportShape};
 
-use crate::directory::Shelf;
+use crate::library::Shelf;
 use crate::mark::Mark;
 use crate::party::Kind;
 

@@ -16,10 +16,12 @@ use mcp_server::{Opened, Opening, Outcome, Principal, Service, StatelessCall};
 
 use crate::bridge::Inner;
 use crate::call::{Manner, Mouth, Passed};
+use crate::catalog::ListKind;
 use crate::client::{Client, Ear, Turn, Wanted, Way};
 use crate::convert::capabilities::{offered_alone, offered_together};
-use crate::directory::{Directory, Shelf};
+use crate::directory::Directory;
 use crate::held::{Parking, Passing, Questions, Step};
+use crate::library::Shelf;
 use crate::mark::Mark;
 use crate::party::{Kind, extensions};
 use crate::route::{Router, Target, only};
@@ -27,7 +29,6 @@ use crate::session::Session;
 use crate::settings::Scope;
 use crate::state::Place;
 use crate::tasks::with_tasks;
-use crate::upstream::ListKind;
 
 /// One endpoint of a bridge.
 #[derive(Clone)]

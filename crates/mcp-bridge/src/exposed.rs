@@ -12,14 +12,15 @@ use mcp_registry::{OnToolChange, Selection, ServerName, ServerRecord, StoreError
 use mcp_server::{AskError, Channel, Outcome, Principal, Service, StatelessCall, TransportShape};
 
 use crate::bridge::Bridge;
+use crate::catalog::ListKind;
 use crate::digest::Digest;
-use crate::directory::{Entry, Shelf, Why};
+use crate::directory::{Entry, Why};
 use crate::endpoint::Endpoint;
 use crate::guard::History;
+use crate::library::Shelf;
 use crate::names;
 use crate::party::Kind;
 use crate::settings::Scope;
-use crate::upstream::ListKind;
 use crate::watchman::{ApproveError, Withheld};
 
 /// What clients see of all servers as one, as [`Bridge::exposed`] tells it.

@@ -3,6 +3,7 @@
 mod ask;
 mod bridge;
 mod call;
+mod catalog;
 mod client;
 /// Translation between revisions: pure functions, no I/O.
 pub mod convert;
@@ -13,6 +14,7 @@ mod exposed;
 mod extension;
 pub mod guard;
 mod held;
+mod library;
 mod listen;
 mod mark;
 pub mod names;
@@ -28,9 +30,9 @@ mod upstream;
 mod watchman;
 
 pub use bridge::Bridge;
+pub use catalog::ListKind;
 pub use client::REQUEST_ID;
 pub use digest::{Digest, InvalidDigest};
 pub use exposed::{Exposed, ExposedEntry, Hiding, ToolHistory};
 pub use settings::{Scope, Settings, View};
-pub use upstream::ListKind;
 pub use watchman::{ApproveError, ToolStore, Withheld};

@@ -8,12 +8,13 @@ use mcp_protocol::subscription::{AcknowledgedParams, ListenParams, SubscriptionF
 use mcp_protocol::{ErrorCode, Method, Notification, RawJson, RequestId, RpcError, meta};
 use mcp_server::{Outcome, Outlet};
 
+use crate::catalog::ListKind;
 use crate::client::{Turn, is_part};
-use crate::directory::{Reader, Shelf};
 use crate::endpoint::Endpoint;
+use crate::library::{Reader, Shelf};
 use crate::route::Router;
 use crate::tasks::Watched;
-use crate::upstream::{ListKind, News, Upstream};
+use crate::upstream::{News, Upstream};
 
 /// Time for a server to agree to tell of a resource.
 const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(5);

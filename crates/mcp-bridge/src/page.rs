@@ -8,11 +8,11 @@ use mcp_protocol::list::{InvalidPage, Page};
 use mcp_registry::{Exposure, ServerRecord};
 use mcp_transport::TransportKind;
 
+use crate::catalog::ListKind;
 use crate::client::Turn;
 use crate::convert::definition::{self, Route};
 use crate::endpoint::Endpoint;
 use crate::settings::Scope;
-use crate::upstream::ListKind;
 
 impl Endpoint {
     /// A page without what is not to be seen and with what the client's revision cannot take adapted; `None` if it

@@ -6,11 +6,11 @@ use mcp_protocol::completion::Reference;
 use mcp_protocol::{Era, ErrorCode, Method, RawJson, RpcError};
 use mcp_registry::Selection;
 
+use crate::catalog::ListKind;
 use crate::client::{Turn, object};
 use crate::directory::{Directory, Entry, Hidden, Owner};
 use crate::names;
 use crate::settings::{Scope, Settings, View};
-use crate::upstream::ListKind;
 use crate::watchman::Watchman;
 
 /// Where a request goes.

@@ -19,13 +19,14 @@ use mcp_server::{Conversation, Opened, Opening, Outcome, Outlet, TransportShape}
 
 use crate::ask::{AskClient, Course};
 use crate::call::{Passed, unreadable};
+use crate::catalog::ListKind;
 use crate::client::{Client, Ear, Turn, Wanted, Way, is_part, is_wanted};
-use crate::directory::Reader;
 use crate::endpoint::{Endpoint, declared};
+use crate::library::Reader;
 use crate::party::{Guest, Kind};
 use crate::route::Target;
 use crate::tasks::Remembered;
-use crate::upstream::{ListKind, Listener, News, Upstream};
+use crate::upstream::{Listener, News, Upstream};
 
 /// Time for a server to agree to tell of a resource.
 const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(30);

@@ -12,15 +12,14 @@ use mcp_protocol::capability::ClientCapabilities;
 use mcp_protocol::header::ParamHeaders;
 use mcp_protocol::logging::LogLevel;
 use mcp_protocol::resource::ResourceUpdatedParams;
-use mcp_protocol::result::Caching;
 use mcp_protocol::{Era, ErrorCode, Method, Notification, RawJson};
-use mcp_registry::{ConnectionState, Exposure, HealthView, NameFilter, ServerKey, ServerRecord, Status};
+use mcp_registry::{ConnectionState, HealthView, ServerKey, ServerRecord, Status};
 use mcp_transport::TransportKind;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::guard::Verdict;
+use crate::catalog::{Catalog, List, ListKind};
 use crate::watchman::Watchman;
 
 /// Time for reading all lists of a server.
@@ -31,157 +30,8 @@ const LEVEL_LIMIT: Duration = Duration::from_secs(5);
 const PASSED_ON: usize = 64;
 /// Between a change that a server tells of and the look at it: changes come in bursts.
 const BURST: Duration = Duration::from_millis(20);
-/// Youngest list that is read again because it may be out of date, where the server says how long it may be kept, and
-/// where it does not.
-const STALE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 /// First and longest wait before a server is attached to again that could not be.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-
-/// The four lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ListKind {
-    /// Of tools.
-    Tools,
-    /// Of prompts.
-    Prompts,
-    /// Of resources.
-    Resources,
-    /// Of templates of resources.
-    Templates,
-}
-
-impl ListKind {
-    pub(crate) const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
-
-    pub(crate) fn of(method: &Method) -> Option<Self> {
-        Some(match method {
-            Method::ToolsList => Self::Tools,
-            Method::PromptsList => Self::Prompts,
-            Method::ResourcesList => Self::Resources,
-            Method::ResourceTemplatesList => Self::Templates,
-            _ => return None,
-        })
-    }
-
-    pub(crate) fn method(self) -> Method {
-        match self {
-            Self::Tools => Method::ToolsList,
-            Self::Prompts => Method::PromptsList,
-            Self::Resources => Method::ResourcesList,
-            Self::Templates => Method::ResourceTemplatesList,
-        }
-    }
-
-    /// The member of the capabilities that offers it.
-    pub(crate) fn capability(self) -> &'static str {
-        match self {
-            Self::Tools => "tools",
-            Self::Prompts => "prompts",
-            Self::Resources | Self::Templates => "resources",
-        }
-    }
-
-    /// The notification of its changes.
-    pub(crate) fn changed(self) -> Method {
-        match self {
-            Self::Tools => Method::ToolsListChanged,
-            Self::Prompts => Method::PromptsListChanged,
-            Self::Resources | Self::Templates => Method::ResourcesListChanged,
-        }
-    }
-
-    /// The member of the result that has it.
-    pub(crate) fn member(self) -> &'static str {
-        match self {
-            Self::Tools => "tools",
-            Self::Prompts => "prompts",
-            Self::Resources => "resources",
-            Self::Templates => "resourceTemplates",
-        }
-    }
-
-    /// What its server calls an item, by name, URI or template.
-    pub(crate) fn name_of(self, item: &RawJson) -> Option<Box<str>> {
-        item.get(self.key())?.to().ok()
-    }
-
-    /// The rules about what of it is shown.
-    pub(crate) fn filter(self, exposure: &Exposure) -> &NameFilter {
-        match self {
-            Self::Tools => &exposure.tools,
-            Self::Prompts => &exposure.prompts,
-            Self::Resources | Self::Templates => &exposure.resources,
-        }
-    }
-
-    /// The member that an entry is known by.
-    pub(crate) fn key(self) -> &'static str {
-        match self {
-            Self::Tools | Self::Prompts => "name",
-            Self::Resources => "uri",
-            Self::Templates => "uriTemplate",
-        }
-    }
-
-    pub(crate) fn index(self) -> usize {
-        self as usize
-    }
-}
-
-/// One list as a server gave it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct List {
-    pub(crate) items: Arc<[RawJson]>,
-    pub(crate) caching: Option<Caching>,
-    /// When; `None`: never.
-    pub(crate) at: Option<Instant>,
-    /// When it could not be read last.
-    failed: Option<Instant>,
-}
-
-/// What a server offers.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Catalog {
-    /// What it said of itself; `None` while it is not connected and never was.
-    pub(crate) profile: Option<Arc<ServerProfile>>,
-    pub(crate) transport: Option<TransportKind>,
-    pub(crate) lists: [List; 4],
-    /// What was thought of each of the tools when they were listed.
-    pub(crate) verdicts: Arc<[Verdict]>,
-    /// Tools with arguments that clients over HTTP repeat in headers.
-    pub(crate) mirrored: Arc<HashMap<Box<str>, Arc<ParamHeaders>>>,
-}
-
-impl Catalog {
-    pub(crate) fn list(&self, kind: ListKind) -> &List {
-        &self.lists[kind.index()]
-    }
-
-    /// Whether a list may be out of date.
-    fn is_stale(&self, kind: ListKind) -> bool {
-        let Some(profile) = &self.profile else { return false };
-        let list = self.list(kind);
-        if list.failed.is_some_and(|failed| failed.elapsed() < STALE.0) {
-            return false;
-        }
-        let Some(at) = list.at else { return true };
-        let offered = profile.capabilities.as_ref().and_then(|all| all.get(kind.capability()));
-        let Some(offered) = offered else { return false };
-        let told = offered.get("listChanged").is_some_and(|told| told.as_str() == "true");
-        let kept = list.caching.map_or(STALE.1, |said| said.ttl.max(STALE.0));
-        !told && at.elapsed() >= kept
-    }
-
-    /// What was thought of a tool, by its place in the list.
-    pub(crate) fn verdict(&self, at: usize) -> Verdict {
-        self.verdicts.get(at).copied().unwrap_or(Verdict::Unjudged)
-    }
-
-    /// Whether all is known that there is to know.
-    pub(crate) fn is_known(&self) -> bool {
-        self.profile.is_some()
-    }
-}
 
 /// Something a server tells that belongs to no call.
 #[derive(Debug, Clone)]

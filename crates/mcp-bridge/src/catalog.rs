@@ -131,6 +131,8 @@ pub(crate) struct Catalog {
     pub(crate) verdicts: Arc<[Verdict]>,
     /// Tools with arguments that clients over HTTP repeat in headers.
     pub(crate) mirrored: Arc<HashMap<Box<str>, Arc<ParamHeaders>>>,
+    /// Some of it is what everybody sees, since it was not read for this kind of client yet.
+    pub(crate) is_provisional: bool,
 }
 
 impl Catalog {
@@ -156,6 +158,29 @@ impl Catalog {
     /// What was thought of a tool, by its place in the list.
     pub(crate) fn verdict(&self, at: usize) -> Verdict {
         self.verdicts.get(at).copied().unwrap_or(Verdict::Unjudged)
+    }
+
+    /// Whether each list was read.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_known() && self.lists.iter().all(|list| list.at.is_some())
+    }
+
+    /// The same with what another one has in place of what was not read yet.
+    pub(crate) fn completed_by(&self, other: &Self) -> Self {
+        let mut all = self.clone();
+        for (list, other) in all.lists.iter_mut().zip(&other.lists) {
+            if list.at.is_none() {
+                *list = other.clone();
+            }
+        }
+        if self.list(ListKind::Tools).at.is_none() {
+            all.verdicts = other.verdicts.clone();
+            all.mirrored = other.mirrored.clone();
+        }
+        all.profile = all.profile.or_else(|| other.profile.clone());
+        all.transport = all.transport.or(other.transport);
+        all.is_provisional = true;
+        all
     }
 
     /// Whether all is known that there is to know.

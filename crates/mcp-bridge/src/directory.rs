@@ -232,7 +232,8 @@ pub(crate) struct Directory {
     pub(crate) hidden: Vec<Hidden>,
     /// Those that are there, one for each owner, in order.
     pub(crate) shown: Vec<Shown>,
-    /// Owners whose lists are not known yet, or out of reach.
+    /// Owners that may have more than is known: their lists were not read yet for this kind of client, or they are out
+    /// of reach.
     pub(crate) missing: Vec<Arc<Owner>>,
     /// What is offered to clients of each revision: worked out when first asked for, as it takes a look at every server.
     offered: [OnceLock<ServerCapabilities>; ProtocolVersion::ALL.len()],
@@ -382,6 +383,9 @@ pub(crate) fn assemble(
                 let Err((entry, why)) = shown else { continue };
                 directory.hidden.push(Hidden { kind, entry, server: record.name().clone(), why });
             }
+        }
+        if catalog.is_provisional {
+            directory.missing.push(owner.clone());
         }
         let (server, catalog) = (record.name().clone(), catalog.clone());
         directory.shown.push(Shown { owner, server, catalog });

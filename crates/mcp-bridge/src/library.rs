@@ -80,7 +80,12 @@ impl Shelf {
             task.abort();
         }
         let upstreams = std::mem::take(&mut *self.upstreams.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(upstreams);
+        self.leave(upstreams.values());
+    }
+
+    fn leave<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) {
+        let me: Weak<dyn Listener> = self.me.clone();
+        upstreams.for_each(|upstream| upstream.unlisten(&me));
     }
 
     /// From now on somebody is told what changes, for as long as it lives.
@@ -150,7 +155,8 @@ impl Shelf {
             }
             parts.push((owner, members));
         }
-        *upstreams = there;
+        let before = std::mem::replace(&mut *upstreams, there);
+        self.leave(before.iter().filter(|(key, _)| !upstreams.contains_key(key)).map(|(_, gone)| gone));
         let view = match &self.scope {
             Scope::View(name) => settings.views.iter().find(|view| view.name == **name),
             Scope::All | Scope::One(_) => None,

@@ -63,7 +63,7 @@ pub(crate) struct Upstream {
     /// Who looks at its tools; `None`: its lists are not read, as a client's own session needs to be listened to only.
     watchman: Option<Arc<Watchman>>,
     catalog: ArcSwap<Catalog>,
-    /// The server as everybody sees it, until its own lists were read: it may take a process of its own until then.
+    /// The server as everybody sees it, until its own lists were read: that may take the start of a process.
     before: ArcSwapOption<Self>,
     /// Rung when all was read for the first time, or could not be.
     pub(crate) settled: tokio::sync::watch::Sender<bool>,
@@ -145,12 +145,12 @@ impl Upstream {
         upstream
     }
 
-    /// What it offers; as long as that was not read, what it offers to everybody.
+    /// What it offers; as far as that was not read, what it offers to everybody.
     pub(crate) fn catalog(&self) -> Arc<Catalog> {
-        let before = self.before.load_full(); // loaded first: without it the own one is known
+        let before = self.before.load_full(); // loaded first: without it the own one is complete
         let own = self.catalog.load_full();
         match before {
-            Some(before) if !own.is_known() => before.catalog(),
+            Some(before) if !own.is_complete() => Arc::new(own.completed_by(&before.catalog())),
             _ => own,
         }
     }
@@ -159,6 +159,9 @@ impl Upstream {
     pub(crate) fn refresh(&self, kind: ListKind) {
         if self.catalog.load().is_stale(kind) {
             self.stale.notify_one();
+        }
+        if let Some(before) = &*self.before.load() {
+            before.refresh(kind);
         }
     }
 
@@ -184,8 +187,16 @@ impl Upstream {
 
     fn add(&self, listening: Listening) {
         let mut listeners = lock(&self.listeners);
-        listeners.retain(|known| known.who.strong_count() > 0);
+        listeners.retain(|known| known.who.strong_count() > 0 && !known.who.ptr_eq(&listening.who));
         listeners.push(listening);
+    }
+
+    /// From now on it is told nothing.
+    pub(crate) fn unlisten(&self, who: &Weak<dyn Listener>) {
+        if let Some(before) = &*self.before.load() {
+            before.unlisten(who);
+        }
+        lock(&self.listeners).retain(|known| !known.who.ptr_eq(who));
     }
 
     /// Waits until its lists were read or found out of reach, for the first time.
@@ -380,8 +391,11 @@ impl Upstream {
         let known = catalog.profile.replace(profile.clone());
         catalog.transport = Some(client.transport());
         let other = known.is_none_or(|known| *known != *profile);
+        let is_complete = catalog.is_complete();
         self.catalog.store(Arc::new(catalog));
-        self.before.store(None);
+        if is_complete && let Some(before) = self.before.swap(None) {
+            lock(&self.listeners).iter().for_each(|listening| before.unlisten(&listening.who));
+        }
         if other || changed.contains(&true) {
             self.tell(&News::Lists(changed));
         }

@@ -181,11 +181,12 @@ impl Peer {
         state.settle();
     }
 
-    /// What waited for the handshake has been taken up, or there is nothing.
+    /// The task that answers `initialize` comes to its end: what waited for it has been taken up.
     pub(crate) fn opening_ended(&self) {
         let mut state = self.lock();
-        if !matches!(state.talk, Talk::Opening(_)) {
-            state.opening = None; // or it is the next one's
+        // The next one may have begun.
+        if state.opening.as_ref().is_some_and(|opening| Some(opening.id()) == tokio::task::try_id()) {
+            state.opening = None;
         }
         state.settle();
     }

@@ -156,11 +156,11 @@ fn initialize(peer: &Arc<Peer>, request: Request) -> Result<(), RpcError> {
     let before = std::mem::replace(&mut state.talk, Talk::Opening(Vec::new()));
     let opener = Arc::clone(peer);
     let opening = tokio::spawn(async move {
+        let _ends = EndsOpening(Arc::clone(&opener));
         let (answer, held) = opening::open(&opener, request).await;
         opener.answer(COMMON, &answer);
         let held = held.unwrap_or_else(|()| opener.not_opened());
         held.into_iter().for_each(|message| take(&opener, message));
-        opener.opening_ended();
     });
     state.opening = Some(opening.abort_handle());
     drop(state);
@@ -169,4 +169,12 @@ fn initialize(peer: &Arc<Peer>, request: Request) -> Result<(), RpcError> {
         conversation.end();
     }
     Ok(())
+}
+
+struct EndsOpening(Arc<Peer>);
+
+impl Drop for EndsOpening {
+    fn drop(&mut self) {
+        self.0.opening_ended();
+    }
 }

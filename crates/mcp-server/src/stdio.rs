@@ -56,11 +56,9 @@ where
             return written;
         }
         let (calls, linger) = (shared.in_flight(), shared.limits.linger);
-        tracing::warn!(
-            calls,
-            ?linger,
-            "calls are given up: the client closed its side and their answers took too long"
-        );
+        if calls > 0 {
+            tracing::warn!(calls, ?linger, "calls are given up: they took too long after the client had closed its side");
+        }
     }
     drop(ends);
     end.and(writing.await)

@@ -65,11 +65,11 @@ pub(crate) async fn write(
             },
         };
         let Some(job) = job else { break None };
-        if job.done.is_closed() {
-            continue; // The caller gave up before the line was begun: as if it had never been sent.
-        }
         if written.is_some_and(|written| written.elapsed() < BUSY) {
             tokio::task::yield_now().await;
+        }
+        if job.done.is_closed() {
+            continue; // The caller gave up before the line was begun: as if it had never been sent.
         }
         let text;
         (text, next) = gather(job, &mut jobs, &mut callers);

@@ -305,8 +305,8 @@ fn encode(answers: &[Message], is_batch: bool) -> Bytes {
     body.freeze()
 }
 
-/// Bytes of a stream that the connection takes in any case, before it waits for the client.
-const POLLED: usize = 1 << 16;
+/// Bytes and pieces of a stream that its connection takes before it waits for the client; hyper takes more.
+const POLLED: (usize, usize) = (1 << 16, 8);
 
 /// A stream of a session as the body of a response.
 pub(super) fn read(reader: Reader, keep_alive: std::time::Duration) -> impl Stream<Item = Bytes> + Send {
@@ -320,7 +320,7 @@ fn follow(
     lane: Option<Lane>,
     keep_alive: std::time::Duration,
 ) -> impl Stream<Item = Bytes> + Send {
-    stream::unfold((reader, lane, None, 0), move |(mut reader, mut lane, rest, mut said)| async move {
+    stream::unfold((reader, lane, None, (0, 0)), move |(mut reader, mut lane, rest, mut said)| async move {
         if let Some(rest) = rest {
             return Some((rest, (reader, lane, None, said)));
         }
@@ -335,8 +335,8 @@ fn follow(
             timeout(keep_alive, both).await
         };
         let (piece, rest) = next.unwrap_or(Some((COMMENT, None)))?;
-        said += piece.len() + rest.as_ref().map_or(0, Bytes::len);
-        lane = lane.filter(|_| said < POLLED);
+        said = (said.0 + piece.len() + rest.as_ref().map_or(0, Bytes::len), said.1 + 1);
+        lane = lane.filter(|_| said.0 < POLLED.0 && said.1 < POLLED.1);
         Some((piece, (reader, lane, rest, said)))
     })
 }

@@ -65,3 +65,78 @@ fn panicked() -> RpcError {
     tracing::error!("answering a request panicked");
     RpcError::new(ErrorCode::INTERNAL_ERROR, "internal error")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Waker;
+
+    use futures::future::poll_fn;
+    use futures::task::ArcWake;
+    use mcp_protocol::RawJson;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl ArcWake for Woken {
+        fn wake_by_ref(this: &Arc<Self>) {
+            this.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn work_is_looked_at_when_it_asked_for_it_and_tells_whoever_polled_it_last() {
+        let polls = Arc::new(AtomicUsize::new(0));
+        let inner = Arc::new(Mutex::new(None::<Waker>));
+        let (count, waker) = (Arc::clone(&polls), Arc::clone(&inner));
+        let work = poll_fn(move |cx| match count.fetch_add(1, Ordering::Relaxed) {
+            0..2 => {
+                *waker.lock().unwrap() = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            _ => Poll::Ready(Ok(RawJson::empty_object())),
+        });
+        let mut working = Working::new(work.boxed());
+        let owners = [Arc::<Woken>::default(), Arc::default()];
+        let mut poll = |owner: usize| {
+            let waker = futures::task::waker(Arc::clone(&owners[owner]));
+            working.poll_unpin(&mut Context::from_waker(&waker)).is_ready()
+        };
+        let wake = || inner.lock().unwrap().as_ref().unwrap().wake_by_ref();
+        assert!(!poll(0) && !poll(0) && !poll(0));
+        assert_eq!(polls.load(Ordering::Relaxed), 1, "nothing has happened since the first one");
+        wake();
+        assert_eq!(owners[0].0.load(Ordering::Relaxed), 1);
+        assert!(!poll(0));
+        assert_eq!(polls.load(Ordering::Relaxed), 2);
+        assert!(!poll(1), "another task has taken it over");
+        wake();
+        let woken = owners.each_ref().map(|owner| owner.0.load(Ordering::Relaxed));
+        assert_eq!(woken, [1, 1]);
+        assert!(poll(1));
+    }
+
+    #[test]
+    fn a_wake_during_the_poll_is_not_lost() {
+        let mut polls = 0;
+        let work = poll_fn(move |cx| {
+            polls += 1;
+            if polls < 3 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(RawJson::empty_object()))
+        });
+        let mut working = Working::new(work.boxed());
+        let owner = Arc::<Woken>::default();
+        let waker = futures::task::waker(Arc::clone(&owner));
+        let mut cx = Context::from_waker(&waker);
+        assert!(working.poll_unpin(&mut cx).is_pending());
+        assert!(working.poll_unpin(&mut cx).is_pending());
+        assert!(working.poll_unpin(&mut cx).is_ready());
+        assert_eq!(owner.0.load(Ordering::Relaxed), 2);
+    }
+}

@@ -57,7 +57,11 @@ where
         }
         let (calls, linger) = (shared.in_flight(), shared.limits.linger);
         if calls > 0 {
-            tracing::warn!(calls, ?linger, "calls are given up: they took too long after the client had closed its side");
+            tracing::warn!(
+                calls,
+                ?linger,
+                "calls are given up: they took too long after the client had closed its side"
+            );
         }
     }
     drop(ends);

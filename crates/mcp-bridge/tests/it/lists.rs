@@ -1,5 +1,6 @@
 //! Many servers as one: names, order, pages, routing, and what becomes of servers that are slow or gone.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mcp_bridge::{Settings, View};
@@ -627,33 +628,80 @@ async fn kinds_of_clients_see_the_lists_that_are_meant_for_them() {
     assert_eq!(world.modern().call(Method::ToolsList, json!({})).await["tools"].as_array().unwrap().len(), 1);
 }
 
+fn tools(names: &[&str]) -> Value {
+    let tool = |name: &&str| json!({"name": name, "inputSchema": {"type": "object"}});
+    json!({"tools": names.iter().map(tool).collect::<Vec<_>>()})
+}
+
+fn is_askable(asked: &crate::net::Asked) -> bool {
+    asked.wire.capabilities().get("elicitation").is_some()
+}
+
+/// A server that lists its tools at once for everybody, and when the test says so for clients that it can ask.
+fn slow_for_some(everybody: &Arc<Mutex<Vec<&'static str>>>) -> Server {
+    let everybody = everybody.clone();
+    scripted("a").on(Method::ToolsList, move |asked| {
+        if !is_askable(&asked) {
+            asked.answer(tools(&everybody.lock().unwrap()));
+        }
+    })
+}
+
 /// For a client that can be asked a server may need a process of its own, which takes a while.
 #[tokio::test(start_paused = true)]
 async fn until_its_own_lists_are_there_a_kind_of_client_sees_those_of_everybody() {
-    let tools = |names: &[&str]| {
-        let tools: Vec<_> =
-            names.iter().map(|name| json!({"name": name, "inputSchema": {"type": "object"}})).collect();
-        json!({"tools": tools})
+    let everybody = Arc::new(Mutex::new(vec!["plain"]));
+    let a = slow_for_some(&everybody);
+    let world = World::new(&[&a]);
+    let plain = world.classic(V2025_11_25, json!({})).await;
+    let session = world.classic(V2025_11_25, json!({"elicitation": {"form": {}}})).await;
+    let offered = &session.opened["capabilities"];
+    assert_eq!(offered["completions"], json!({}), "it may have more than is known: {offered}");
+    let seen = async || names(&session.call(Method::ToolsList, json!({})).await, "tools");
+    assert_eq!(seen().await, ["a__plain"]);
+    // What only its own list has can be called by those who know it.
+    let call = session.tool("a__asking");
+    a.next(Method::ToolsCall).await.answer(text("asked"));
+    assert_eq!(said(&call.ok().await), "asked");
+    let change = async |names: &[&'static str]| {
+        *everybody.lock().unwrap() = names.to_vec();
+        let wire = a.wires().into_iter().find(|wire| wire.capabilities().get("elicitation").is_none());
+        wire.unwrap().tell(CHANGED, json!({}));
+        pass(Duration::from_secs(1)).await;
     };
-    let a = scripted("a").on(Method::ToolsList, move |asked| {
-        if asked.wire.capabilities().get("elicitation").is_none() {
-            asked.answer(tools(&["plain"]));
-        }
-    });
+    change(&["plain", "new"]).await;
+    assert_eq!(seen().await, ["a__plain", "a__new"]);
+    assert_eq!(session.probe.told_of(CHANGED).len(), 1);
+    let late = a.seen(&Method::ToolsList).into_iter().find(is_askable).unwrap();
+    late.answer(tools(&["plain", "asking"]));
+    session.probe.hear(CHANGED, 2).await;
+    assert_eq!(seen().await, ["a__plain", "a__asking"]);
+    // What everybody sees makes no difference to it now.
+    change(&["other"]).await;
+    plain.probe.hear(CHANGED, 2).await;
+    assert_eq!(seen().await, ["a__plain", "a__asking"]);
+    assert_eq!(session.probe.told_of(CHANGED).len(), 2);
+    assert!(session.tool("a__unheard").err().await["message"].as_str().unwrap().starts_with("Unknown tool"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_of_client_whose_own_list_cannot_be_read_sees_that_of_everybody() {
+    let a = slow_for_some(&Arc::new(Mutex::new(vec!["plain"])))
+        .list("prompts", &[json!({"name": "p"})])
+        .capable(json!({"tools": {}, "prompts": {}}));
     let world = World::new(&[&a]);
     let session = world.classic(V2025_11_25, json!({"elicitation": {"form": {}}})).await;
+    pass(Duration::from_secs(60)).await;
     let listed = session.call(Method::ToolsList, json!({})).await;
-    assert_eq!(names(&listed, "tools"), ["a__plain"]);
-    let own = |asked: &crate::net::Asked| asked.wire.capabilities().get("elicitation").is_some();
-    let late = a.seen(&Method::ToolsList).into_iter().find(own).unwrap();
-    late.answer(tools(&["plain", "asking"]));
-    session.probe.hear(CHANGED, 1).await;
+    assert_eq!(names(&listed, "tools"), ["a__plain"], "the own one was waited for in vain");
+    let listed = session.call(Method::PromptsList, json!({})).await;
+    assert_eq!(names(&listed, "prompts"), ["a__p"]);
+    // Whoever looks has it tried again.
+    pass(Duration::from_secs(1)).await;
+    a.seen(&Method::ToolsList).into_iter().filter(is_askable).last().unwrap().answer(tools(&["asking"]));
+    pass(Duration::from_secs(1)).await;
     let listed = session.call(Method::ToolsList, json!({})).await;
-    assert_eq!(names(&listed, "tools"), ["a__plain", "a__asking"]);
-    // What everybody sees makes no difference to it now.
-    a.wires()[0].tell(CHANGED, json!({}));
-    pass(Duration::from_secs(5)).await;
-    assert_eq!(session.probe.told_of(CHANGED).len(), 1);
+    assert_eq!(names(&listed, "tools"), ["a__asking"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -736,7 +784,7 @@ async fn lists_of_servers_that_tell_of_no_changes_are_read_again_by_and_by() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_could_not_be_read_is_read_again_when_somebody_looks() {
-    let broken = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let broken = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let is_broken = broken.clone();
     let server = scripted("s").on(Method::ToolsList, move |asked| {
         match is_broken.load(std::sync::atomic::Ordering::Relaxed) {

@@ -180,8 +180,11 @@ async fn full_pipes_in_both_directions_do_not_deadlock() {
 async fn a_server_that_never_stops_writing_can_still_be_written_to() {
     let directory = tempfile::tempdir().unwrap();
     let count = directory.path().join("count");
-    let mut server =
-        run(&format!("yes '{PING}' & exec 3>{0}.part; wc -c >&3; mv {0}.part {0}; wait", count.display()));
+    // It ends by itself once its stdin has, however long that takes it.
+    let options = StdioOptions { close_stdin: Duration::from_secs(30), ..quick() };
+    let text =
+        format!("yes '{PING}' & exec 3>{0}.part; wc -c >&3; mv {0}.part {0}; kill $!", count.display());
+    let mut server = start(&script(&text), options);
     // Nobody takes its messages: the inbox and its pipe are full, and stay so.
     let line = big(1, 1 << 20);
     for _ in 0..8 {

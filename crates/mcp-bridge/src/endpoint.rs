@@ -170,7 +170,8 @@ impl Endpoint {
                 .then(|| Mouth::new(turn.outlet.clone(), turn.ear.clone()).sink());
             let manner = Manner { asker: asker(&target), sink };
             let relay = self.bridge.relay(turn, &target, params, manner);
-            let relayed = self.bridge.carry(turn, &target, relay).await;
+            // In a box, or each of the futures around it would be moved with room for it.
+            let relayed = Box::pin(self.bridge.carry(turn, &target, relay)).await;
             let passed = self.bridge.conclude(&self.scope, turn, &target, relayed);
             if at < last && is_not_found(&passed) {
                 continue;
@@ -212,7 +213,7 @@ impl Endpoint {
             params = self.next_in_group(turn, &mut target, params)?;
         }
         let relay = self.bridge.relay(turn, &target, params, Manner::default());
-        let mut relayed = self.bridge.manager.relay(relay).await;
+        let mut relayed = Box::pin(self.bridge.manager.relay(relay)).await;
         if let Ok(relayed) = &mut relayed
             && let Ok(answer) = &relayed.outcome
         {

@@ -17,7 +17,7 @@ use crate::walk::Walk;
 ///
 /// This is what an edit works on: what is not touched is written back byte for byte.
 #[derive(Debug, Clone, Default)]
-pub struct Members<'a>(SmallVec<[Member<'a>; 8]>);
+pub struct Members<'a>(SmallVec<[Member<'a>; 5]>);
 
 #[derive(Debug, Clone)]
 struct Member<'a> {

@@ -19,6 +19,11 @@ export function serve(path, handler) {
 // Waits, or fails as soon as `signal` is aborted.
 export function pause(ms, signal) {
   return new Promise((resolve, reject) => {
+    if (signal.aborted) {
+      // Its event is over and will not come again.
+      reject(new Error("cancelled"));
+      return;
+    }
     const abort = () => {
       clearTimeout(timer);
       reject(new Error("cancelled"));

@@ -65,14 +65,15 @@ def fail(reason: str) -> str:
 @server.tool()
 async def slow(steps: int, step_ms: int, ctx: Context) -> str:
     """Takes `steps` times `step_ms` milliseconds and reports progress after each step."""
-    for step in range(steps):
-        try:
+    global cancellations
+    try:
+        for step in range(steps):
             await anyio.sleep(step_ms / 1000)
-        except anyio.get_cancelled_exc_class():
-            global cancellations
-            cancellations += 1
-            raise
-        await ctx.report_progress(step + 1, steps)
+            await ctx.report_progress(step + 1, steps)
+    except anyio.get_cancelled_exc_class():
+        # Wherever it was at that moment.
+        cancellations += 1
+        raise
     return f"{steps} steps done"
 
 

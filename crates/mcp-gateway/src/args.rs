@@ -55,7 +55,7 @@ Exit codes: 0 ended in order, 1 could not start, or calls were cut at the end, 2
 const STDIO_EXAMPLES: &str = "\
 The configuration is looked for as `serve` looks for it; nothing listens on any port. Warnings go to
 stderr, more with MCP_GATEWAY_LOG=info. Paths in clients' configurations should be absolute: clients start programs in
-directories of their own. It ends with its client.
+directories of their own. It ends with its client: calls under way then have 10 s to be answered.
 
 Examples:
   mcp-gateway stdio

@@ -20,8 +20,8 @@ const REST_TIME: Duration = Duration::from_secs(1);
 /// An answer whose head has arrived, and the place of its exchange among those under way, which is free
 /// again when the body is gone.
 pub struct Body {
-    /// Where the request went.
-    uri: Uri,
+    /// Where the request went, if not to the endpoint of the client.
+    elsewhere: Option<Box<Uri>>,
     response: Response<Content>,
     client: HttpClient,
     /// After the response: the connection is given back, or closed, first.
@@ -30,12 +30,12 @@ pub struct Body {
 
 impl Body {
     pub(crate) fn new(
-        uri: Uri,
+        elsewhere: Option<Box<Uri>>,
         response: Response<Content>,
         client: HttpClient,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        Self { uri, response, client, _permit: permit }
+        Self { elsewhere, response, client, _permit: permit }
     }
 
     /// The status of the answer.
@@ -50,8 +50,9 @@ impl Body {
         self.response.headers()
     }
 
+    /// Where the request went.
     pub(crate) fn uri(&self) -> &Uri {
-        &self.uri
+        self.elsewhere.as_deref().unwrap_or_else(|| self.client.uri())
     }
 
     /// The next piece; `None` after the last.
@@ -68,25 +69,28 @@ impl Body {
     /// # Errors
     /// [`Payload`](mcp_transport::TransportErrorKind::Payload) if it is larger,
     /// [`Closed`](mcp_transport::TransportErrorKind::Closed) if the connection broke.
-    pub async fn read(mut self, limit: usize) -> Result<Bytes, TransportError> {
-        let too_large = || failure::payload(format!("the answer exceeds the limit of {limit} bytes"));
-        let announced = self.response.body().length().unwrap_or(0);
-        if announced > limit as u64 {
-            return Err(too_large());
-        }
-        let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
-        // The usual small answer arrives in one chunk and is not copied.
-        if first.len() as u64 == announced {
-            return Ok(first);
-        }
-        let mut body = BytesMut::from(first);
-        loop {
-            if body.len() > limit {
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
+    pub fn read(mut self, limit: usize) -> impl Future<Output = Result<Bytes, TransportError>> + Send {
+        async move {
+            let too_large = || failure::payload(format!("the answer exceeds the limit of {limit} bytes"));
+            let announced = self.response.body().length().unwrap_or(0);
+            if announced > limit as u64 {
                 return Err(too_large());
             }
-            match self.chunk().await? {
-                Some(chunk) => body.extend_from_slice(&chunk),
-                None => return Ok(body.freeze()),
+            let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
+            // The usual small answer arrives in one chunk and is not copied.
+            if first.len() as u64 == announced {
+                return Ok(first);
+            }
+            let mut body = BytesMut::from(first);
+            loop {
+                if body.len() > limit {
+                    return Err(too_large());
+                }
+                match self.chunk().await? {
+                    Some(chunk) => body.extend_from_slice(&chunk),
+                    None => return Ok(body.freeze()),
+                }
             }
         }
     }
@@ -95,21 +99,23 @@ impl Body {
     ///
     /// A connection can be used again only after its body was read to the end, which most servers send
     /// right after the answer. So a small, prompt rest is read; otherwise the connection is closed.
-    pub fn release(self) {
-        let mut rest = Box::pin(self.drain());
-        if rest.as_mut().now_or_never().is_none() {
-            tokio::spawn(tokio::time::timeout(REST_TIME, rest));
-        }
-    }
-
-    async fn drain(mut self) {
+    pub fn release(mut self) {
         let mut bytes = 0;
-        while let Ok(Some(chunk)) = self.chunk().await {
-            bytes += chunk.len();
-            if bytes > REST_BYTES {
-                return;
+        // Mostly it is there already.
+        while let Some(chunk) = self.chunk().now_or_never() {
+            match chunk {
+                Ok(Some(chunk)) if bytes <= REST_BYTES => bytes += chunk.len(),
+                _ => return,
             }
         }
+        let rest = async move {
+            while let Ok(Some(chunk)) = self.chunk().await
+                && bytes <= REST_BYTES
+            {
+                bytes += chunk.len();
+            }
+        };
+        tokio::spawn(tokio::time::timeout(REST_TIME, rest));
     }
 }
 

@@ -8,10 +8,12 @@ use http::header::HeaderValue;
 use mcp_transport::{HttpEndpoint, TlsSettings, TransportError};
 use reqwest::{Proxy, redirect};
 use tokio::time::Instant;
+use tower::util::MapResponseLayer;
 use url::Url;
 
 use crate::address::Resolver;
 use crate::carrier::Carrier;
+use crate::connections::Connections;
 use crate::direct::Direct;
 use crate::failure::unusable;
 use crate::options::HttpOptions;
@@ -64,19 +66,25 @@ pub(crate) struct Clients {
 
 impl Settings {
     /// Makes the clients of an endpoint. Reads certificate files.
-    pub(crate) fn clients(&self, endpoint: &HttpEndpoint) -> Result<Clients, TransportError> {
+    pub(crate) fn clients(
+        &self,
+        endpoint: &HttpEndpoint,
+        connections: &Connections,
+    ) -> Result<Clients, TransportError> {
         let TlsSettings { ca_file, .. } = &endpoint.tls;
         let for_tokens = TlsSettings { ca_file: ca_file.clone(), ..TlsSettings::default() };
         let proxy = endpoint.proxy.as_ref();
         let tls = self.tls(&endpoint.tls, endpoint.url.scheme() == "https")?;
         let tokens = match &endpoint.auth {
             None => None,
-            Some(_) if for_tokens == endpoint.tls => Some(self.build(tls.clone(), proxy)?),
-            Some(_) => Some(self.build(self.tls(&for_tokens, false)?, proxy)?),
+            Some(_) if for_tokens == endpoint.tls => Some(tls.clone()),
+            Some(_) => Some(self.tls(&for_tokens, false)?),
         };
+        // What becomes of connections to the token endpoint is not counted.
+        let tokens = tokens.map(|tls| self.build(tls, proxy, &Connections::default())).transpose()?;
         let mcp = match proxy {
-            None => Carrier::Direct(Box::new(Direct::new(self, tls))),
-            Some(_) => Carrier::Proxied(self.build(tls, proxy)?),
+            None => Carrier::Direct(Box::new(Direct::new(self, tls, connections.clone()))),
+            Some(_) => Carrier::Proxied(self.build(tls, proxy, connections)?),
         };
         Ok(Clients { mcp, tokens })
     }
@@ -96,8 +104,10 @@ impl Settings {
         &self,
         tls: rustls::ClientConfig,
         proxy: Option<&Url>,
+        connections: &Connections,
     ) -> Result<reqwest::Client, TransportError> {
         let options = &self.options;
+        let connections = connections.clone();
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .user_agent(self.user_agent.clone())
@@ -112,6 +122,10 @@ impl Settings {
             .no_zstd()
             .no_deflate()
             .connect_timeout(options.connect_timeout)
+            .connector_layer(MapResponseLayer::new(move |connection| {
+                connections.opened();
+                connection
+            }))
             .pool_max_idle_per_host(max_idle(options))
             .pool_idle_timeout(options.pool_idle_timeout)
             .http1_max_headers(MAX_HEADERS)
@@ -176,8 +190,8 @@ impl Files {
     }
 
     /// New clients. Files that cannot be used give none: somebody may be about to write them.
-    pub(crate) fn read(&self, settings: &Settings) -> Option<Clients> {
-        let made = settings.clients(&self.endpoint);
+    pub(crate) fn read(&self, settings: &Settings, connections: &Connections) -> Option<Clients> {
+        let made = settings.clients(&self.endpoint, connections);
         made.inspect_err(|error| tracing::warn!(%error, "changed certificate files are not used")).ok()
     }
 }

@@ -1,13 +1,17 @@
 //! How requests get to the server: straight, or through a proxy.
 
 use std::error::Error;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
-use crate::direct::Direct;
+use crate::direct::{self, Direct};
 
 /// Sends requests. Which of the two it is shows in nothing but the proxy's own part of a request.
 #[derive(Debug)]
@@ -24,17 +28,38 @@ pub(crate) enum Content {
 }
 
 /// What [`failure`](crate::failure) makes a transport error of.
-type BoxError = Box<dyn Error + Send + Sync>;
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
 impl Carrier {
-    /// Waits for the head of the answer.
-    pub(crate) async fn send(&self, request: Request<Bytes>) -> Result<Response<Content>, BoxError> {
+    /// Sends a request.
+    pub(crate) fn send(&self, request: Request<Bytes>) -> Sending {
         match self {
-            Self::Direct(direct) => Ok(direct.send(request).await?.map(Content::Direct)),
+            Self::Direct(direct) => Sending::Direct(direct.send(request)),
             Self::Proxied(client) => {
-                let answer = client.execute(request.try_into()?).await?;
-                Ok(Response::<reqwest::Body>::from(answer).map(Content::Proxied))
+                let client = client.clone();
+                let sending = async move {
+                    let answer = client.execute(request.try_into()?).await?;
+                    Ok(Response::<reqwest::Body>::from(answer).map(Content::Proxied))
+                };
+                Sending::Proxied(sending.boxed())
             }
+        }
+    }
+}
+
+/// A request under way, until the head of its answer.
+pub(crate) enum Sending {
+    Direct(direct::Sending),
+    Proxied(BoxFuture<'static, Result<Response<Content>, BoxError>>),
+}
+
+impl Future for Sending {
+    type Output = Result<Response<Content>, BoxError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Direct(sending) => sending.poll_unpin(cx).map(|sent| Ok(sent?.map(Content::Direct))),
+            Self::Proxied(sending) => sending.poll_unpin(cx),
         }
     }
 }

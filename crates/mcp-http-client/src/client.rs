@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::body::Body;
 use crate::build::{Clients, Files, Settings};
-use crate::carrier::Content;
+use crate::carrier::{BoxError, Content, Sending};
 use crate::connections::Connections;
 use crate::endpoint::{same_origin, to_uri};
 use crate::failure::{self, unusable};
@@ -97,7 +97,8 @@ impl HttpClient {
     ) -> Result<Self, TransportError> {
         let files = Files::of(endpoint);
         let uri = to_uri(&endpoint.url)?;
-        let clients = Arc::new(settings.clients(endpoint)?);
+        let connections = Connections::default();
+        let clients = Arc::new(settings.clients(endpoint, &connections)?);
         let origin = endpoint.url.origin().ascii_serialization();
         let proxy = endpoint.proxy.as_ref().map(|proxy| proxy.origin().ascii_serialization());
         let target =
@@ -117,7 +118,7 @@ impl HttpClient {
             files,
             tokens,
             waiting: AtomicUsize::new(0),
-            connections: Connections::default(),
+            connections,
         })))
     }
 
@@ -252,7 +253,8 @@ impl Inner {
 
     /// Makes the clients anew, unless they were closed.
     fn read_files(&self) {
-        let Some(made) = self.files.as_ref().and_then(|files| files.read(&self.settings)) else { return };
+        let made = self.files.as_ref().and_then(|files| files.read(&self.settings, &self.connections));
+        let Some(made) = made else { return };
         if let Some(clients) = &mut *self.clients.write().unwrap_or_else(PoisonError::into_inner) {
             *clients = Arc::new(made);
         }
@@ -323,27 +325,44 @@ impl Place {
     /// [`TransportErrorKind::Connect`] if there is no connection, or no token for now;
     /// [`TransportErrorKind::Closed`] if the connection broke; [`TransportErrorKind::Endpoint`] if the request
     /// cannot be made, if the address is refused or no token is to be had. An answer of any status is none.
-    pub async fn send(self, request: Request<Bytes>) -> Result<Body, TransportError> {
+    pub fn send(self, request: Request<Bytes>) -> impl Future<Output = Result<Body, TransportError>> + Send {
+        // All that is waited for with the request in hand is the rare case: the future has no room for it.
+        let sending = self.begin(request);
+        async move {
+            let (elsewhere, sending) = sending?;
+            let response = match sending {
+                Begun::Plain(sending) => self.answered(sending.await)?,
+                Begun::WithToken(request) => Box::pin(self.send_with_token(*request)).await?,
+            };
+            Ok(Body::new(elsewhere, response, self.client, self.permit))
+        }
+    }
+
+    fn begin(&self, request: Request<Bytes>) -> Result<(Option<Box<Uri>>, Begun), TransportError> {
         let inner = &*self.client.0;
-        let uri = request.uri().clone();
-        let own = inner.is_own(&uri)?;
-        let tokens = inner.tokens.as_ref().zip(self.clients.tokens.as_ref());
-        let tokens = tokens.filter(|_| own && !request.headers().contains_key(AUTHORIZATION));
-        let response = match tokens {
-            None => self.execute(request).await?,
-            // In a box, so that exchanges without it need no room for it.
-            Some((tokens, http)) => Box::pin(self.execute_with(tokens, http, request)).await?,
+        let elsewhere = (*request.uri() != inner.uri).then(|| Box::new(request.uri().clone()));
+        let own = match &elsewhere {
+            None => true,
+            Some(uri) => inner.is_own(uri)?,
         };
-        Ok(Body::new(uri, response, self.client, self.permit))
+        let wants_token = own && self.tokens().is_some() && !request.headers().contains_key(AUTHORIZATION);
+        let begun = match wants_token {
+            true => Begun::WithToken(Box::new(request)),
+            false => Begun::Plain(self.clients.mcp.send(request)),
+        };
+        Ok((elsewhere, begun))
+    }
+
+    fn tokens(&self) -> Option<(&Arc<Tokens>, &reqwest::Client)> {
+        self.client.0.tokens.as_ref().zip(self.clients.tokens.as_ref())
     }
 
     /// Sends the request with a token, and once more with another one if that is refused.
-    async fn execute_with(
+    async fn send_with_token(
         &self,
-        tokens: &Arc<Tokens>,
-        http: &reqwest::Client,
         mut request: Request<Bytes>,
     ) -> Result<Response<Content>, TransportError> {
+        let Some((tokens, http)) = self.tokens() else { return self.execute(request).await };
         let token = tokens.get(http, None).await?;
         let mut again = request.clone();
         request.headers_mut().insert(AUTHORIZATION, token.header().clone());
@@ -358,13 +377,23 @@ impl Place {
     }
 
     async fn execute(&self, request: Request<Bytes>) -> Result<Response<Content>, TransportError> {
+        self.answered(self.clients.mcp.send(request).await)
+    }
+
+    fn answered(
+        &self,
+        response: Result<Response<Content>, BoxError>,
+    ) -> Result<Response<Content>, TransportError> {
         let inner = &*self.client.0;
-        let response = self.clients.mcp.send(request).await;
-        let response = response.map_err(|error| {
-            let fresh = inner.connections.counts().0 == 0;
-            failure::sending(&*error, &inner.target, fresh)
-        })?;
-        inner.connections.count(response.extensions());
+        let response = response
+            .map_err(|error| failure::sending(&*error, &inner.target, !inner.connections.have_answered()))?;
+        inner.connections.answered();
         Ok(response)
     }
+}
+
+/// A request that is about to be answered, or waits for a token.
+enum Begun {
+    Plain(Sending),
+    WithToken(Box<Request<Bytes>>),
 }

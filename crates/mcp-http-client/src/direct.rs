@@ -1,6 +1,8 @@
 //! Requests without a proxy, on hyper's client itself. What `reqwest` does around it for every request (it parses
 //! the URL again and again, and gets ready to follow redirects) takes time and is of no use here.
 
+use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,15 +15,17 @@ use http::uri::Scheme;
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client, Error};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::legacy::{Client, Error, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tower::{BoxError, Service};
 
 use crate::address::Resolver;
 use crate::build::{self, Settings};
+use crate::connections::Connections;
 use crate::failure;
 
 /// How often a request is sent once more at most that the server said it has not looked at.
@@ -35,7 +39,7 @@ pub(crate) struct Direct {
 }
 
 impl Direct {
-    pub(crate) fn new(settings: &Settings, tls: rustls::ClientConfig) -> Self {
+    pub(crate) fn new(settings: &Settings, tls: rustls::ClientConfig, connections: Connections) -> Self {
         let options = &settings.options;
         let mut http = HttpConnector::new_with_resolver(settings.resolver.clone());
         http.enforce_http(false);
@@ -46,7 +50,8 @@ impl Direct {
         http.set_keepalive_retries(Some(build::KEEPALIVE_RETRIES));
         #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
         http.set_tcp_user_timeout(Some(build::UNACKNOWLEDGED));
-        let opening = Opening { http: HttpsConnector::from((http, tls)), limit: options.connect_timeout };
+        let http = HttpsConnector::from((http, tls));
+        let opening = Opening { http, limit: options.connect_timeout, connections };
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -60,21 +65,45 @@ impl Direct {
         Self { client, user_agent: settings.user_agent.clone() }
     }
 
-    /// Waits for the head of the answer.
-    pub(crate) async fn send(&self, mut request: Request<Bytes>) -> Result<Response<Incoming>, Error> {
+    /// Sends a request.
+    pub(crate) fn send(&self, mut request: Request<Bytes>) -> Sending {
         let headers = request.headers_mut();
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         headers.entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
         // Only over TLS can it be HTTP/2, in which servers say what they have not looked at.
-        let spare = (request.uri().scheme() == Some(&Scheme::HTTPS)).then(|| request.clone());
-        let mut sent = self.client.request(request.map(Full::new)).await;
-        for _ in 0..RESENT {
-            let Some(spare) = spare.as_ref().filter(|_| sent.as_ref().is_err_and(is_untouched)) else {
-                break;
-            };
-            sent = self.client.request(spare.clone().map(Full::new)).await;
+        if request.uri().scheme() != Some(&Scheme::HTTPS) {
+            return Sending::Once(self.client.request(request.map(Full::new)));
         }
-        sent
+        let client = self.client.clone();
+        let again = async move {
+            let mut sent = client.request(request.clone().map(Full::new)).await;
+            for _ in 0..RESENT {
+                if !sent.as_ref().is_err_and(is_untouched) {
+                    break;
+                }
+                sent = client.request(request.clone().map(Full::new)).await;
+            }
+            sent
+        };
+        Sending::Again(again.boxed())
+    }
+}
+
+/// A request under way, until the head of its answer.
+pub(crate) enum Sending {
+    Once(ResponseFuture),
+    /// Perhaps more than once.
+    Again(BoxFuture<'static, Result<Response<Incoming>, Error>>),
+}
+
+impl Future for Sending {
+    type Output = Result<Response<Incoming>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Once(sending) => sending.poll_unpin(cx),
+            Self::Again(sending) => sending.poll_unpin(cx),
+        }
     }
 }
 
@@ -97,6 +126,7 @@ struct Opening {
     http: HttpsConnector<HttpConnector<Resolver>>,
     /// For name resolution, TCP and TLS together.
     limit: Duration,
+    connections: Connections,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +134,7 @@ struct Opening {
 struct TimedOut;
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Response = Plain<MaybeHttpsStream<TokioIo<TcpStream>>>;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
@@ -113,8 +143,59 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let opening = self.0.http.clone().call(to);
-        let opened = tokio::time::timeout(self.0.limit, opening);
-        async { opened.await.unwrap_or_else(|_| Err(TimedOut.into())) }.boxed()
+        let this = self.0.clone();
+        let opened = tokio::time::timeout(this.limit, this.http.clone().call(to));
+        async move {
+            let stream = opened.await.unwrap_or_else(|_| Err(TimedOut.into()))?;
+            this.connections.opened();
+            Ok(Plain(stream))
+        }
+        .boxed()
+    }
+}
+
+/// A connection that does not tell each answer what its addresses are, which would cost every request a map of its own.
+struct Plain<S>(S);
+
+impl<S: Connection> Connection for Plain<S> {
+    fn connected(&self) -> Connected {
+        let plain = Connected::new();
+        if self.0.connected().is_negotiated_h2() { plain.negotiated_h2() } else { plain }
+    }
+}
+
+impl<S: Read + Unpin> Read for Plain<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl<S: Write + Unpin> Write for Plain<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

@@ -20,9 +20,9 @@ pub struct ClientStats {
     pub streams_limit: usize,
     /// How many wait for a place.
     pub waiting: usize,
-    /// Connections that were opened and answered at least once.
+    /// Connections that were opened.
     pub opened: u64,
-    /// Answers that came on a connection that had answered before.
+    /// Answers beyond one for each of them.
     pub reused: u64,
 }
 

@@ -37,7 +37,7 @@ pub use record::{
 };
 pub use registry::{Due, Handshake, InvalidTransition, Loss, Registry, RegistryFull};
 pub use retry::CallRetry;
-pub use routing::{Candidates, Choice, Gate, RoutingTable, Selection, Skip};
+pub use routing::{Candidates, Choice, Gate, RoutingTable, Selection, Skip, Stood};
 pub use starts::StartLimit;
 pub use store::{Kept, MemoryStore, Store, StoreError};
 pub use story::{Considered, Ending, Explanation, Outcome, Part, Story};

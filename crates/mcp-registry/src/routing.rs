@@ -2,15 +2,49 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::clock::Timestamp;
-use crate::record::{ServerRecord, Status};
+use crate::name::ServerName;
+use crate::record::{ServerKey, ServerRecord, Status};
 
 /// All records at one moment, in name order. Requests read it without a lock.
 #[derive(Debug, Default)]
 pub struct RoutingTable {
     servers: Box<[Arc<ServerRecord>]>,
+    lineup: Arc<Lineup>,
+}
+
+/// How all servers stand at one moment, in name order, without what is large of their records: the memory of a call
+/// keeps it.
+#[derive(Debug, Default)]
+pub(crate) struct Lineup {
+    servers: Box<[Standing]>,
     /// Positions by priority, highest first, then by name: the order without a preference.
     ranking: Box<[usize]>,
+}
+
+/// How one server stands.
+#[derive(Debug)]
+struct Standing {
+    key: ServerKey,
+    status: Status,
+    enabled: bool,
+    group: Option<ServerName>,
+    next_retry_at: Option<Timestamp>,
+}
+
+impl Standing {
+    fn of(record: &ServerRecord) -> Self {
+        let definition = &record.definition;
+        Self {
+            key: record.key(),
+            status: record.status,
+            enabled: definition.enabled,
+            group: definition.group.clone(),
+            next_retry_at: record.next_retry_at,
+        }
+    }
 }
 
 impl RoutingTable {
@@ -20,7 +54,9 @@ impl RoutingTable {
         let mut ranking: Box<[usize]> = (0..servers.len()).collect();
         // Stable, so that names order what priority leaves open (contract §4.1).
         ranking.sort_by_key(|&at| std::cmp::Reverse(servers[at].definition.priority));
-        Self { servers, ranking }
+        let standing = servers.iter().map(|record| Standing::of(record)).collect();
+        let lineup = Arc::new(Lineup { servers: standing, ranking });
+        Self { servers, lineup }
     }
 
     /// All servers in name order.
@@ -32,18 +68,14 @@ impl RoutingTable {
     /// The record of a name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<ServerRecord>> {
-        self.position(name).map(|at| &self.servers[at])
-    }
-
-    fn position(&self, name: &str) -> Option<usize> {
-        self.servers.binary_search_by(|record| record.name().as_str().cmp(name)).ok()
+        self.lineup.position(name).map(|at| &self.servers[at])
     }
 
     /// First healthy server in preference order, else the first degraded one whatever its window, else
     /// none; never a disabled one (contract §4.1, `choose_server`).
     #[must_use]
     pub fn choose(&self, preferred: &[String]) -> Option<&Arc<ServerRecord>> {
-        let base = self.base(preferred, false);
+        let base = self.lineup.base(preferred, false);
         let enabled = || base.iter().map(|&at| &self.servers[at]).filter(|record| record.definition.enabled);
         let first = |status| enabled().find(|record| record.status == status);
         first(Status::Healthy).or_else(|| first(Status::Degraded))
@@ -57,16 +89,26 @@ impl RoutingTable {
             let in_group = |group| definition.group.as_ref().is_some_and(|own| own.as_str() == group);
             definition.enabled && selection.group.as_deref().is_none_or(in_group)
         };
-        let base = self.base(&selection.preferred, selection.preferred_only);
+        let base = self.lineup.base(&selection.preferred, selection.preferred_only);
         base.into_iter().map(|at| &self.servers[at]).filter(wanted).cloned().collect()
+    }
+}
+
+impl Lineup {
+    fn position(&self, name: &str) -> Option<usize> {
+        self.servers.binary_search_by(|server| server.key.name.as_str().cmp(name)).ok()
     }
 
     /// Preferred names that exist, without repeats, then (unless `only`) all others in ranking order.
-    fn base(&self, preferred: &[String], only: bool) -> Vec<usize> {
-        let mut base: Vec<usize> =
-            Vec::with_capacity(if only { preferred.len() } else { self.servers.len() });
+    fn base(&self, preferred: &[String], only: bool) -> Positions {
+        let mut base = Positions::new();
+        let named = preferred.iter().filter_map(|name| self.position(name));
+        if let (true, [_]) = (only, preferred) {
+            base.extend(named);
+            return base;
+        }
         let mut taken = vec![false; self.servers.len()];
-        for at in preferred.iter().filter_map(|name| self.position(name)) {
+        for at in named {
             if !std::mem::replace(&mut taken[at], true) {
                 base.push(at);
             }
@@ -76,7 +118,47 @@ impl RoutingTable {
         }
         base
     }
+
+    fn order(&self, selection: &Selection) -> Order {
+        if selection.preferred.is_empty() && !selection.preferred_only {
+            Order::Ranking
+        } else {
+            Order::Listed(self.base(&selection.preferred, selection.preferred_only))
+        }
+    }
+
+    /// Every server with its part in a choice: the candidates in the order they would be tried, then the others in
+    /// name order with the reason. `lacks`: which servers lack the tool.
+    pub(crate) fn considered(
+        &self,
+        selection: &Selection,
+        at: Timestamp,
+        lacks: impl Fn(usize) -> bool,
+    ) -> Vec<Stood> {
+        let stood = |at: usize, skip| {
+            let Standing { key, status, .. } = &self.servers[at];
+            Stood { key: key.clone(), status: *status, skip }
+        };
+        let skip = |position: usize| selection.skips(&self.servers[position], at, || lacks(position));
+        let order = self.order(selection);
+        let mut candidate = vec![false; self.servers.len()];
+        let mut all = Vec::with_capacity(self.servers.len());
+        for tier in TIERS {
+            for at in (0..order.len(self)).map(|at| order.position(self, at)) {
+                if self.servers[at].status == tier && skip(at).is_none() {
+                    candidate[at] = true;
+                    all.push(stood(at, None));
+                }
+            }
+        }
+        let others = (0..self.servers.len()).filter(|&at| !candidate[at]);
+        all.extend(others.map(|at| stood(at, Some(skip(at).unwrap_or(Skip::NotPreferred)))));
+        all
+    }
 }
+
+/// Positions in a table: mostly few.
+type Positions = SmallVec<[usize; 4]>;
 
 /// What a routed call asks of its candidates.
 #[derive(Debug, Clone, Default)]
@@ -89,6 +171,31 @@ pub struct Selection {
     pub group: Option<String>,
     /// The tool that is called: servers known to lack it are skipped.
     pub tool: Option<Box<str>>,
+}
+
+impl Selection {
+    /// Why a server would not be a candidate, apart from the list of preferred ones.
+    fn skips(&self, server: &Standing, at: Timestamp, lacks: impl FnOnce() -> bool) -> Option<Skip> {
+        if !server.enabled {
+            return Some(Skip::Disabled);
+        }
+        if let Some(group) = &self.group
+            && server.group.as_ref().is_none_or(|own| own.as_str() != group)
+        {
+            return Some(Skip::NotInGroup);
+        }
+        if self.tool.is_some() && lacks() {
+            return Some(Skip::LacksTool);
+        }
+        match server.next_retry_at {
+            Some(opens) if server.status != Status::Healthy && at < opens => Some(Skip::WindowClosed(opens)),
+            _ => None,
+        }
+    }
+
+    fn is_lacked_by(&self, record: &ServerRecord) -> bool {
+        self.tool.as_ref().is_some_and(|tool| record.lacks_tool(tool))
+    }
 }
 
 /// Why a server was passed over.
@@ -104,6 +211,17 @@ pub enum Skip {
     WindowClosed(Timestamp),
     /// It is known not to offer the tool.
     LacksTool,
+}
+
+/// How one server stood when an invocation began, and why it was passed over, if it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stood {
+    /// Which registration.
+    pub key: ServerKey,
+    /// Its status then.
+    pub status: Status,
+    /// Why it was no candidate; `None` if it was one.
+    pub skip: Option<Skip>,
 }
 
 /// What the candidates of one call are chosen from and by: enough to say later why each server was a
@@ -123,31 +241,28 @@ impl Choice {
     /// servers is not looked at: that is a matter of the list, not of the server.
     #[must_use]
     pub fn reason_to_skip(&self, record: &ServerRecord) -> Option<Skip> {
-        let definition = &record.definition;
-        if !definition.enabled {
-            return Some(Skip::Disabled);
-        }
-        if let Some(group) = &self.selection.group
-            && definition.group.as_ref().is_none_or(|own| own.as_str() != group)
-        {
-            return Some(Skip::NotInGroup);
-        }
-        if self.selection.tool.as_ref().is_some_and(|tool| record.lacks_tool(tool)) {
-            return Some(Skip::LacksTool);
-        }
-        match record.next_retry_at {
-            Some(at) if record.status != Status::Healthy && self.at < at => Some(Skip::WindowClosed(at)),
-            _ => None,
-        }
+        self.selection.skips(&Standing::of(record), self.at, || self.selection.is_lacked_by(record))
+    }
+
+    fn skip_at(&self, position: usize) -> Option<Skip> {
+        let RoutingTable { servers, lineup } = &*self.table;
+        self.selection
+            .skips(&lineup.servers[position], self.at, || self.selection.is_lacked_by(&servers[position]))
+    }
+
+    /// Positions of the servers that may be candidates, in preference order.
+    fn positions(&self) -> impl Iterator<Item = usize> {
+        let lineup = &self.table.lineup;
+        let order = lineup.order(&self.selection);
+        (0..order.len(lineup)).map(move |at| order.position(lineup, at))
     }
 
     /// Whether servers were passed over only because they lack the tool.
     #[must_use]
     pub fn tool_is_offered_nowhere(&self) -> bool {
         let mut lacking = false;
-        let order = self.order();
-        for at in 0..order.len(&self.table) {
-            match self.reason_to_skip(&self.table.servers[order.position(&self.table, at)]) {
+        for at in self.positions() {
+            match self.skip_at(at) {
                 Some(Skip::LacksTool) => lacking = true,
                 Some(Skip::Disabled | Skip::NotInGroup | Skip::NotPreferred) => {}
                 Some(Skip::WindowClosed(_)) | None => return false,
@@ -159,42 +274,32 @@ impl Choice {
     /// Which server's retry window opens first, and when, of those skipped for that reason.
     #[must_use]
     pub fn first_retry(&self) -> Option<(&Arc<ServerRecord>, Timestamp)> {
-        let order = self.order();
-        let positions = (0..order.len(&self.table)).map(|at| order.position(&self.table, at));
-        let waiting = positions.map(|at| &self.table.servers[at]).filter_map(|record| {
-            match self.reason_to_skip(record) {
-                Some(Skip::WindowClosed(at)) => Some((record, at)),
-                _ => None,
-            }
+        let waiting = self.positions().filter_map(|at| match self.skip_at(at) {
+            Some(Skip::WindowClosed(opens)) => Some((&self.table.servers[at], opens)),
+            _ => None,
         });
-        waiting.min_by_key(|&(_, at)| at)
+        waiting.min_by_key(|&(_, opens)| opens)
     }
 
     /// Every server with its part in the choice: the candidates in the order they would be tried, then the
     /// others in name order with the reason.
     #[must_use]
-    pub fn considered(self: &Arc<Self>) -> Vec<(Arc<ServerRecord>, Option<Skip>)> {
-        let servers = self.table.servers();
-        let mut candidate = vec![false; servers.len()];
-        let mut all = Vec::with_capacity(servers.len());
-        for record in Candidates::of(self.clone()) {
-            if let Some(at) = self.table.position(record.name().as_str()) {
-                candidate[at] = true;
-            }
-            all.push((record, None));
-        }
-        let others = servers.iter().zip(candidate).filter(|(_, candidate)| !candidate);
-        let skip = |record: &ServerRecord| self.reason_to_skip(record).unwrap_or(Skip::NotPreferred);
-        all.extend(others.map(|(record, _)| (record.clone(), Some(skip(record)))));
-        all
+    pub fn considered(&self) -> Vec<Stood> {
+        let servers = &self.table.servers;
+        self.lineup().considered(&self.selection, self.at, |at| self.selection.is_lacked_by(&servers[at]))
     }
 
-    fn order(&self) -> Order {
-        if self.selection.preferred.is_empty() && !self.selection.preferred_only {
-            Order::Ranking
-        } else {
-            Order::Listed(self.table.base(&self.selection.preferred, self.selection.preferred_only))
+    pub(crate) fn lineup(&self) -> &Arc<Lineup> {
+        &self.table.lineup
+    }
+
+    /// Positions of the servers that lack the tool.
+    pub(crate) fn lacking(&self) -> Box<[usize]> {
+        if self.selection.tool.is_none() {
+            return Box::default();
         }
+        let servers = self.table.servers.iter().enumerate();
+        servers.filter(|(_, record)| self.selection.is_lacked_by(record)).map(|(at, _)| at).collect()
     }
 }
 
@@ -214,22 +319,22 @@ enum Order {
     /// The ranking of the table: no preference was given. Costs no allocation.
     Ranking,
     /// Some other order.
-    Listed(Vec<usize>),
+    Listed(Positions),
 }
 
 const TIERS: [Status; 3] = [Status::Healthy, Status::Degraded, Status::Unreachable];
 
 impl Order {
-    fn len(&self, table: &RoutingTable) -> usize {
+    fn len(&self, lineup: &Lineup) -> usize {
         match self {
-            Self::Ranking => table.ranking.len(),
+            Self::Ranking => lineup.ranking.len(),
             Self::Listed(listed) => listed.len(),
         }
     }
 
-    fn position(&self, table: &RoutingTable, at: usize) -> usize {
+    fn position(&self, lineup: &Lineup, at: usize) -> usize {
         match self {
-            Self::Ranking => table.ranking[at],
+            Self::Ranking => lineup.ranking[at],
             Self::Listed(listed) => listed[at],
         }
     }
@@ -245,7 +350,7 @@ impl Candidates {
     /// The candidates of a choice.
     #[must_use]
     pub fn of(choice: Arc<Choice>) -> Self {
-        let order = choice.order();
+        let order = choice.lineup().order(&choice.selection);
         Self { choice, order, tier: 0, at: 0 }
     }
 
@@ -260,18 +365,20 @@ impl Iterator for Candidates {
     type Item = Arc<ServerRecord>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.tier < TIERS.len() {
-            while self.at < self.order.len(&self.choice.table) {
-                let record = &self.choice.table.servers[self.order.position(&self.choice.table, self.at)];
-                let fits = record.status == TIERS[self.tier] && self.choice.reason_to_skip(record).is_none();
-                let found = fits.then(|| record.clone());
-                self.at += 1;
-                if found.is_some() {
-                    return found;
+        let Self { choice, order, tier, at } = self;
+        let lineup = choice.lineup();
+        while *tier < TIERS.len() {
+            while *at < order.len(lineup) {
+                let position = order.position(lineup, *at);
+                let fits =
+                    lineup.servers[position].status == TIERS[*tier] && choice.skip_at(position).is_none();
+                *at += 1;
+                if fits {
+                    return Some(choice.table.servers[position].clone());
                 }
             }
-            self.tier += 1;
-            self.at = 0;
+            *tier += 1;
+            *at = 0;
         }
         None
     }

@@ -8,8 +8,8 @@ use crate::clock::Timestamp;
 use crate::event::{ConnectionEvent, CorrelationId, InvocationEvent, Phase};
 use crate::name::ServerName;
 use crate::plan::{FailureCode, disabled, nobody};
-use crate::record::{ServerKey, ServerRecord, Status};
-use crate::routing::{Choice, Selection, Skip};
+use crate::record::{ServerKey, Status};
+use crate::routing::{Choice, Lineup, Selection, Skip, Stood};
 
 /// What an invocation was about and how it ended. While it is under way it shares the choice of candidates
 /// with the call itself; afterwards it keeps no more than what is told of it, so that a long memory of calls
@@ -36,16 +36,10 @@ pub struct Story {
 #[derive(Debug)]
 struct Told {
     ending: Ending,
-    stood: Vec<Stood>,
+    lineup: Arc<Lineup>,
+    /// Positions in it of the servers that lacked the tool.
+    lacking: Box<[usize]>,
     nobody: Option<String>,
-}
-
-/// How one server stood when the invocation began, and why it was passed over, if it was.
-#[derive(Debug, Clone)]
-struct Stood {
-    key: ServerKey,
-    status: Status,
-    skip: Option<Skip>,
 }
 
 /// When and how an invocation ended.
@@ -97,7 +91,8 @@ impl Story {
             Outcome::Failed(_) | Outcome::Served(_) | Outcome::Abandoned => None,
         };
         // Nobody else gets here: the choice can be taken once.
-        let _ = self.told.set(Told { ending: Ending { at, outcome }, stood: stood(&choice), nobody });
+        let (lineup, lacking) = (choice.lineup().clone(), choice.lacking());
+        let _ = self.told.set(Told { ending: Ending { at, outcome }, lineup, lacking, nobody });
     }
 
     /// Whether it was said how it ended.
@@ -115,18 +110,15 @@ impl Story {
     fn stood(&self) -> Vec<Stood> {
         let choice = self.choice.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match (choice, self.told.get()) {
-            (Some(choice), _) => stood(&choice),
-            (None, Some(told)) => told.stood.clone(),
+            (Some(choice), _) => choice.considered(),
+            (None, Some(Told { lineup, lacking, .. })) => {
+                let lacks = |at| lacking.binary_search(&at).is_ok();
+                lineup.considered(&self.selection, self.started_at, lacks)
+            }
             // Between the two: it is just ending.
             (None, None) => Vec::new(),
         }
     }
-}
-
-fn stood(choice: &Arc<Choice>) -> Vec<Stood> {
-    let one =
-        |(server, skip): (Arc<ServerRecord>, _)| Stood { key: server.key(), status: server.status, skip };
-    choice.considered().into_iter().map(one).collect()
 }
 
 /// Everything that is retained of one invocation.

@@ -168,7 +168,7 @@ fn everybody_is_considered_candidates_first() {
     let core = passed_over();
     let considered = |selection| {
         let considered = core.choice(selection).considered();
-        considered.into_iter().map(|(record, skip)| (record.name().to_string(), skip)).collect::<Vec<_>>()
+        considered.into_iter().map(|stood| (stood.key.name.to_string(), stood.skip)).collect::<Vec<_>>()
     };
     let selection =
         Selection { preferred: names(&["right", "elsewhere"]), preferred_only: true, ..calling("tool") };
@@ -386,14 +386,14 @@ proptest! {
         let choice = core.choice(selection);
         let considered = choice.considered();
         let (candidates, passed_over) = considered.split_at(expected.len());
-        prop_assert!(candidates.iter().all(|(_, skip)| skip.is_none()));
-        prop_assert!(passed_over.iter().all(|(_, skip)| skip.is_some()));
-        prop_assert!(passed_over.is_sorted_by_key(|(record, _)| record.name().clone()));
+        prop_assert!(candidates.iter().all(|stood| stood.skip.is_none()));
+        prop_assert!(passed_over.iter().all(|stood| stood.skip.is_some()));
+        prop_assert!(passed_over.is_sorted_by_key(|stood| stood.key.name.clone()));
         prop_assert_eq!(considered.len(), kinds.len());
         prop_assert!(!choice.tool_is_offered_nowhere() || candidates.is_empty());
         if let Some((record, at)) = choice.first_retry() {
             prop_assert!(at > core.now);
-            prop_assert!(passed_over.iter().any(|(other, _)| other.name() == record.name()));
+            prop_assert!(passed_over.iter().any(|stood| stood.key.name == *record.name()));
         }
     }
 }

@@ -7,16 +7,18 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt, TryFutureExt};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::watch;
 use tower::{Service, ServiceExt};
 
 use crate::body::TimedBody;
+use crate::idle::Idle;
 use crate::limits::ServeLimits;
 use crate::stall::StallGuard;
 
@@ -44,28 +46,35 @@ pub(crate) async fn drive(
     limits: Arc<ServeLimits>,
     mut closing: watch::Receiver<bool>,
 ) {
-    let head_due = Instant::now() + limits.head_timeout;
-    let first_head = Arc::new(Notify::new());
+    let idle = Arc::new(Idle::new(&limits));
     let service = {
-        let (first_head, limits) = (Arc::clone(&first_head), Arc::clone(&limits));
+        let (idle, limits) = (Arc::clone(&idle), Arc::clone(&limits));
         service_fn(move |request: hyper::Request<Incoming>| {
-            first_head.notify_one();
-            site.clone().oneshot(request.map(|body| timed(body, &limits)))
+            let serving = idle.clone().serving();
+            let answer = site.clone().oneshot(request.map(|body| timed(body, &limits)));
+            answer.map_ok(|answer| answer.map(|body| serving.until_end_of(body)))
         })
     };
-    // hyper's header timeout runs from the first poll, and again from the end of every response, until a
-    // head is complete; bytes do not extend it. So it is the keep-alive limit, and the shorter limit of
-    // the first head is kept here.
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.keep_alive)
+        // A timer for each request would cost more than all the other work there is for it here.
+        .header_read_timeout(None)
         .max_header_size(limits.max_head_bytes)
         .max_headers(limits.max_headers)
         .serve_connection(TokioIo::new(StallGuard::new(stream, limits.write_stall)), service);
     tokio::pin!(connection);
 
-    let mut awaits_first_head = true;
-    let mut open = true;
+    let closed = async {
+        // It fails only without the server, which waits for its connections.
+        let _ = closing.wait_for(|closing| *closing).await;
+        Notice::Closing
+    };
+    let overdue = async {
+        idle.overdue().await;
+        Notice::Overdue
+    };
+    // Looked at only when one of them has something to say, not with every request.
+    let mut notices: FuturesUnordered<_> =
+        [closed.left_future(), overdue.right_future()].into_iter().collect();
     loop {
         tokio::select! {
             biased;
@@ -75,17 +84,23 @@ pub(crate) async fn drive(
                 }
                 return;
             }
-            () = first_head.notified(), if awaits_first_head => awaits_first_head = false,
-            _ = closing.wait_for(|closing| *closing), if open => {
-                open = false;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = sleep_until(head_due), if awaits_first_head => {
-                tracing::debug!(%peer, limit = ?limits.head_timeout, "no request head in time");
-                return;
+            Some(notice) = notices.next() => match notice {
+                Notice::Closing => connection.as_mut().graceful_shutdown(),
+                Notice::Overdue => {
+                    tracing::debug!(%peer, "no request head in time");
+                    return;
+                }
             }
         }
     }
+}
+
+/// What becomes of a connection without the client's doing.
+enum Notice {
+    /// The server is shutting down.
+    Closing,
+    /// No request came in time.
+    Overdue,
 }
 
 fn timed(body: Incoming, limits: &ServeLimits) -> Body {

@@ -6,6 +6,7 @@ mod body;
 mod connection;
 mod guard;
 mod host_policy;
+mod idle;
 mod limits;
 mod serve;
 mod stall;

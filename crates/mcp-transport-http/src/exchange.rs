@@ -82,39 +82,45 @@ impl Exchange {
     }
 
     /// Reads an answer whose head has arrived.
-    pub(crate) async fn read(mut self, response: Body) -> Result<Reply, TransportError> {
-        let status = response.status();
-        if !status.is_success() {
-            // In a box, so that successes need no room for it.
-            return Box::pin(self.read_error(response)).await;
-        }
-        if self.request.is_none() {
-            response.release();
-            return Ok(Reply::Accepted);
-        }
-        if let Some(coding) = coding(response.headers()) {
-            return Err(failure::payload(format!(
-                "the answer is encoded as {}, which was not asked for",
-                quoted(coding)
-            )));
-        }
-        if self.initialize {
-            let authorization = self.authorization.clone();
-            self.offered = session::offered(response.headers()).map(|id| Offer { id, authorization });
-        }
-        match MediaType::of(response.headers()) {
-            MediaType::Json => {
-                let limit = self.options().limits.max_bytes;
-                let frame = response.read(limit).await?;
-                Messages::from_body(self, frame).map(Reply::Own)
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
+    pub(crate) fn read(
+        mut self,
+        response: Body,
+    ) -> impl Future<Output = Result<Reply, TransportError>> + Send {
+        async move {
+            let status = response.status();
+            if !status.is_success() {
+                // In a box, so that successes need no room for it.
+                return Box::pin(self.read_error(response)).await;
             }
-            MediaType::Events => Ok(Reply::Own(Messages::from_events(self, response))),
-            MediaType::Other => {
-                let found = response.headers().get(CONTENT_TYPE).map_or("none".into(), quoted);
-                Err(failure::payload(format!(
-                    "expected application/json or text/event-stream, got {found} (http status {})",
-                    status.as_u16()
-                )))
+            if self.request.is_none() {
+                response.release();
+                return Ok(Reply::Accepted);
+            }
+            if let Some(coding) = coding(response.headers()) {
+                return Err(failure::payload(format!(
+                    "the answer is encoded as {}, which was not asked for",
+                    quoted(coding)
+                )));
+            }
+            if self.initialize {
+                let authorization = self.authorization.clone();
+                self.offered = session::offered(response.headers()).map(|id| Offer { id, authorization });
+            }
+            match MediaType::of(response.headers()) {
+                MediaType::Json => {
+                    let limit = self.options().limits.max_bytes;
+                    let frame = response.read(limit).await?;
+                    Messages::from_body(self, frame).map(Reply::Own)
+                }
+                MediaType::Events => Ok(Reply::Own(Messages::from_events(self, response))),
+                MediaType::Other => {
+                    let found = response.headers().get(CONTENT_TYPE).map_or("none".into(), quoted);
+                    Err(failure::payload(format!(
+                        "expected application/json or text/event-stream, got {found} (http status {})",
+                        status.as_u16()
+                    )))
+                }
             }
         }
     }

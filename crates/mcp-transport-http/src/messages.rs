@@ -58,7 +58,10 @@ impl Messages {
     }
 
     fn into_inbox(self) -> Inbox {
-        stream::unfold(self, async |mut messages| messages.next().await.map(|item| (item, messages))).boxed()
+        // In a box: each item moves it out and in.
+        let messages = Box::new(self);
+        stream::unfold(messages, async |mut messages| messages.next().await.map(|item| (item, messages)))
+            .boxed()
     }
 
     async fn next(&mut self) -> Option<Result<Incoming, TransportError>> {

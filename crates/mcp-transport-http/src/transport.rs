@@ -51,6 +51,14 @@ pub(crate) struct Connection {
     ear: Arc<watch::Sender<Ear>>,
 }
 
+/// A message as it is sent.
+struct Prepared {
+    request: Request<Bytes>,
+    exchange: Exchange,
+    /// What to listen to once it was accepted.
+    listening: Option<Arc<Listening>>,
+}
+
 impl HttpTransport {
     pub(crate) fn new(wire: Wire) -> Self {
         let wire = Arc::new(wire);
@@ -137,13 +145,32 @@ impl Connection {
         farewells.spawn_on(self.farewell(&session), &runtime);
     }
 
-    async fn send(self: Arc<Self>, out: Outbound) -> Result<Reply, TransportError> {
-        let place = self.wire.client.place(Lane::of(&out.message), out.until).await?;
-        // Only now: the wait may have outlasted the connection, or the session.
-        if self.session.is_closed() {
-            let kind = TransportErrorKind::Closed("the connection was closed".into());
-            return Err(TransportError::new(kind, Delivery::NotSent));
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
+    fn send(self: Arc<Self>, out: Outbound) -> impl Future<Output = Result<Reply, TransportError>> + Send {
+        async move {
+            let lane = Lane::of(&out.message);
+            let place = self.wire.client.place(lane, out.until).await?;
+            // Only now: the wait may have outlasted the connection, or the session.
+            if self.session.is_closed() {
+                let kind = TransportErrorKind::Closed("the connection was closed".into());
+                return Err(TransportError::new(kind, Delivery::NotSent));
+            }
+            let Prepared { request, exchange, listening } = self.prepare(&out)?;
+            let answer = if is_read(&out.message) {
+                // In a box, so that calls need no room for it.
+                Box::pin(self.send_read(place, request, lane, out.until)).await?
+            } else {
+                place.send(request).await?
+            };
+            let reply = exchange.read(answer).await?;
+            if let Some(listening) = listening {
+                self.listen_to(Target::Session(listening));
+            }
+            Ok(reply)
         }
+    }
+
+    fn prepare(self: &Arc<Self>, out: &Outbound) -> Result<Prepared, TransportError> {
         let mut headers = self.wire.headers.for_message(&out.headers)?;
         let authorization = match out.headers.is_empty() {
             true => None,
@@ -156,21 +183,10 @@ impl Connection {
         if let Some(session) = &session {
             headers.insert(SESSION_ID, session.id().clone());
         }
-        let listening = Self::listening(&out, session.as_ref(), authorization.as_ref());
-        let exchange = Exchange::new(self.clone(), &out, session, authorization);
+        let listening = Self::listening(out, session.as_ref(), authorization.as_ref());
+        let exchange = Exchange::new(self.clone(), out, session, authorization);
         let request = self.wire.request_with(Verb::POST, headers, out.message.encode());
-        let lane = Lane::of(&out.message);
-        let answer = if is_read(&out.message) {
-            // In a box, so that calls need no room for it.
-            Box::pin(self.send_read(place, request, lane, out.until)).await?
-        } else {
-            place.send(request).await?
-        };
-        let reply = exchange.read(answer).await?;
-        if let Some(listening) = listening {
-            self.listen_to(Target::Session(Arc::new(listening)));
-        }
-        Ok(reply)
+        Ok(Prepared { request, exchange, listening: listening.map(Arc::new) })
     }
 
     /// Sends a message of which it does not matter how often the server gets it, and again if the connection

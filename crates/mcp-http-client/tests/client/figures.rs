@@ -1,6 +1,7 @@
 //! What a pool says of its clients. Source: contract §8.1.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{join_all, poll_immediate};
@@ -42,7 +43,7 @@ async fn j8_exchanges_and_connections_are_counted() {
     let origin = format!("http://{}", peer.address);
     assert_eq!(stats, [(origin, client.stats())]);
     let shown = "2 of 2 calls, 1 of 16 others, 1 of 256 streams, 1 waiting; \
-                 0 connections opened, reused 0 times";
+                 2 connections opened, reused 0 times";
     assert_eq!(stats[0].1.to_string(), shown);
     assert_eq!((stats[0].1.control_limit, stats[0].1.streams_limit), (16, 256));
 
@@ -60,6 +61,13 @@ async fn j8_exchanges_and_connections_are_counted() {
     assert!(calls.await.iter().all(Result::is_ok));
     let stats = client.stats();
     assert_eq!((stats.calls, stats.control, stats.streams, stats.waiting), (0, 0, 0, 0));
+    // A connection is open before the other side has taken it.
+    let all = async {
+        while peer.connections() < stats.opened as usize {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), all).await.unwrap();
     assert_eq!(stats.opened as usize, peer.connections());
     assert_eq!(stats.opened + stats.reused, 3);
 }

@@ -80,7 +80,7 @@ impl Service<Request> for McpSite {
         };
         let entered = self.mcp.enter(path, &request);
         let mcp = self.mcp.clone();
-        Either::Left(async move { Ok(mcp.answer(entered, request).await) }.boxed())
+        Either::Left(mcp.answer(entered, request).map(Ok).boxed())
     }
 }
 
@@ -117,12 +117,14 @@ fn text(name: Name) -> String {
 }
 
 async fn one(State(mcp): State<Mcp>, server: Name, request: Request) -> Response {
-    mcp.answer(mcp.enter(&text(server), &request), request).await
+    let entered = mcp.enter(&text(server), &request);
+    mcp.answer(entered, request).await
 }
 
 async fn view(State(mcp): State<Mcp>, view: Name, request: Request) -> Response {
     let path = format!("{VIEWS}{}", text(view));
-    mcp.answer(mcp.enter(&path, &request), request).await
+    let entered = mcp.enter(&path, &request);
+    mcp.answer(entered, request).await
 }
 
 async fn stream(State(mcp): State<Mcp>, request: Request) -> Response {
@@ -140,10 +142,14 @@ async fn message(State(mcp): State<Mcp>, request: Request) -> Response {
 }
 
 impl Mcp {
-    async fn answer(&self, entered: Entered, request: Request) -> Response {
-        match entered {
-            Ok((endpoint, principal)) => self.0.front.handle(&endpoint, principal, request).await,
-            Err(refusal) => *refusal,
+    fn answer(self, entered: Entered, request: Request) -> impl Future<Output = Response> + Send {
+        // Here, so that the future has no room for the whole.
+        let (head, body) = request.into_parts();
+        async move {
+            match entered {
+                Ok((endpoint, principal)) => self.0.front.handle(&endpoint, principal, &head, body).await,
+                Err(refusal) => *refusal,
+            }
         }
     }
 

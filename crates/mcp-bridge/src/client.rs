@@ -42,7 +42,7 @@ pub(crate) struct Turn {
     pub(crate) method: Method,
     pub(crate) params: Option<RawJson>,
     /// What the request is about, if it is one thing.
-    pub(crate) name: Option<Box<str>>,
+    pub(crate) name: Option<Arc<str>>,
     pub(crate) outlet: Outlet,
     pub(crate) request_id: CorrelationId,
     /// What the client wants to hear of its request.
@@ -56,7 +56,7 @@ pub(crate) struct Wanted {
     pub(crate) method: Method,
     pub(crate) params: Option<RawJson>,
     /// What it is about, if it is one thing: see [`name_member`].
-    pub(crate) name: Option<Box<str>>,
+    pub(crate) name: Option<Arc<str>>,
 }
 
 /// How a request came, and what goes back that way before its answer.
@@ -125,7 +125,7 @@ impl Turn {
     }
 
     /// A member of the parameters that is a text.
-    pub(crate) fn text(&self, member: &str) -> Option<Box<str>> {
+    pub(crate) fn text(&self, member: &str) -> Option<Arc<str>> {
         if name_member(&self.method) == Some(member) {
             return self.name.clone();
         }

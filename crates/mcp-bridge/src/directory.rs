@@ -70,7 +70,7 @@ pub(crate) struct Entry {
     /// Whose it is.
     pub(crate) owner: Arc<Owner>,
     /// The name its server knows it by.
-    pub(crate) name: Box<str>,
+    pub(crate) name: Arc<str>,
     /// As the server lists it.
     pub(crate) item: RawJson,
     /// The revision the server speaks, and whether over stdio: what has to be adapted depends on them.
@@ -174,7 +174,7 @@ fn join(items: &[RawJson]) -> RawJson {
 /// An entry as a client of a revision sees it; `None` if it must not see it.
 fn shown(kind: ListKind, entry: &Entry, version: ProtocolVersion) -> Option<RawJson> {
     let item = match kind {
-        ListKind::Tools | ListKind::Prompts if entry.exposed != entry.name => {
+        ListKind::Tools | ListKind::Prompts if *entry.exposed != *entry.name => {
             let mut members = entry.item.members().ok()?;
             members.set_json("name", RawJson::string(&entry.exposed));
             members.encode()
@@ -475,7 +475,7 @@ fn entry(
     Some(Entry {
         exposed,
         owner: owner.clone(),
-        name,
+        name: name.into(),
         item: item.clone(),
         version: profile.version,
         transport: catalog.transport?,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either};
 use mcp_client::Asker;
 use mcp_manager::Relayed;
 use mcp_protocol::capability::{ClientCapabilities, ServerCapabilities};
@@ -315,37 +315,41 @@ impl Endpoint {
     }
 
     /// Passes on a request during which the server may have to know more. Source: bridging §6.3, §6.4.
-    async fn hold(self, turn: Turn) -> Outcome {
-        if let Some(state) = turn.params.as_ref().and_then(|params| REQUEST_STATE.of(params)) {
-            return Box::pin(self.resume(turn, state)).await;
+    fn hold(self, turn: Turn) -> impl Future<Output = Outcome> + Send {
+        match turn.params.as_ref().and_then(|params| REQUEST_STATE.of(params)) {
+            // In a box, so that other calls need no room for it.
+            Some(state) => Either::Left(self.resume(turn, state).boxed()),
+            None => Either::Right(self.begin_anew(turn)),
         }
-        self.begin_anew(turn).await
     }
 
     /// The same for a request that carries nothing on.
-    pub(crate) async fn begin_anew(self, turn: Turn) -> Outcome {
-        if !turn.client.kind.profile.can_be_asked() {
-            let (_, passed) = self.pass(&turn, |_| None).await?;
-            return self.outcome(&turn, passed);
-        }
-        let targets = self.targets(&turn)?;
-        let last = targets.len().saturating_sub(1);
-        for (at, target) in targets.into_iter().enumerate() {
-            let params = self.bridge.params(&turn, &target)?;
-            let (mut passing, questions, mouth) = self.begin(&turn, &target, params);
-            let relayed = match Parking::first(&mut passing, &questions).await {
-                Step::Ended(relayed) => relayed,
-                Step::Asks(requests) => {
-                    return self.park(&turn, target, passing, questions, mouth, requests);
-                }
-            };
-            let passed = self.bridge.conclude(&self.scope, &turn, &target, relayed);
-            if at < last && is_not_found(&passed) {
-                continue;
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
+    pub(crate) fn begin_anew(self, turn: Turn) -> impl Future<Output = Outcome> + Send {
+        async move {
+            if !turn.client.kind.profile.can_be_asked() {
+                let (_, passed) = self.pass(&turn, |_| None).await?;
+                return self.outcome(&turn, passed);
             }
-            return self.outcome(&turn, passed);
+            let targets = self.targets(&turn)?;
+            let last = targets.len().saturating_sub(1);
+            for (at, target) in targets.into_iter().enumerate() {
+                let params = self.bridge.params(&turn, &target)?;
+                let (mut passing, questions, mouth) = self.begin(&turn, &target, params);
+                let relayed = match Parking::first(&mut passing, &questions).await {
+                    Step::Ended(relayed) => relayed,
+                    Step::Asks(requests) => {
+                        return self.park(&turn, target, passing, questions, mouth, requests);
+                    }
+                };
+                let passed = self.bridge.conclude(&self.scope, &turn, &target, relayed);
+                if at < last && is_not_found(&passed) {
+                    continue;
+                }
+                return self.outcome(&turn, passed);
+            }
+            Err(RpcError::new(ErrorCode::INTERNAL_ERROR, "no server was found for the request"))
         }
-        Err(RpcError::new(ErrorCode::INTERNAL_ERROR, "no server was found for the request"))
     }
 
     /// Begins to pass on a request that may be held.
@@ -411,7 +415,7 @@ impl Service for Endpoint {
             let directory = shelf.directory();
             let entry = directory.list(ListKind::Tools).get(tool)?;
             let shown = directory.shown.iter().find(|shown| Arc::ptr_eq(&shown.owner, &entry.owner))?;
-            shown.catalog.mirrored.get(&entry.name).cloned()
+            shown.catalog.mirrored.get(&*entry.name).cloned()
         };
         // As it was listed to whoever of this principal was here lately.
         let known = self.known.load();

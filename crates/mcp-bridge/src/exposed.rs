@@ -89,10 +89,10 @@ impl Bridge {
             let tell = |entry: &Entry, hidden| ExposedEntry {
                 kind,
                 exposed: entry.exposed.clone(),
-                shortened: prefix && names::is_shortened(&entry.exposed) && entry.exposed != entry.name,
+                shortened: prefix && names::is_shortened(&entry.exposed) && *entry.exposed != *entry.name,
                 owner: entry.owner.name.clone(),
                 servers: listed.by(self, entry),
-                name: entry.name.clone(),
+                name: (&*entry.name).into(),
                 definition: entry.item.clone(),
                 hidden,
             };
@@ -215,7 +215,7 @@ impl Listed {
         let is_owned = |server: &ServerName| {
             table.get(server.as_str()).is_some_and(|record| *record.definition.owner() == entry.owner.name)
         };
-        let lists = self.names.iter().filter(|(_, names)| names.contains(&entry.name));
+        let lists = self.names.iter().filter(|(_, names)| names.contains(&*entry.name));
         lists.map(|(server, _)| server).filter(|server| is_owned(server)).cloned().collect()
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Target {
     /// The server or group, as clients know it.
     pub(crate) owner: Arc<Owner>,
     /// What the server calls the tool or prompt; `None`: the same as the client.
-    pub(crate) name: Option<Box<str>>,
+    pub(crate) name: Option<Arc<str>>,
     /// The tool as it is listed, if that is known.
     pub(crate) tool: Option<RawJson>,
 }
@@ -32,11 +32,11 @@ impl Target {
     }
 
     /// A tool or prompt of the owner. Servers of a group that are known to lack the tool are not asked.
-    fn named(owner: &Arc<Owner>, kind: ListKind, name: &str) -> Self {
-        let mut target = Self { name: Some(name.into()), ..Self::of(owner) };
+    fn named(owner: &Arc<Owner>, kind: ListKind, name: &Arc<str>) -> Self {
+        let mut target = Self { name: Some(name.clone()), ..Self::of(owner) };
         if owner.is_group && kind == ListKind::Tools {
             target.selection =
-                Arc::new(Selection { tool: Some(name.into()), ..Selection::clone(&owner.selection) });
+                Arc::new(Selection { tool: Some(name.clone()), ..Selection::clone(&owner.selection) });
         }
         target
     }
@@ -117,8 +117,8 @@ impl Router<'_> {
             return Err(RpcError::new(ErrorCode::INTERNAL_ERROR, &text));
         };
         let referred = || match reference(turn)? {
-            Reference::Prompt(prompt) => Some((ListKind::Prompts, prompt.name)),
-            Reference::Resource(resource) => Some((ListKind::Templates, resource.uri)),
+            Reference::Prompt(prompt) => Some((ListKind::Prompts, prompt.name.into())),
+            Reference::Resource(resource) => Some((ListKind::Templates, resource.uri.into())),
             _ => None,
         };
         let named = || named_by(&turn.method).and_then(|(kind, member)| Some((kind, turn.text(member)?)));
@@ -163,7 +163,7 @@ impl Router<'_> {
             && owner.admits(kind, name)
             && self.view().is_none_or(|view| kind.filter(&view.exposure).admits(exposed))
         {
-            return Ok(Target::named(owner, kind, name));
+            return Ok(Target::named(owner, kind, &name.into()));
         }
         Err(unknown(kind, exposed))
     }
@@ -262,7 +262,7 @@ pub(crate) fn unknown_resource(turn: &Turn, uri: &str) -> RpcError {
 }
 
 /// A text that a request must have.
-pub(crate) fn required(turn: &Turn, member: &str) -> Result<Box<str>, RpcError> {
+pub(crate) fn required(turn: &Turn, member: &str) -> Result<Arc<str>, RpcError> {
     turn.text(member)
         .ok_or_else(|| RpcError::new(ErrorCode::INVALID_PARAMS, &format!("params.{member} must be a string")))
 }

@@ -49,7 +49,7 @@ pub(crate) struct Session {
 struct State {
     level: Option<LogLevel>,
     /// Resources the client wants to hear of, and where they are.
-    subscriptions: BTreeMap<Box<str>, Arc<Upstream>>,
+    subscriptions: BTreeMap<Arc<str>, Arc<Upstream>>,
     /// Servers at which it has a session of its own, listened to.
     own: BTreeMap<ServerName, Arc<Upstream>>,
     tasks: Remembered,

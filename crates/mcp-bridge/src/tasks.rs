@@ -3,6 +3,8 @@
 //! A client never learns the id that a server gave a task: any other client that shares our credentials there could
 //! use it. It gets one of ours, which says whose the task is and where, sealed, so that nothing has to be kept.
 
+use std::sync::Arc;
+
 use mcp_manager::Relayed;
 use mcp_protocol::capability::ClientCapabilities;
 use mcp_protocol::result::{Caching, ResultType};
@@ -173,7 +175,7 @@ impl Endpoint {
     }
 
     /// The task that a request names, if its client may ask about it. Source: wire reference §3.9, §3.10.
-    fn named_task(&self, turn: &Turn) -> Result<(Box<str>, Handle), RpcError> {
+    fn named_task(&self, turn: &Turn) -> Result<(Arc<str>, Handle), RpcError> {
         let id = turn.text("taskId");
         let handle = id.as_deref().and_then(|id| self.open_task(turn, id));
         if handle.is_none() && !self.offers_tasks(turn) {

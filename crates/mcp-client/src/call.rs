@@ -1,6 +1,7 @@
 //! Requests and what comes back.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -132,23 +133,59 @@ impl Repeats {
 }
 
 impl Call {
-    pub(crate) async fn start(
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
+    pub(crate) fn start(
         client: Client,
         request: Outgoing,
         deadline: Option<Deadline>,
-    ) -> Result<Self, CallError> {
-        let mut repeats = Repeats::of(&client, &request);
-        let sink = request.sink.clone();
-        let exchange = match client.open(request, deadline).await {
-            Err(error) => {
-                match repeats.as_mut().and_then(|repeats| again(&client, repeats, &error, deadline)) {
-                    Some(resending) => resending.await?,
-                    None => return Err(error),
+    ) -> impl Future<Output = Result<Self, CallError>> + Send {
+        async move {
+            let mut repeats = Repeats::of(&client, &request);
+            let sink = request.sink.clone();
+            let exchange = match client.open(request, deadline).await {
+                Err(error) => {
+                    match repeats.as_mut().and_then(|repeats| again(&client, repeats, &error, deadline)) {
+                        Some(resending) => resending.await?,
+                        None => return Err(error),
+                    }
                 }
+                opened => opened?,
+            };
+            Ok(Self { client, state: State::Running(exchange), repeats, deadline, sink })
+        }
+    }
+
+    /// Sends a request and waits for its answer. Notifications on the way go to whoever
+    /// [subscribed](Client::notifications).
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
+    pub(crate) fn run(
+        client: Client,
+        request: Outgoing,
+        mut deadline: Deadline,
+    ) -> impl Future<Output = Result<Answer, CallError>> + Send {
+        async move {
+            let mut call = {
+                let mut starting = pin!(Self::start(client.clone(), request, Some(deadline)));
+                loop {
+                    match tokio::time::timeout_at(deadline.at, &mut starting).await {
+                        Ok(call) => break call?,
+                        // A question of the server that is being answered is progress, before the answer begins as well.
+                        Err(_) => {
+                            match client.link().last_served().map(|served| deadline.extended_at(served)) {
+                                Some(extended) if extended.at > deadline.at => deadline = extended,
+                                _ => return Err(CallError::timeout(deadline.limit)),
+                            }
+                        }
+                    }
+                }
+            };
+            // It may have been moved meanwhile.
+            call.deadline = Some(deadline);
+            if let State::Running(exchange) = &mut call.state {
+                exchange.extend_to(deadline);
             }
-            opened => opened?,
-        };
-        Ok(Self { client, state: State::Running(exchange), repeats, deadline, sink })
+            call.finish().await
+        }
     }
 
     /// The next event; `None` after the end. Cancel safe.
@@ -236,17 +273,8 @@ impl Call {
         self.current_deadline().is_some_and(|now| now.at > since.at)
     }
 
-    /// The call with a deadline that was moved while it began.
-    pub(crate) fn extended_to(mut self, deadline: Deadline) -> Self {
-        self.deadline = Some(deadline);
-        if let State::Running(exchange) = &mut self.state {
-            exchange.extend_to(deadline);
-        }
-        self
-    }
-
-    /// The answer. Notifications on the way go to whoever [subscribed](Client::notifications).
-    pub(crate) async fn finish(mut self) -> Result<Answer, CallError> {
+    /// The answer.
+    async fn finish(&mut self) -> Result<Answer, CallError> {
         loop {
             let next = match self.current_deadline() {
                 None => self.next().await,

@@ -121,37 +121,33 @@ impl Client {
     ///
     /// # Errors
     /// [`CallError`]; after `timeout` the request is cancelled on the wire and a late answer ignored.
-    pub async fn call(&self, request: Outgoing, timeout: Duration) -> Result<Answer, CallError> {
-        self.call_until(request, Deadline::after(timeout)).await
+    pub fn call(
+        &self,
+        request: Outgoing,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Answer, CallError>> + Send + use<> {
+        self.call_until(request, Deadline::after(timeout))
     }
 
     /// The same with a limit that progress extends up to another one.
     ///
     /// # Errors
     /// As for [`call`](Self::call).
-    pub async fn call_with(&self, request: Outgoing, patience: Patience) -> Result<Answer, CallError> {
-        self.call_until(request, Deadline::with(patience)).await
+    pub fn call_with(
+        &self,
+        request: Outgoing,
+        patience: Patience,
+    ) -> impl Future<Output = Result<Answer, CallError>> + Send + use<> {
+        self.call_until(request, Deadline::with(patience))
     }
 
-    pub(crate) async fn call_until(
+    pub(crate) fn call_until(
         &self,
         request: Outgoing,
         deadline: Deadline,
-    ) -> Result<Answer, CallError> {
+    ) -> impl Future<Output = Result<Answer, CallError>> + Send + use<> {
         // In a box, as it is the larger part of every call's future.
-        let mut starting = Box::pin(Call::start(self.clone(), request, Some(deadline)));
-        let mut deadline = deadline;
-        let call = loop {
-            match tokio::time::timeout_at(deadline.at, &mut starting).await {
-                Ok(call) => break call?,
-                // A question of the server that is being answered is progress, before the answer begins as well.
-                Err(_) => match self.link().last_served().map(|served| deadline.extended_at(served)) {
-                    Some(extended) if extended.at > deadline.at => deadline = extended,
-                    _ => return Err(CallError::timeout(deadline.limit)),
-                },
-            }
-        };
-        call.extended_to(deadline).finish().await
+        Box::pin(Call::run(self.clone(), request, deadline))
     }
 
     /// Sends a request whose events are read one by one. No time limit: dropping the call cancels it.
@@ -309,66 +305,69 @@ impl Client {
     }
 
     /// Puts a request into the shape of the era and sends it.
-    pub(crate) async fn open(
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
+    pub(crate) fn open(
         &self,
         request: Outgoing,
         deadline: Option<Deadline>,
-    ) -> Result<Exchange, CallError> {
-        let profile = self.profile();
-        let link = self.link();
-        if let Some(limit) = &self.0.rate_limit
-            && !matches!(request.method, Method::Ping | Method::ServerDiscover)
-        {
-            tokio::select! {
-                biased;
-                reason = link.ended.wait() => return Err(not_sent(&reason)),
-                turn = limit.turn(deadline) => turn?,
+    ) -> impl Future<Output = Result<Exchange, CallError>> + Send {
+        async move {
+            let profile = self.profile();
+            let link = self.link();
+            if let Some(limit) = &self.0.rate_limit
+                && !matches!(request.method, Method::Ping | Method::ServerDiscover)
+            {
+                tokio::select! {
+                    biased;
+                    reason = link.ended.wait() => return Err(not_sent(&reason)),
+                    turn = limit.turn(deadline) => turn?,
+                }
             }
-        }
-        self.settle_session().await?;
-        let id = link.next_id();
-        let level = match request.log_level {
-            Some(level) => self.leveled(id, level).await,
-            None => None,
-        };
-        let token = request.progress.then(|| progress_token(id));
-        let stateless = (profile.era == Era::Stateless).then_some(profile.version);
-        let over_http = link.kind == TransportKind::Http;
-        let own = || *self.0.log_level.read().unwrap_or_else(PoisonError::into_inner);
-        let sender = Sender {
-            capabilities: request.capabilities.as_ref(),
-            log_level: request.log_level.or_else(own),
-            token: token.as_deref(),
-        };
-        let result_types = stateless.map(|_| self.0.envelope.result_types(sender.capabilities));
-        let params = request.params.as_ref();
-        let (wrapped, name) = self.0.envelope.wrap(&request.method, params, stateless, sender)?;
-        let mut mirrored = Vec::new();
-        if stateless.is_some() && over_http {
-            mirrored = mirror(&request.method, name.as_deref());
-            if let (Method::ToolsCall, Some(tool)) = (&request.method, &name) {
-                mirrored.extend(self.0.tool_headers.of_call(tool, params));
+            self.settle_session().await?;
+            let id = link.next_id();
+            let level = match request.log_level {
+                Some(level) => self.leveled(id, level).await,
+                None => None,
+            };
+            let token = request.progress.then(|| progress_token(id));
+            let stateless = (profile.era == Era::Stateless).then_some(profile.version);
+            let over_http = link.kind == TransportKind::Http;
+            let own = || *self.0.log_level.read().unwrap_or_else(PoisonError::into_inner);
+            let sender = Sender {
+                capabilities: request.capabilities.as_ref(),
+                log_level: request.log_level.or_else(own),
+                token: token.as_deref(),
+            };
+            let result_types = stateless.map(|_| self.0.envelope.result_types(sender.capabilities));
+            let params = request.params.as_ref();
+            let (wrapped, name) = self.0.envelope.wrap(&request.method, params, stateless, sender)?;
+            let mut mirrored = Vec::new();
+            if stateless.is_some() && over_http {
+                mirrored = mirror(&request.method, name.as_deref());
+                if let (Method::ToolsCall, Some(tool)) = (&request.method, &name) {
+                    mirrored.extend(self.0.tool_headers.of_call(tool, params));
+                }
             }
+            let silent = request.method == Method::Initialize || (stateless.is_some() && over_http);
+            let prepared = Prepared {
+                id,
+                events: request.progress
+                    || request.sink.is_some()
+                    || request.method == Method::SubscriptionsListen,
+                asker: request.asker,
+                level,
+                method: request.method,
+                params: wrapped,
+                version: Some(profile.version),
+                headers: request.headers,
+                mirrored,
+                cancel: if silent { Cancel::Silently } else { Cancel::ByNotification },
+                probe: false,
+                result_types,
+                deadline,
+            };
+            Exchange::open(self.0.connection.clone(), prepared).await
         }
-        let silent = request.method == Method::Initialize || (stateless.is_some() && over_http);
-        let prepared = Prepared {
-            id,
-            events: request.progress
-                || request.sink.is_some()
-                || request.method == Method::SubscriptionsListen,
-            asker: request.asker,
-            level,
-            method: request.method,
-            params: wrapped,
-            version: Some(profile.version),
-            headers: request.headers,
-            mirrored,
-            cancel: if silent { Cancel::Silently } else { Cancel::ByNotification },
-            probe: false,
-            result_types,
-            deadline,
-        };
-        Exchange::open(self.0.connection.clone(), prepared).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! What every request of the stateless era carries beside its parameters.
 
+use std::sync::Arc;
+
 use mcp_protocol::capability::ClientCapabilities;
 use mcp_protocol::header::{self, encode_value, name_in};
 use mcp_protocol::logging::LogLevel;
@@ -82,7 +84,7 @@ impl Envelope {
         params: Option<&RawJson>,
         stateless: Option<ProtocolVersion>,
         sent_by: Sender<'_>,
-    ) -> Result<(Option<RawJson>, Option<Box<str>>), CallError> {
+    ) -> Result<(Option<RawJson>, Option<Arc<str>>), CallError> {
         let empty = RawJson::empty_object();
         let object = params.unwrap_or(&empty);
         let members = object.members().map_err(in_params)?;

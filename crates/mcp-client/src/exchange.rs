@@ -89,82 +89,99 @@ enum Source {
 
 impl Exchange {
     /// Sends a request.
-    pub(crate) async fn open(connection: Arc<Connection>, prepared: Prepared) -> Result<Self, CallError> {
-        let Prepared {
-            id, method, params, version, headers, mirrored, cancel, deadline, asker, level, ..
-        } = prepared;
-        let of_request = headers.iter().cloned().chain(mirrored).collect();
-        let link = connection.link();
-        let until = deadline.map(|deadline| deadline.at.into_std());
-        let subject =
-            (asker.is_some() && link.expects_answers).then(|| Subject::of(&method, params.as_ref()));
-        let message =
-            Message::Request(Request { id: RequestId::Integer(id), method: method.clone(), params });
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
+    pub(crate) fn open(
+        connection: Arc<Connection>,
+        prepared: Prepared,
+    ) -> impl Future<Output = Result<Self, CallError>> + Send {
+        async move {
+            let Prepared {
+                id,
+                method,
+                params,
+                version,
+                headers,
+                mirrored,
+                cancel,
+                deadline,
+                asker,
+                level,
+                ..
+            } = prepared;
+            let of_request = headers.iter().cloned().chain(mirrored).collect();
+            let link = connection.link();
+            let until = deadline.map(|deadline| deadline.at.into_std());
+            let subject =
+                (asker.is_some() && link.expects_answers).then(|| Subject::of(&method, params.as_ref()));
+            let message =
+                Message::Request(Request { id: RequestId::Integer(id), method: method.clone(), params });
 
-        // Registered before sending: the answer can arrive before `send` returns.
-        let shared = link.register(id, prepared.events, &method, prepared.probe)?;
-        count(&link.counters.requests_sent);
-        link.counters.active();
-        link.in_flight.fetch_add(1, Ordering::Relaxed);
-        let has_asker = asker.is_some();
-        if let Some(asker) = asker {
-            link.askers().begin(id, asker, subject);
+            // Registered before sending: the answer can arrive before `send` returns.
+            let shared = link.register(id, prepared.events, &method, prepared.probe)?;
+            count(&link.counters.requests_sent);
+            link.counters.active();
+            link.in_flight.fetch_add(1, Ordering::Relaxed);
+            let has_asker = asker.is_some();
+            if let Some(asker) = asker {
+                link.askers().begin(id, asker, subject);
+            }
+            let mut ticket = Ticket {
+                connection: connection.clone(),
+                id,
+                has_asker,
+                _level: level,
+                cancel,
+                headers,
+                deadline,
+                started: Instant::now(),
+                questions: Vec::new(),
+                open: true,
+            };
+            // Over HTTP sending lasts until the head of the answer: closing must not wait for that.
+            let sending = tokio::select! {
+                biased;
+                reply = link.transport.send(Outbound { message, version, headers: of_request, until }) => reply,
+                reason = link.aborted.wait() => Err(reason),
+            };
+            let reply = match sending {
+                Ok(reply) => reply,
+                Err(error) => {
+                    if error.delivery == Delivery::NotSent {
+                        link.counters.requests_sent.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    if matches!(error.kind, TransportErrorKind::Payload(_)) {
+                        count(&link.counters.bad_messages);
+                    }
+                    link.note_send_failure(&error);
+                    ticket.fail();
+                    return Err(error.into());
+                }
+            };
+            let source = match (reply, shared) {
+                (Reply::Own(inbox), shared) => {
+                    if shared.is_some() {
+                        link.forget(id);
+                    }
+                    Source::Own { inbox, complaint: None }
+                }
+                (Reply::Inbox, Some((events, answer))) => Source::Shared { events, answer },
+                (Reply::Inbox | Reply::Accepted, _) => {
+                    ticket.fail();
+                    let kind = TransportErrorKind::Payload(
+                        "the server accepted the request without an answer".into(),
+                    );
+                    return Err(TransportError::new(kind, Delivery::Unknown).into());
+                }
+            };
+            Ok(Self {
+                source,
+                ticket,
+                result_types: prepared.result_types,
+                method,
+                version,
+                probe: prepared.probe,
+            })
         }
-        let mut ticket = Ticket {
-            connection: connection.clone(),
-            id,
-            has_asker,
-            _level: level,
-            cancel,
-            headers,
-            deadline,
-            started: Instant::now(),
-            questions: Vec::new(),
-            open: true,
-        };
-        // Over HTTP sending lasts until the head of the answer: closing must not wait for that.
-        let sending = tokio::select! {
-            biased;
-            reply = link.transport.send(Outbound { message, version, headers: of_request, until }) => reply,
-            reason = link.aborted.wait() => Err(reason),
-        };
-        let reply = match sending {
-            Ok(reply) => reply,
-            Err(error) => {
-                if error.delivery == Delivery::NotSent {
-                    link.counters.requests_sent.fetch_sub(1, Ordering::Relaxed);
-                }
-                if matches!(error.kind, TransportErrorKind::Payload(_)) {
-                    count(&link.counters.bad_messages);
-                }
-                link.note_send_failure(&error);
-                ticket.fail();
-                return Err(error.into());
-            }
-        };
-        let source = match (reply, shared) {
-            (Reply::Own(inbox), shared) => {
-                if shared.is_some() {
-                    link.forget(id);
-                }
-                Source::Own { inbox, complaint: None }
-            }
-            (Reply::Inbox, Some((events, answer))) => Source::Shared { events, answer },
-            (Reply::Inbox | Reply::Accepted, _) => {
-                ticket.fail();
-                let kind =
-                    TransportErrorKind::Payload("the server accepted the request without an answer".into());
-                return Err(TransportError::new(kind, Delivery::Unknown).into());
-            }
-        };
-        Ok(Self {
-            source,
-            ticket,
-            result_types: prepared.result_types,
-            method,
-            version,
-            probe: prepared.probe,
-        })
     }
 
     /// The next event. After [`Event::Done`] or an error nothing follows. Cancel safe.

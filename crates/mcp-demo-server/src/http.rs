@@ -117,7 +117,8 @@ impl Site {
 }
 
 async fn handle(State(site): State<Site>, request: Request) -> Response {
-    site.front.handle(&site.endpoint, Principal::anonymous(), request).await
+    let (head, body) = request.into_parts();
+    site.front.handle(&site.endpoint, Principal::anonymous(), &head, body).await
 }
 
 async fn open_stream(State(site): State<Site>, request: Request) -> Response {

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HOST, HeaderValue};
 use http::{Request, Response, StatusCode, Uri};
 use mcp_protocol::{Message, Method};
 use mcp_transport::{Delivery, HttpEndpoint, TransportError, TransportErrorKind};
@@ -43,6 +43,8 @@ struct Inner {
     url: Url,
     /// The same as requests take it.
     uri: Uri,
+    /// What `Host` says, where it need not be made for each request anew. With https it may be HTTP/2, which has none.
+    host: Option<HeaderValue>,
     /// Scheme, host and port: what may be shown of the URL.
     origin: String,
     /// The same for failures, with the proxy on the way.
@@ -101,6 +103,8 @@ impl HttpClient {
         let clients = Arc::new(settings.clients(endpoint, &connections)?);
         let origin = endpoint.url.origin().ascii_serialization();
         let proxy = endpoint.proxy.as_ref().map(|proxy| proxy.origin().ascii_serialization());
+        let host = origin.strip_prefix("http://").and_then(|host| HeaderValue::from_str(host).ok());
+        let host = host.filter(|_| proxy.is_none());
         let target =
             proxy.as_ref().map_or_else(|| origin.clone(), |proxy| format!("{origin} through {proxy}"));
         Ok(Self(Arc::new(Inner {
@@ -110,6 +114,7 @@ impl HttpClient {
             settings,
             url: endpoint.url.clone(),
             uri,
+            host,
             origin,
             target,
             proxy,
@@ -338,9 +343,12 @@ impl Place {
         }
     }
 
-    fn begin(&self, request: Request<Bytes>) -> Result<(Option<Box<Uri>>, Begun), TransportError> {
+    fn begin(&self, mut request: Request<Bytes>) -> Result<(Option<Box<Uri>>, Begun), TransportError> {
         let inner = &*self.client.0;
         let elsewhere = (*request.uri() != inner.uri).then(|| Box::new(request.uri().clone()));
+        if let (None, Some(host)) = (&elsewhere, &inner.host) {
+            request.headers_mut().insert(HOST, host.clone());
+        }
         let own = match &elsewhere {
             None => true,
             Some(uri) => inner.is_own(uri)?,

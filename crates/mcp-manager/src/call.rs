@@ -8,6 +8,7 @@ use mcp_protocol::{Method, RawJson};
 use mcp_registry::{
     Attempt, Candidates, CorrelationId, FailureCode, InvocationError, Plan, Selection, ServerName,
 };
+use uuid::Uuid;
 
 use crate::manager::Manager;
 use crate::run::{Fault, Request, Run};
@@ -124,5 +125,6 @@ impl Run<'_> {
 /// The name of a request in events, traces and headers: a UUID v4 (contract §0.2).
 pub(crate) fn new_request_id(random: &dyn mcp_registry::Random) -> CorrelationId {
     let bits = (u128::from(random.u64()) << 64) | u128::from(random.u64());
-    Arc::from(uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid().to_string())
+    let id = uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid();
+    Arc::from(&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
 }

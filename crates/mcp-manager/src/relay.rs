@@ -1,9 +1,11 @@
 //! Calls that are passed on for clients of a gateway: answered word for word, refusals included.
 
 use std::fmt;
+use std::future::ready;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures::future::Either;
 use mcp_client::{Answer, Asker, CallError, Client, NotificationSink, Outgoing, ServerProfile};
 use mcp_protocol::logging::LogLevel;
 use mcp_protocol::{Era, Method, ProtocolVersion, RawJson, RpcError};
@@ -31,7 +33,7 @@ pub struct Relay {
     /// Which servers.
     pub selection: Arc<Selection>,
     /// The tool that is called, for its story: its servers are not chosen by it.
-    pub tool: Option<Box<str>>,
+    pub tool: Option<Arc<str>>,
     /// Names the invocation in the events and traces: from [`Manager::new_request_id`].
     pub request_id: CorrelationId,
     /// Whose sessions are used; `None`: those of everybody.
@@ -126,7 +128,7 @@ impl Refusal {
 
 /// How a relayed request differs from others.
 pub(crate) struct Bridged {
-    pub(crate) tool: Option<Box<str>>,
+    pub(crate) tool: Option<Arc<str>>,
     pub(crate) request_id: CorrelationId,
     pub(crate) party: Option<Arc<dyn Party>>,
     pub(crate) asker: Option<Asker>,
@@ -172,7 +174,7 @@ impl Manager {
     ///
     /// # Errors
     /// [`InvocationError`] with the trace of every attempt, if no server answered.
-    pub async fn relay(&self, relay: Relay) -> Result<Relayed, InvocationError> {
+    pub fn relay(&self, relay: Relay) -> impl Future<Output = Result<Relayed, InvocationError>> + Send {
         let Relay {
             method,
             params,
@@ -196,9 +198,13 @@ impl Manager {
             directed: false,
             bridged: Some(bridged),
         };
-        let (run, plan) = Run::begin(&self.0, request, selection)?;
-        let outcome = run.pass_on(plan.with_failover(AmbiguousFailover::SafeOnly)).await;
-        run.end_relay(outcome)
+        match Run::begin(&self.0, request, selection) {
+            Ok((run, plan)) => Either::Left(async move {
+                let outcome = run.pass_on(plan.with_failover(AmbiguousFailover::SafeOnly)).await;
+                run.end_relay(outcome)
+            }),
+            Err(refused) => Either::Right(ready(Err(refused))),
+        }
     }
 
     /// Whether the server's own connection is open at this moment: it may be lost before its record says so.
@@ -296,47 +302,53 @@ impl From<Failure> for AttachError {
 }
 
 impl Run<'_> {
-    async fn pass_on(&self, mut plan: Plan) -> Result<Relayed, InvocationError> {
-        let mut now = self.started();
-        for candidate in Candidates::of(self.choice().clone()) {
-            if let Some(code) = self.interrupted(now) {
-                return Err(plan.end(code));
-            }
-            let Some(mut target) = self.make_ready(&candidate, &mut plan, &mut now).await else { continue };
-            if let Some(code) = self.interrupted(now) {
-                return Err(plan.end(code));
-            }
-            let name = target.link.key.name.clone();
-            let (mut failed, duration) = match self.attempt(&mut target, None, &mut now).await {
-                Ok((answer, duration)) => {
-                    plan.succeeded(&name, duration);
-                    self.note_success(&target, now);
-                    return Ok(self.relayed(&target, Ok(answer), plan));
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
+    fn pass_on(&self, mut plan: Plan) -> impl Future<Output = Result<Relayed, InvocationError>> + Send {
+        async move {
+            let mut now = self.started();
+            for candidate in Candidates::of(self.choice().clone()) {
+                if let Some(code) = self.interrupted(now) {
+                    return Err(plan.end(code));
                 }
-                Err(failed) => failed,
-            };
-            if let Some(refusal) = failed.refusal.take() {
-                // Nobody's failure: the trace tells of it all the same.
-                let safety = mcp_registry::CallSafety::Unsafe;
+                let Some(mut target) = self.make_ready(&candidate, &mut plan, &mut now).await else {
+                    continue;
+                };
+                if let Some(code) = self.interrupted(now) {
+                    return Err(plan.end(code));
+                }
+                let name = target.link.key.name.clone();
+                let (mut failed, duration) = match self.attempt(&mut target, None, &mut now).await {
+                    Ok((answer, duration)) => {
+                        plan.succeeded(&name, duration);
+                        self.note_success(&target, now);
+                        return Ok(self.relayed(&target, Ok(answer), plan));
+                    }
+                    Err(failed) => failed,
+                };
+                if let Some(refusal) = failed.refusal.take() {
+                    // Nobody's failure: the trace tells of it all the same.
+                    let safety = mcp_registry::CallSafety::Unsafe;
+                    let verdict = plan.failed(&name, failed.failure.clone(), safety, duration);
+                    self.settle(&target, failed, mcp_registry::Verdict { blame_server: false, ..verdict });
+                    return Ok(self.relayed(&target, Err(refusal), plan));
+                }
+                // In a box, so that calls need no room for it.
+                let safety = Box::pin(self.safety(&target, &failed)).await;
+                now = self.inner.now();
                 let verdict = plan.failed(&name, failed.failure.clone(), safety, duration);
-                self.settle(&target, failed, mcp_registry::Verdict { blame_server: false, ..verdict });
-                return Ok(self.relayed(&target, Err(refusal), plan));
+                let out_of_time = matches!(failed.fault, Fault::Deadline { .. });
+                self.settle(&target, failed, verdict);
+                if out_of_time {
+                    return Err(plan.end(FailureCode::DeadlineExceeded));
+                }
+                if !verdict.go_on {
+                    break;
+                }
             }
-            let safety = self.safety(&target, &failed).await;
-            now = self.inner.now();
-            let verdict = plan.failed(&name, failed.failure.clone(), safety, duration);
-            let out_of_time = matches!(failed.fault, Fault::Deadline { .. });
-            self.settle(&target, failed, verdict);
-            if out_of_time {
-                return Err(plan.end(FailureCode::DeadlineExceeded));
+            match self.interrupted(now) {
+                Some(code) => Err(plan.end(code)),
+                None => Err(plan.exhausted(self.choice())),
             }
-            if !verdict.go_on {
-                break;
-            }
-        }
-        match self.interrupted(now) {
-            Some(code) => Err(plan.end(code)),
-            None => Err(plan.exhausted(self.choice())),
         }
     }
 

@@ -261,7 +261,9 @@ impl<'a> Run<'a> {
         let mut target = Target { link, record, access, met: Mutex::default() };
         if !self.is_ready(&target) {
             let cause = Cause::Invocation(self.request_id().clone());
-            self.wait_ready(&mut target, cause).await.map_err(|not_ready| not_ready.unready.failure)?;
+            // In a box, so that calls need no room for it.
+            let ready = Box::pin(self.wait_ready(&mut target, cause)).await;
+            ready.map_err(|not_ready| not_ready.unready.failure)?;
         }
         Ok(target)
     }
@@ -488,8 +490,9 @@ impl<'a> Run<'a> {
             Some(Elsewhere::Session(session)) => self.inner.give_up_session(&target.link, &session),
             Some(Elsewhere::AnySession) | None => {}
         }
-        self.make_ready_again(target).await?;
-        self.send_once(target, self.inner.now()).await
+        // In boxes, so that calls need no room for them.
+        Box::pin(self.make_ready_again(target)).await?;
+        Box::pin(self.send_once(target, self.inner.now())).await
     }
 
     /// A handshake within the invoke stage. In a directed call only the end counts as a check result.
@@ -502,6 +505,20 @@ impl<'a> Run<'a> {
             let fault = if impatient { Fault::Patience } else { Fault::Unready(unready.clone()) };
             Failed::unsent(unready, fault)
         })
+    }
+
+    /// The request as the server gets it on this session.
+    fn outgoing(&self, target: &Target, session: &Session) -> Outgoing {
+        let mut outgoing = Outgoing::new(self.request.method.clone(), self.request.params.clone());
+        outgoing.headers.push(Header::new("X-Request-Id", self.request_id().clone()));
+        outgoing.headers.extend(target.user().map(Authorization::header));
+        if let Some(bridged) = &self.request.bridged {
+            let profile = session.client().profile();
+            bridged.prepare(&mut outgoing, &profile);
+            let met = Met { version: profile.version, transport: session.client().transport() };
+            *target.met.lock().unwrap_or_else(PoisonError::into_inner) = Some(met);
+        }
+        outgoing
     }
 
     /// One request on the session there is.
@@ -531,22 +548,16 @@ impl<'a> Run<'a> {
         let allowed = target.link.definition().request_timeout;
         let wanted = self.request.timeout.unwrap_or(allowed);
         let left = self.deadline.since(now);
-        let mut outgoing = Outgoing::new(self.request.method.clone(), self.request.params.clone());
-        outgoing.headers.push(Header::new("X-Request-Id", self.request_id().clone()));
-        outgoing.headers.extend(user.map(Authorization::header));
         let mut patience = Patience { idle: wanted.min(left), total: wanted.min(left) };
-        if let Some(bridged) = &self.request.bridged {
+        if self.request.bridged.is_some() {
             patience.total = left;
-            if self.request.method == Method::TasksResult {
-                // It is answered when the task has ended.
-                patience.idle = left;
-            }
-            let profile = session.client().profile();
-            bridged.prepare(&mut outgoing, &profile);
-            let met = Met { version: profile.version, transport: session.client().transport() };
-            *target.met.lock().unwrap_or_else(PoisonError::into_inner) = Some(met);
         }
-        let outcome = self.inner.counted(session.client().call_with(outgoing, patience)).await;
+        if self.request.bridged.is_some() && self.request.method == Method::TasksResult {
+            // It is answered when the task has ended.
+            patience.idle = left;
+        }
+        let calling = session.client().call_with(self.outgoing(target, &session), patience);
+        let outcome = self.inner.counted(calling).await;
         session.touch(self.inner.now());
         outcome.map_err(|error| {
             let forgotten = failure::is_forgotten_session(&error);

@@ -4,12 +4,13 @@
 //! Source: wire reference §3.8; MCP 2026-07-28, Streamable HTTP, "Request Metadata".
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::json::{JsonKind, RawJson};
-use crate::members::Members;
+use crate::members::{Members, decode_name};
 use crate::method::Method;
 
 mod param;
@@ -89,18 +90,19 @@ pub fn name_member(method: &Method) -> Option<&'static str> {
 
 /// The text `Mcp-Name` has to carry for a request, not yet encoded; `None` if there is none.
 #[must_use]
-pub fn name_of(method: &Method, params: Option<&RawJson>) -> Option<Box<str>> {
+pub fn name_of(method: &Method, params: Option<&RawJson>) -> Option<Arc<str>> {
     text_of(params?.get(name_member(method)?)?.as_bytes())
 }
 
 /// The same where the members of the params are at hand.
 #[must_use]
-pub fn name_in(method: &Method, params: &Members<'_>) -> Option<Box<str>> {
+pub fn name_in(method: &Method, params: &Members<'_>) -> Option<Arc<str>> {
     text_of(params.get_text(name_member(method)?)?.as_bytes())
 }
 
-fn text_of(value: &[u8]) -> Option<Box<str>> {
-    (JsonKind::of(value) == JsonKind::String).then(|| serde_json::from_slice(value).ok())?
+fn text_of(value: &[u8]) -> Option<Arc<str>> {
+    let is_text = JsonKind::of(value) == JsonKind::String;
+    is_text.then(|| decode_name(value).ok()).flatten().map(Arc::from)
 }
 
 /// Checks the `Mcp-Name` header of a request against its body, as a server has to: against the [name](name_of) there.

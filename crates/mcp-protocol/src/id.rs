@@ -7,6 +7,8 @@ use serde::de::{self, Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::members::decode_name;
+
 /// The `id` of a JSON-RPC request: a string or an integer, never `null`, never a fraction.
 ///
 /// `1`, `1.0` and `"1"` are three different ids: a peer gets back exactly what it sent.
@@ -25,7 +27,7 @@ impl RequestId {
     /// Reads an id from the text of one JSON value; `None` if that value is no valid id.
     pub(crate) fn from_json(json: &str) -> Option<Self> {
         match json.as_bytes().first()? {
-            b'"' => Some(Self::Text(serde_json::from_str::<String>(json).ok()?.into())),
+            b'"' => Some(Self::Text(decode_name(json.as_bytes()).ok()?.into())),
             b'-' | b'0'..=b'9' => Self::from_number(json),
             _ => None,
         }

@@ -233,8 +233,8 @@ fn is_name(spelled: &[u8], name: &str) -> bool {
     }
 }
 
-/// Reads a name from its JSON string; borrowed if it holds no escapes.
-fn decode_name(spelled: &[u8]) -> Result<Cow<'_, str>, InvalidJson> {
+/// Reads a text from its JSON string; borrowed if it holds no escapes.
+pub(crate) fn decode_name(spelled: &[u8]) -> Result<Cow<'_, str>, InvalidJson> {
     let plain = spelled.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
     match plain.filter(|name| !name.contains(&b'\\')).and_then(|name| str::from_utf8(name).ok()) {
         Some(name) => Ok(Cow::Borrowed(name)),

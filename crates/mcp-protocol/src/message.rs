@@ -274,7 +274,10 @@ impl Message {
             out.extend_from_slice(b",\"id\":");
             match id {
                 RequestId::Text(text) => put_string(out, text),
-                number => out.extend_from_slice(number.to_string().as_bytes()),
+                RequestId::Integer(number) => {
+                    out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes());
+                }
+                number @ RequestId::Number(_) => out.extend_from_slice(number.to_string().as_bytes()),
             }
         }
         match self {

@@ -170,7 +170,7 @@ pub struct Selection {
     /// Only servers of this group.
     pub group: Option<String>,
     /// The tool that is called: servers known to lack it are skipped.
-    pub tool: Option<Box<str>>,
+    pub tool: Option<Arc<str>>,
 }
 
 impl Selection {

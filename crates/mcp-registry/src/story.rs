@@ -27,7 +27,7 @@ pub struct Story {
     /// Whether the caller named the one server to call (contract §8.4).
     pub directed: bool,
     /// The tool that is called, by the name its servers know it by.
-    pub tool: Option<Box<str>>,
+    pub tool: Option<Arc<str>>,
     choice: Mutex<Option<Arc<Choice>>>,
     told: OnceLock<Told>,
 }
@@ -74,7 +74,7 @@ impl Story {
 
     /// The same with the tool that is called, where servers are not chosen by it.
     #[must_use]
-    pub fn of_tool(self, tool: Option<Box<str>>) -> Self {
+    pub fn of_tool(self, tool: Option<Arc<str>>) -> Self {
         Self { tool: tool.or(self.tool), ..self }
     }
 

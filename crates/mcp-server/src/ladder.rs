@@ -1,5 +1,7 @@
 //! What a request of the stateless era must bring along, whatever it came on (wire reference §3.9).
 
+use std::sync::Arc;
+
 use mcp_protocol::header::name_in;
 use mcp_protocol::meta::{self, InvalidMeta, RequestMeta};
 use mcp_protocol::{Era, EraPolicy, ErrorCode, Method, ProtocolVersion, RawJson, Request, RpcError};
@@ -21,7 +23,7 @@ pub(crate) fn has_envelope(request: &Request) -> bool {
 pub(crate) fn envelope(
     request: &Request,
     eras: EraPolicy,
-) -> Result<(RequestMeta, Option<Box<str>>), RpcError> {
+) -> Result<(RequestMeta, Option<Arc<str>>), RpcError> {
     if request.method == Method::Initialize && !has_era(eras, Era::Handshake) && !has_envelope(request) {
         let asked: Option<String> =
             request.params.as_ref().and_then(|params| params.get("protocolVersion")?.to().ok());

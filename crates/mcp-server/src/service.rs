@@ -87,7 +87,7 @@ pub struct StatelessCall {
     /// Its envelope, read.
     pub meta: RequestMeta,
     /// What it is about: see [`name_of`](mcp_protocol::header::name_of).
-    pub name: Option<Box<str>>,
+    pub name: Option<Arc<str>>,
     /// What is said to the client before the answer.
     pub outlet: Outlet,
 }

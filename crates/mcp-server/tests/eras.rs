@@ -107,7 +107,8 @@ async fn ask(eras: EraPolicy, method: &str, fields: &[(&str, &str)], body: &Valu
     }
     let request = request.body(Body::from(body.to_string())).unwrap();
     let front = HttpFront::new(FrontLimits::default());
-    let answer = front.handle(&endpoint, Principal::anonymous(), request).await;
+    let (head, body) = request.into_parts();
+    let answer = front.handle(&endpoint, Principal::anonymous(), &head, body).await;
     let allow = answer.headers().get("allow").map(|allow| allow.to_str().unwrap().to_owned());
     let status = answer.status().as_u16();
     let body = to_bytes(answer.into_body(), 1 << 16).await.unwrap();

@@ -229,7 +229,8 @@ async fn answers_are_kept_for_a_while() {
     let resume = async || {
         let request = Request::builder().header("accept", BOTH).header("mcp-session-id", &session);
         let request = request.header("last-event-id", "1-1").body(Body::empty()).unwrap();
-        desk.front.handle(&desk.endpoint, Principal::anonymous(), request).await.status()
+        let (head, body) = request.into_parts();
+        desk.front.handle(&desk.endpoint, Principal::anonymous(), &head, body).await.status()
     };
     advance(Duration::from_secs(59)).await;
     assert_eq!(resume().await, 200);
@@ -273,7 +274,8 @@ async fn a_stateless_call_that_is_not_read_drops_what_it_says() {
         Request::builder().method("POST").header("accept", BOTH).header("content-type", "application/json");
     let request = request.header("mcp-protocol-version", support::MODERN).header("mcp-method", "tools/call");
     let request = request.header("mcp-name", "held").body(Body::from(message.to_string())).unwrap();
-    let answering = desk.front.handle(&desk.endpoint, Principal::anonymous(), request);
+    let (head, body) = request.into_parts();
+    let answering = desk.front.handle(&desk.endpoint, Principal::anonymous(), &head, body);
     tokio::pin!(answering);
     assert!(futures::poll!(answering.as_mut()).is_pending());
     let held = director.held().await;

@@ -123,7 +123,7 @@ pub(super) fn related(message: &RawJson, id: &str) -> Result<RawJson, InvalidJso
 /// Asks a client on account of a task, each side knowing it by its own id.
 pub(super) struct AskAbout {
     pub(super) inner: Arc<dyn RequestHandler>,
-    pub(super) ours: Box<str>,
+    pub(super) ours: Arc<str>,
     /// `None`: the server's answers need not say what they are about.
     pub(super) theirs: Option<Box<str>>,
 }

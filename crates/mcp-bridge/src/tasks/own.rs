@@ -120,7 +120,7 @@ impl Endpoint {
             _ => {
                 let _attending = turn.client.kind.profile.can_be_asked().then(|| {
                     let inner = asks(job.server_name.clone()).handler;
-                    job.attend(Arc::new(AskAbout { inner, ours: job.id.clone(), theirs: None }))
+                    job.attend(Arc::new(AskAbout { inner, ours: (&*job.id).into(), theirs: None }))
                 });
                 let result = job.outcome().await.ok_or_else(unknown)??;
                 related(&result, &job.id).map_err(|error| unreadable(turn, &error.to_string()))

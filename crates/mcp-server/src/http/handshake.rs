@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::reply::{accepted, events, json, refuse, refuse_full, traced, unknown_session};
 use super::{Call, mirror};
-use crate::call::Work;
+use crate::call::{Call as Called, Work};
 use crate::flight::Refused;
 use crate::frame::Frame;
 use crate::peer::Peer;
@@ -50,7 +50,8 @@ pub(super) async fn post(
             return refuse(StatusCode::BAD_REQUEST, Some(request.id.clone()), error);
         }
         if request.method == Method::Initialize && foreign.is_none() {
-            return initialize(call, request.clone()).await; // whatever session it names
+            // Whatever session it names. In a box, so that calls need no room for it.
+            return Box::pin(initialize(call, request.clone())).await;
         }
     }
     let is_unknown = named.is_some() && talk.is_none();
@@ -58,11 +59,20 @@ pub(super) async fn post(
         _ if is_unknown => unknown_session(),
         (Err(error), _) => refuse(StatusCode::BAD_REQUEST, error.id.clone(), error.to_failure().error),
         (Ok(frame), None) => out_of_place(call, foreign, frame),
+        (Ok(Frame::Single(Message::Request(request))), Some((peer, (_, conversation)))) => {
+            match begin(&peer, &*conversation, request) {
+                Ok((lane, called)) => {
+                    traced(lane.into_response(call, Vec::new(), false).await, called.trace_id())
+                }
+                Err(answered) => *answered,
+            }
+        }
         (Ok(Frame::Single(message)), Some((peer, (_, conversation)))) => {
-            single(call, &peer, &*conversation, message).await
+            note(&peer, &*conversation, message);
+            accepted()
         }
         (Ok(Frame::Batch(entries)), Some((peer, (_, conversation)))) => {
-            batch(call, &peer, &*conversation, entries).await
+            Box::pin(batch(call, &peer, &*conversation, entries)).await
         }
     }
 }
@@ -108,33 +118,25 @@ async fn initialize(call: &Call<'_>, request: Request) -> Response {
     response
 }
 
-async fn single(
-    call: &Call<'_>,
+/// Begins to answer a request, unless that is done at once.
+fn begin(
     peer: &Arc<Peer>,
     conversation: &dyn Conversation,
-    message: Message,
-) -> Response {
-    let request = match message {
-        Message::Request(request) => request,
-        other => {
-            note(peer, conversation, other);
-            return accepted();
-        }
-    };
+    request: Request,
+) -> Result<(Lane, Arc<Called>), Box<Response>> {
     if request.method == Method::Ping {
         let pong = answer_message(request.id, Ok(RawJson::empty_object()));
-        return json(StatusCode::OK, pong.encode());
+        return Err(Box::new(json(StatusCode::OK, pong.encode())));
     }
     let id = request.id.clone();
     let stream = peer.reserve_stream();
     match peer.start(Era::Handshake, request, stream, |request, outlet| conversation.call(request, outlet)) {
         Ok(running) => {
             let called = Arc::clone(&running.call);
-            let lane = Lane::new(peer, stream, Work::One(Some(running)));
-            traced(lane.into_response(call, Vec::new(), false).await, called.trace_id())
+            Ok((Lane::new(peer, stream, Work::One(Some(running))), called))
         }
-        Err(Refused::Ended) => unknown_session(),
-        Err(refused) => refuse_full(Some(id), refused),
+        Err(Refused::Ended) => Err(Box::new(unknown_session())),
+        Err(refused) => Err(Box::new(refuse_full(Some(id), refused))),
     }
 }
 

@@ -13,7 +13,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::extract::Request;
+use axum::body::Body;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method as HttpMethod, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
@@ -88,22 +89,27 @@ impl HttpFront {
 
     /// Answers one request to an endpoint. Who the client is, whether it may come in, and whether `Host` and
     /// `Origin` are fine was checked before.
-    pub async fn handle(&self, endpoint: &Endpoint, principal: Principal, request: Request) -> Response {
-        let (parts, body) = request.into_parts();
+    pub async fn handle(
+        &self,
+        endpoint: &Endpoint,
+        principal: Principal,
+        head: &Parts,
+        body: Body,
+    ) -> Response {
         let call = Call { front: self, endpoint, principal };
-        match parts.method {
+        match head.method {
             HttpMethod::POST => {
-                if !accepts_both(&parts.headers) {
+                if !accepts_both(&head.headers) {
                     let text = "accept must allow application/json and text/event-stream";
                     return refuse_transport(StatusCode::NOT_ACCEPTABLE, text);
                 }
-                match json_body(&parts.headers, body, self.limits().max_body).await {
-                    Ok(body) => post(&call, &parts.headers, &body).await,
+                match json_body(&head.headers, body, self.limits().max_body).await {
+                    Ok(body) => post(&call, &head.headers, &body).await,
                     Err(refusal) => refusal,
                 }
             }
-            HttpMethod::GET if call.has_era(Era::Handshake) => streams::get(&call, &parts.headers),
-            HttpMethod::DELETE if call.has_era(Era::Handshake) => streams::delete(&call, &parts.headers),
+            HttpMethod::GET if call.has_era(Era::Handshake) => streams::get(&call, &head.headers),
+            HttpMethod::DELETE if call.has_era(Era::Handshake) => streams::delete(&call, &head.headers),
             _ if call.has_era(Era::Handshake) => not_allowed("POST, GET, DELETE"),
             _ => not_allowed("POST"),
         }

@@ -56,7 +56,7 @@ fn climb(
     headers: &HeaderMap,
     version: &str,
     request: &Request,
-) -> Result<(RequestMeta, Option<Box<str>>), RpcError> {
+) -> Result<(RequestMeta, Option<Arc<str>>), RpcError> {
     let eras = call.endpoint.service.eras();
     if request.method == Method::Initialize
         && version == ProtocolVersion::LATEST_STATELESS.as_str()
@@ -85,7 +85,7 @@ fn status(error: &RpcError) -> StatusCode {
 async fn answer(
     call: &Call<'_>,
     request: Request,
-    (meta, name): (RequestMeta, Option<Box<str>>),
+    (meta, name): (RequestMeta, Option<Arc<str>>),
     flight: Flight,
 ) -> Response {
     let shared = call.front.shared();

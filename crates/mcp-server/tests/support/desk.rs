@@ -33,7 +33,8 @@ impl Desk {
         }
         let body = message.map_or_else(Body::empty, |message| Body::from(message.to_string()));
         let request = request.header("content-type", "application/json").body(body).unwrap();
-        self.front.handle(&self.endpoint, Principal::anonymous(), request).await
+        let (head, body) = request.into_parts();
+        self.front.handle(&self.endpoint, Principal::anonymous(), &head, body).await
     }
 
     pub(crate) async fn initialize(&self) -> String {

@@ -261,7 +261,9 @@ fn principal(request: &HttpRequest) -> Principal {
 
 async fn handle(State(shared): State<Shared>, request: HttpRequest) -> Response {
     let endpoint = Endpoint { key: request.uri().path().into(), service: shared.service };
-    shared.front.handle(&endpoint, principal(&request), request).await
+    let principal = principal(&request);
+    let (head, body) = request.into_parts();
+    shared.front.handle(&endpoint, principal, &head, body).await
 }
 
 async fn open_sse(State(shared): State<Shared>, request: HttpRequest) -> Response {

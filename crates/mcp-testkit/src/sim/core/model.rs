@@ -509,7 +509,7 @@ impl Model {
 
     fn lacks(&self, server: &Server, selection: &Selection) -> bool {
         match (&selection.tool, &server.tools) {
-            (Some(tool), Some(tools)) => !tools.contains_key(tool),
+            (Some(tool), Some(tools)) => !tools.contains_key(&**tool),
             _ => false,
         }
     }

@@ -129,7 +129,7 @@ impl Turn {
         if name_member(&self.method) == Some(member) {
             return self.name.clone();
         }
-        self.params.as_ref()?.get(member)?.to().ok()
+        self.params.as_ref()?.get(member)?.to::<Box<str>>().ok().map(Arc::from)
     }
 
     /// A result with the id of the request in it, if it is to be there. An empty one stays empty: some clients take

@@ -36,16 +36,17 @@ struct Extension {
 impl Deadline {
     /// A limit that nothing extends.
     pub(crate) fn after(limit: Duration) -> Self {
-        Self { at: from_now(limit), limit, extension: None }
+        Self { at: later(Instant::now(), limit), limit, extension: None }
     }
 
     /// A limit that progress extends.
     pub(crate) fn with(Patience { idle, total }: Patience) -> Self {
-        let end = Self::after(total);
         if idle >= total {
-            return end;
+            return Self::after(total);
         }
-        Self { at: from_now(idle), limit: idle, extension: Some(Extension { idle, end: end.at, total }) }
+        let now = Instant::now();
+        let (at, end) = (later(now, idle), later(now, total));
+        Self { at, limit: idle, extension: Some(Extension { idle, end, total }) }
     }
 
     /// The deadline after a sign of progress, now.
@@ -89,8 +90,7 @@ impl Deadline {
 }
 
 /// Beyond the clock's range means: never within anybody's patience.
-fn from_now(limit: Duration) -> Instant {
-    let now = Instant::now();
+fn later(now: Instant, limit: Duration) -> Instant {
     now.checked_add(limit).unwrap_or_else(|| now + Duration::from_secs(86_400 * 365))
 }
 

@@ -14,31 +14,31 @@ pub type Outcome = Result<RawJson, RpcError>;
 /// On whose behalf a client talks to us, as far as its credentials say. Sessions and everything else that outlives
 /// a request belong to one of these.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Principal(Arc<str>);
+pub struct Principal(Option<Arc<str>>);
 
 impl Principal {
     /// Whoever needs no credentials.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self(Arc::from(""))
+        Self(None)
     }
 
-    /// A principal by a stable name, which is no secret.
+    /// A principal by a stable name, which is no secret. The one without a name is the anonymous one.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        Self(Arc::from(name))
+        Self((!name.is_empty()).then(|| Arc::from(name)))
     }
 
     /// The name; empty for the anonymous one.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_deref().unwrap_or_default()
     }
 }
 
 impl fmt::Debug for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Principal").field(&self.0).finish()
+        f.debug_tuple("Principal").field(&self.as_str()).finish()
     }
 }
 

@@ -9,10 +9,10 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream::{self, FuturesUnordered, Stream};
-use mcp_protocol::header::SESSION_ID;
 use mcp_protocol::{Era, ErrorCode, Failure, Limits, Message, Method, RawJson, Request, RpcError};
 use tokio::time::timeout;
 
+use super::mirror::SESSION_ID;
 use super::reply::{accepted, events, json, refuse, refuse_full, traced, unknown_session};
 use super::{Call, mirror};
 use crate::call::{Call as Called, Work};

@@ -1,14 +1,21 @@
 //! Headers that repeat what the body of a stateless request says (wire reference §3.8).
 
-use axum::http::HeaderMap;
-use mcp_protocol::header::{HeaderMismatch, METHOD, NAME, PROTOCOL_VERSION, ParamHeaders, check_name};
+use axum::http::{HeaderMap, HeaderName};
+use mcp_protocol::header::{self, HeaderMismatch, ParamHeaders, check_name};
 use mcp_protocol::{Method, Request, RpcError};
 
+// Read before, as looking for a text reads it each time.
+pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static(header::PROTOCOL_VERSION);
+pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static(header::SESSION_ID);
+pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static(header::LAST_EVENT_ID);
+const METHOD: HeaderName = HeaderName::from_static(header::METHOD);
+const NAME: HeaderName = HeaderName::from_static(header::NAME);
+
 /// A header that may stand at most once, without surrounding white space.
-pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, RpcError> {
-    let text = match only(headers, name)? {
+pub(crate) fn single(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, RpcError> {
+    let text = match only(headers, &name)? {
         None => return Ok(None),
-        Some(value) => std::str::from_utf8(value).map_err(|_| mismatch(name, "is not plain text"))?,
+        Some(value) => std::str::from_utf8(value).map_err(|_| mismatch(&name, "is not plain text"))?,
     };
     Ok(Some(text.trim_matches([' ', '\t'])))
 }
@@ -22,7 +29,7 @@ pub(crate) fn check(
 ) -> Result<(), RpcError> {
     same(headers, PROTOCOL_VERSION, version)?;
     same(headers, METHOD, method.as_str())?;
-    check_name(name, only(headers, NAME)?).map_err(|mismatch| mismatch.to_error())
+    check_name(name, only(headers, &NAME)?).map_err(|mismatch| mismatch.to_error())
 }
 
 /// Step 7: the arguments that a tool wants repeated agree with their headers. Headers that no tool asked for are
@@ -33,22 +40,25 @@ pub(crate) fn check_params(
     wanted: &ParamHeaders,
 ) -> Result<(), RpcError> {
     for header in wanted.as_slice() {
-        only(headers, &header.name())?;
+        // What is no header name is sent by nobody.
+        if let Ok(name) = HeaderName::from_bytes(header.name().as_bytes()) {
+            only(headers, &name)?;
+        }
     }
     let arguments = request.params.as_ref().and_then(|params| params.get("arguments"));
     let find = |name: &str| headers.get(name).map(|value| value.as_bytes());
     wanted.check(arguments.as_ref(), find).map_err(|mismatch| mismatch.to_error())
 }
 
-fn same(headers: &HeaderMap, name: &str, meant: &str) -> Result<(), RpcError> {
-    match single(headers, name)? {
+fn same(headers: &HeaderMap, name: HeaderName, meant: &str) -> Result<(), RpcError> {
+    match single(headers, name.clone())? {
         Some(sent) if sent == meant => Ok(()),
-        Some(_) => Err(mismatch(name, "differs from the body")),
-        None => Err(mismatch(name, "is missing")),
+        Some(_) => Err(mismatch(&name, "differs from the body")),
+        None => Err(mismatch(&name, "is missing")),
     }
 }
 
-fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, RpcError> {
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, RpcError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (_, Some(_)) => Err(mismatch(name, "stands more than once")),
@@ -56,6 +66,6 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, RpcE
     }
 }
 
-fn mismatch(header: &str, reason: &'static str) -> RpcError {
-    HeaderMismatch { header: header.into(), reason }.to_error()
+fn mismatch(header: &HeaderName, reason: &'static str) -> RpcError {
+    HeaderMismatch { header: header.as_str().into(), reason }.to_error()
 }

@@ -19,7 +19,6 @@ use axum::http::{HeaderMap, Method as HttpMethod, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use mcp_protocol::Era;
-use mcp_protocol::header::PROTOCOL_VERSION;
 
 use crate::flight::Shared;
 use crate::ladder;
@@ -28,7 +27,7 @@ use crate::peer::Peer;
 use crate::service::{Principal, Service, TransportShape};
 use crate::stats::FrontStats;
 use head::{accepts_both, is_handshake_version, json_body};
-use mirror::single;
+use mirror::{PROTOCOL_VERSION, single};
 use reply::{not_allowed, refuse, refuse_transport};
 use sessions::Sessions;
 

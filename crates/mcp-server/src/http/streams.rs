@@ -3,12 +3,11 @@
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, StreamExt};
-use mcp_protocol::header::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID};
 
 use super::Call;
 use super::handshake::read;
 use super::head::{EVENTS, accepts, is_handshake_version};
-use super::mirror::single;
+use super::mirror::{LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID, single};
 use super::reply::{events, not_allowed, refuse, refuse_full, refuse_transport, unknown_session};
 use crate::flight::Refused;
 use crate::store::{COMMON, Unreadable, parse_event_id};

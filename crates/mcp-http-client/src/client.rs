@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Request, Response, StatusCode, Uri};
 use mcp_protocol::{Message, Method};
 use mcp_transport::{Delivery, HttpEndpoint, TransportError, TransportErrorKind};
@@ -343,12 +343,9 @@ impl Place {
         }
     }
 
-    fn begin(&self, mut request: Request<Bytes>) -> Result<(Option<Box<Uri>>, Begun), TransportError> {
+    fn begin(&self, request: Request<Bytes>) -> Result<(Option<Box<Uri>>, Begun), TransportError> {
         let inner = &*self.client.0;
         let elsewhere = (*request.uri() != inner.uri).then(|| Box::new(request.uri().clone()));
-        if let (None, Some(host)) = (&elsewhere, &inner.host) {
-            request.headers_mut().insert(HOST, host.clone());
-        }
         let own = match &elsewhere {
             None => true,
             Some(uri) => inner.is_own(uri)?,
@@ -356,7 +353,7 @@ impl Place {
         let wants_token = own && self.tokens().is_some() && !request.headers().contains_key(AUTHORIZATION);
         let begun = match wants_token {
             true => Begun::WithToken(Box::new(request)),
-            false => Begun::Plain(self.clients.mcp.send(request)),
+            false => Begun::Plain(self.send_now(request)),
         };
         Ok((elsewhere, begun))
     }
@@ -385,7 +382,13 @@ impl Place {
     }
 
     async fn execute(&self, request: Request<Bytes>) -> Result<Response<Content>, TransportError> {
-        self.answered(self.clients.mcp.send(request).await)
+        self.answered(self.send_now(request).await)
+    }
+
+    fn send_now(&self, request: Request<Bytes>) -> Sending {
+        let inner = &*self.client.0;
+        let host = inner.host.clone().filter(|_| *request.uri() == inner.uri);
+        self.clients.mcp.send(request, host)
     }
 
     fn answered(

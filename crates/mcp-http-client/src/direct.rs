@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::header::{ACCEPT, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, HOST, HeaderValue, USER_AGENT};
 use http::uri::Scheme;
 use http::{Request, Response, Uri};
 use http_body_util::Full;
@@ -65,11 +65,14 @@ impl Direct {
         Self { client, user_agent: settings.user_agent.clone() }
     }
 
-    /// Sends a request.
-    pub(crate) fn send(&self, mut request: Request<Bytes>) -> Sending {
+    /// Sends a request. Without a value for `Host` that is made of its URL.
+    pub(crate) fn send(&self, mut request: Request<Bytes>, host: Option<HeaderValue>) -> Sending {
         let headers = request.headers_mut();
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         headers.entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
+        if let Some(host) = host {
+            headers.insert(HOST, host);
+        }
         // Only over TLS can it be HTTP/2, in which servers say what they have not looked at.
         if request.uri().scheme() != Some(&Scheme::HTTPS) {
             return Sending::Once(self.client.request(request.map(Full::new)));

@@ -143,7 +143,7 @@ async fn message(State(mcp): State<Mcp>, request: Request) -> Response {
 
 impl Mcp {
     fn answer(self, entered: Entered, request: Request) -> impl Future<Output = Response> + Send {
-        // Here, so that the future has no room for the whole.
+        // Here, so that the future does not hold it twice.
         let (head, body) = request.into_parts();
         async move {
             match entered {

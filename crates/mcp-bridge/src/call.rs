@@ -6,7 +6,7 @@ use std::time::Duration;
 use mcp_client::{Answer, Asker, NotificationSink};
 use mcp_manager::{Refusal, Relay, Relayed};
 use mcp_protocol::result::{Caching, Envelope, InputRequest, ResultType};
-use mcp_protocol::{Era, ErrorCode, Method, Notification, ProtocolVersion, RawJson, RpcError};
+use mcp_protocol::{Era, ErrorCode, Members, Method, Notification, ProtocolVersion, RawJson, RpcError};
 use mcp_registry::{FailureCode, InvocationError, ServerName};
 use mcp_server::{Outcome, Outlet};
 use mcp_transport::Delivery;
@@ -54,13 +54,14 @@ struct Rounds {
 
 impl Rounds {
     /// Whether it is more than in the rounds before; what a server says within one is its own affair.
-    fn rises(&mut self, params: &RawJson) -> bool {
-        let Some(progress) = params.get("progress").and_then(|progress| progress.to::<f64>().ok()) else {
-            return true;
-        };
-        let token = params.get("progressToken");
-        if self.token != token {
-            (self.token, self.before) = (token, self.highest);
+    fn rises(&mut self, params: &RawJson, members: &Members<'_>) -> bool {
+        let progress =
+            members.get_text("progress").and_then(|progress| serde_json::from_str::<f64>(progress).ok());
+        let Some(progress) = progress else { return true };
+        let token = members.get_text("progressToken");
+        if self.token.as_ref().map(RawJson::as_str) != token {
+            (self.token, self.before) =
+                (params.get("progressToken").map(|token| token.detached()), self.highest);
         }
         let rises = self.before.is_none_or(|before| progress > before);
         if rises && self.highest.is_none_or(|highest| progress > highest) {
@@ -72,17 +73,23 @@ impl Rounds {
 
 impl Speaking {
     fn say(&mut self, notification: Notification) {
-        if notification.method == Method::Progress {
-            if !notification.params.as_ref().is_none_or(|params| self.progress.rises(params)) {
+        let told = if notification.method == Method::Progress {
+            let Some(params) = &notification.params else { return };
+            let Ok(members) = params.members() else { return };
+            if !self.progress.rises(params, &members) {
                 return;
             }
             if self.is_held {
+                drop(members);
                 self.latest = Some(notification);
                 return;
             }
-        }
-        if let Some(notification) = self.ear.hear(notification) {
-            self.outlet.notify(notification);
+            self.ear.hear_progress(members)
+        } else {
+            self.ear.hear(notification)
+        };
+        if let Some(told) = told {
+            self.outlet.notify(told);
         }
     }
 }

@@ -87,16 +87,16 @@ impl Ear {
     /// What of a notification of a server goes to the client.
     pub(crate) fn hear(&self, notification: Notification) -> Option<Notification> {
         match notification.method {
-            Method::Progress => {
-                let token = RawJson::encode(self.token.as_ref()?).ok()?;
-                let params = notification.params?;
-                let mut members = params.members().ok()?;
-                members.set_json("progressToken", token);
-                Some(Notification { method: Method::Progress, params: Some(members.encode()) })
-            }
+            Method::Progress => self.hear_progress(notification.params?.members().ok()?),
             Method::LogMessage => is_wanted(self.level, &notification).then_some(notification),
             _ => None,
         }
+    }
+
+    /// The same of progress, by the members of its parameters.
+    pub(crate) fn hear_progress(&self, mut members: Members<'_>) -> Option<Notification> {
+        members.set_json("progressToken", RawJson::encode(self.token.as_ref()?).ok()?);
+        Some(Notification { method: Method::Progress, params: Some(members.encode()) })
     }
 }
 

@@ -120,7 +120,8 @@ impl Client {
     /// [subscribed](Self::notifications), and are counted if nobody did.
     ///
     /// # Errors
-    /// [`CallError`]; after `timeout` the request is cancelled on the wire and a late answer ignored.
+    /// [`CallError`]; after `timeout`, which runs from now on, the request is cancelled on the wire and a late answer
+    /// ignored.
     pub fn call(
         &self,
         request: Outgoing,

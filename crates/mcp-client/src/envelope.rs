@@ -92,8 +92,10 @@ impl Envelope {
         let wrapped = match (stateless, sent_by.token) {
             (None, None) if params.is_none() => return Ok((None, None)),
             (None, None) => meta::strip_in(object, members, meta::HOP_KEYS),
-            (None, Some(token)) => meta::strip_in(object, members, meta::HOP_KEYS)
-                .and_then(|params| meta::set(&params, meta::PROGRESS_TOKEN, RawJson::string(token))),
+            (None, Some(token)) => {
+                let token = RawJson::string(token);
+                meta::replace_in(object, members, meta::HOP_KEYS, meta::PROGRESS_TOKEN, token)
+            }
             (Some(version), token) => {
                 let capabilities = sent_by.capabilities.unwrap_or(&self.capabilities);
                 let mut sender = RequestMeta::new(version, capabilities.clone());

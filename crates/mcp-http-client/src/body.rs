@@ -104,15 +104,19 @@ impl Body {
         // Mostly it is there already.
         while let Some(chunk) = self.chunk().now_or_never() {
             match chunk {
-                Ok(Some(chunk)) if bytes <= REST_BYTES => bytes += chunk.len(),
+                Ok(Some(chunk)) => bytes += chunk.len(),
                 _ => return,
+            }
+            if bytes > REST_BYTES {
+                return;
             }
         }
         let rest = async move {
-            while let Ok(Some(chunk)) = self.chunk().await
-                && bytes <= REST_BYTES
-            {
+            while let Ok(Some(chunk)) = self.chunk().await {
                 bytes += chunk.len();
+                if bytes > REST_BYTES {
+                    return;
+                }
             }
         };
         tokio::spawn(tokio::time::timeout(REST_TIME, rest));

@@ -80,11 +80,11 @@ impl Settings {
             Some(_) if for_tokens == endpoint.tls => Some(tls.clone()),
             Some(_) => Some(self.tls(&for_tokens, false)?),
         };
-        // What becomes of connections to the token endpoint is not counted.
-        let tokens = tokens.map(|tls| self.build(tls, proxy, &Connections::default())).transpose()?;
+        // Connections to the token endpoint are not counted.
+        let tokens = tokens.map(|tls| self.build(tls, proxy, None)).transpose()?;
         let mcp = match proxy {
             None => Carrier::Direct(Box::new(Direct::new(self, tls, connections.clone()))),
-            Some(_) => Carrier::Proxied(self.build(tls, proxy, connections)?),
+            Some(_) => Carrier::Proxied(self.build(tls, proxy, Some(connections))?),
         };
         Ok(Clients { mcp, tokens })
     }
@@ -104,10 +104,9 @@ impl Settings {
         &self,
         tls: rustls::ClientConfig,
         proxy: Option<&Url>,
-        connections: &Connections,
+        connections: Option<&Connections>,
     ) -> Result<reqwest::Client, TransportError> {
         let options = &self.options;
-        let connections = connections.clone();
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .user_agent(self.user_agent.clone())
@@ -122,10 +121,6 @@ impl Settings {
             .no_zstd()
             .no_deflate()
             .connect_timeout(options.connect_timeout)
-            .connector_layer(MapResponseLayer::new(move |connection| {
-                connections.opened();
-                connection
-            }))
             .pool_max_idle_per_host(max_idle(options))
             .pool_idle_timeout(options.pool_idle_timeout)
             .http1_max_headers(MAX_HEADERS)
@@ -138,6 +133,12 @@ impl Settings {
         #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
         {
             builder = builder.tcp_user_timeout(UNACKNOWLEDGED);
+        }
+        if let Some(connections) = connections.cloned() {
+            builder = builder.connector_layer(MapResponseLayer::new(move |connection| {
+                connections.opened();
+                connection
+            }));
         }
         let failed = |_| unusable("the HTTP client cannot be set up");
         if let Some(proxy) = proxy {

@@ -140,7 +140,7 @@ impl HttpClient {
     pub fn stats(&self) -> ClientStats {
         let inner = &*self.0;
         let calls_limit = call_places(&inner.settings);
-        let (opened, reused) = inner.connections.counts();
+        let (opened, answers) = inner.connections.counts();
         ClientStats {
             calls: calls_limit.saturating_sub(inner.calls.available_permits()),
             calls_limit,
@@ -150,7 +150,7 @@ impl HttpClient {
             streams_limit: STREAMS,
             waiting: inner.waiting.load(Ordering::Relaxed),
             opened,
-            reused,
+            answers,
         }
     }
 
@@ -337,7 +337,7 @@ impl Place {
             let (elsewhere, sending) = sending?;
             let response = match sending {
                 Begun::Plain(sending) => self.answered(sending.await)?,
-                Begun::WithToken(request) => Box::pin(self.send_with_token(*request)).await?,
+                Begun::WithToken(held) => Box::pin(self.send_with_token(*held)).await?,
             };
             Ok(Body::new(elsewhere, response, self.client, self.permit))
         }
@@ -350,25 +350,22 @@ impl Place {
             None => true,
             Some(uri) => inner.is_own(uri)?,
         };
-        let wants_token = own && self.tokens().is_some() && !request.headers().contains_key(AUTHORIZATION);
-        let begun = match wants_token {
-            true => Begun::WithToken(Box::new(request)),
-            false => Begun::Plain(self.send_now(request)),
+        let tokens = inner.tokens.as_ref().zip(self.clients.tokens.as_ref());
+        let tokens = tokens.filter(|_| own && !request.headers().contains_key(AUTHORIZATION));
+        let begun = match tokens {
+            None => Begun::Plain(self.send_now(request)),
+            Some((tokens, http)) => {
+                let (tokens, http) = (tokens.clone(), http.clone());
+                Begun::WithToken(Box::new(Held { request, tokens, http }))
+            }
         };
         Ok((elsewhere, begun))
     }
 
-    fn tokens(&self) -> Option<(&Arc<Tokens>, &reqwest::Client)> {
-        self.client.0.tokens.as_ref().zip(self.clients.tokens.as_ref())
-    }
-
     /// Sends the request with a token, and once more with another one if that is refused.
-    async fn send_with_token(
-        &self,
-        mut request: Request<Bytes>,
-    ) -> Result<Response<Content>, TransportError> {
-        let Some((tokens, http)) = self.tokens() else { return self.execute(request).await };
-        let token = tokens.get(http, None).await?;
+    async fn send_with_token(&self, held: Held) -> Result<Response<Content>, TransportError> {
+        let Held { mut request, tokens, http } = held;
+        let token = tokens.get(&http, None).await?;
         let mut again = request.clone();
         request.headers_mut().insert(AUTHORIZATION, token.header().clone());
         let response = self.execute(request).await?;
@@ -376,7 +373,7 @@ impl Place {
             return Ok(response);
         }
         drop(response);
-        let token = tokens.get(http, Some(&token)).await?;
+        let token = tokens.get(&http, Some(&token)).await?;
         again.headers_mut().insert(AUTHORIZATION, token.header().clone());
         self.execute(again).await
     }
@@ -406,5 +403,13 @@ impl Place {
 /// A request that is about to be answered, or waits for a token.
 enum Begun {
     Plain(Sending),
-    WithToken(Box<Request<Bytes>>),
+    WithToken(Box<Held>),
+}
+
+/// A request that waits for a token.
+struct Held {
+    request: Request<Bytes>,
+    tokens: Arc<Tokens>,
+    /// For the token endpoint.
+    http: reqwest::Client,
 }

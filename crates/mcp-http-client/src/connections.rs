@@ -29,10 +29,9 @@ impl Connections {
         self.0.answers.load(Ordering::Relaxed) > 0
     }
 
-    /// How many were opened, and how many answers came on one that had answered before.
+    /// How many were opened, and how many answers came on them.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let Counts { opened, answers } = &*self.0;
-        let (opened, answers) = (opened.load(Ordering::Relaxed), answers.load(Ordering::Relaxed));
-        (opened, answers.saturating_sub(opened))
+        (opened.load(Ordering::Relaxed), answers.load(Ordering::Relaxed))
     }
 }

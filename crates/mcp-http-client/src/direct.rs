@@ -71,7 +71,7 @@ impl Direct {
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         headers.entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
         if let Some(host) = host {
-            headers.insert(HOST, host);
+            headers.entry(HOST).or_insert(host);
         }
         // Only over TLS can it be HTTP/2, in which servers say what they have not looked at.
         if request.uri().scheme() != Some(&Scheme::HTTPS) {

@@ -127,6 +127,10 @@ impl EventDecoder {
         let chunk = std::mem::take(&mut self.chunk);
         let mut rest = &*chunk;
         let mut found = None;
+        if !self.oversized {
+            // At once, not line by line. What is left of the room is used by the events after this one.
+            self.event.reserve(rest.len() + 1);
+        }
         while found.is_none() && !rest.is_empty() {
             if std::mem::take(&mut self.after_cr) && rest[0] == b'\n' {
                 rest = &rest[1..];
@@ -241,11 +245,13 @@ impl Event {
                 "id" => &mut id,
                 _ => return None,
             };
-            if value.is_empty() || value.contains('\0') || known.replace(value).is_some() {
+            if value.is_empty() && field != "data" || value.contains('\0') || known.replace(value).is_some() {
                 return None;
             }
         }
-        let data = event.slice_ref(data?.as_bytes());
+        // Without data it is one that only says where the stream can be resumed.
+        let data = data.filter(|data| !data.is_empty() || id.is_some())?;
+        let data = event.slice_ref(data.as_bytes());
         Some(Self { name: name.unwrap_or("message").into(), data, id: id.map(Into::into), retry: None })
     }
 

@@ -22,8 +22,8 @@ pub struct ClientStats {
     pub waiting: usize,
     /// Connections that were opened.
     pub opened: u64,
-    /// Answers beyond one for each of them.
-    pub reused: u64,
+    /// Answers that came on them: their heads at least.
+    pub answers: u64,
 }
 
 impl fmt::Display for ClientStats {
@@ -37,12 +37,12 @@ impl fmt::Display for ClientStats {
             streams_limit,
             waiting,
             opened,
-            reused,
+            answers,
         } = self;
         write!(
             f,
             "{calls} of {calls_limit} calls, {control} of {control_limit} others, {streams} of {streams_limit} streams, \
-             {waiting} waiting; {opened} connections opened, reused {reused} times"
+             {waiting} waiting; {opened} connections opened, {answers} answers"
         )
     }
 }

@@ -170,7 +170,8 @@ impl Manager {
     }
 
     /// Passes a request on. A JSON-RPC error is an answer. Where several servers may be asked, another one is tried
-    /// only if the one before did nothing, or the request is safe to repeat (product §5).
+    /// only if the one before did nothing, or the request is safe to repeat (product §5). The invocation begins with this
+    /// call, not when the future is first polled; dropping that abandons it.
     ///
     /// # Errors
     /// [`InvocationError`] with the trace of every attempt, if no server answered.

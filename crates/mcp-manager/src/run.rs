@@ -507,7 +507,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The request as the server gets it on this session.
+    /// The request as the server gets it on this session; notes what the session says of the server.
     fn outgoing(&self, target: &Target, session: &Session) -> Outgoing {
         let mut outgoing = Outgoing::new(self.request.method.clone(), self.request.params.clone());
         outgoing.headers.push(Header::new("X-Request-Id", self.request_id().clone()));
@@ -551,10 +551,10 @@ impl<'a> Run<'a> {
         let mut patience = Patience { idle: wanted.min(left), total: wanted.min(left) };
         if self.request.bridged.is_some() {
             patience.total = left;
-        }
-        if self.request.bridged.is_some() && self.request.method == Method::TasksResult {
-            // It is answered when the task has ended.
-            patience.idle = left;
+            if self.request.method == Method::TasksResult {
+                // It is answered when the task has ended.
+                patience.idle = left;
+            }
         }
         let calling = session.client().call_with(self.outgoing(target, &session), patience);
         let outcome = self.inner.counted(calling).await;

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::json::{JsonKind, RawJson};
-use crate::members::{Members, decode_name};
+use crate::members::{Members, decode_text};
 use crate::method::Method;
 
 mod param;
@@ -102,7 +102,7 @@ pub fn name_in(method: &Method, params: &Members<'_>) -> Option<Arc<str>> {
 
 fn text_of(value: &[u8]) -> Option<Arc<str>> {
     let is_text = JsonKind::of(value) == JsonKind::String;
-    is_text.then(|| decode_name(value).ok()).flatten().map(Arc::from)
+    is_text.then(|| decode_text(value).ok()).flatten().map(Arc::from)
 }
 
 /// Checks the `Mcp-Name` header of a request against its body, as a server has to: against the [name](name_of) there.

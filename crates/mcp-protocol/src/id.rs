@@ -7,7 +7,7 @@ use serde::de::{self, Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::members::decode_name;
+use crate::members::decode_text;
 
 /// The `id` of a JSON-RPC request: a string or an integer, never `null`, never a fraction.
 ///
@@ -27,7 +27,7 @@ impl RequestId {
     /// Reads an id from the text of one JSON value; `None` if that value is no valid id.
     pub(crate) fn from_json(json: &str) -> Option<Self> {
         match json.as_bytes().first()? {
-            b'"' => Some(Self::Text(decode_name(json.as_bytes()).ok()?.into())),
+            b'"' => Some(Self::Text(decode_text(json.as_bytes()).ok()?.into())),
             b'-' | b'0'..=b'9' => Self::from_number(json),
             _ => None,
         }

@@ -203,7 +203,7 @@ impl RawJson {
             .map(|text| Self(self.0.slice_ref(text)))
     }
 
-    /// Whether an object has a member. In front it is found soon.
+    /// Whether an object has a member, or several of that name. Stops at the first.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.kind() == JsonKind::Object && has_member(&self.0, name)

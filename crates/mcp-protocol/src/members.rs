@@ -109,7 +109,7 @@ impl<'a> Members<'a> {
         let mut seen = Names::default();
         for (spelled, value) in Walk::new(text) {
             let (Some(spelled), Some(value)) = (text.get(spelled), text.get(value)) else { break };
-            let name = decode_name(spelled)?;
+            let name = decode_text(spelled)?;
             if !seen.insert(&members.0, &name) {
                 return Err(InvalidJson::DuplicateMember { name: name.into() });
             }
@@ -238,8 +238,8 @@ fn is_name(spelled: &[u8], name: &str) -> bool {
     }
 }
 
-/// Reads a text from its JSON string; borrowed if it holds no escapes.
-pub(crate) fn decode_name(spelled: &[u8]) -> Result<Cow<'_, str>, InvalidJson> {
+/// Reads a text from its JSON string, which a parser has accepted before; borrowed if it holds no escapes.
+pub(crate) fn decode_text(spelled: &[u8]) -> Result<Cow<'_, str>, InvalidJson> {
     let plain = spelled.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
     match plain.filter(|name| !name.contains(&b'\\')).and_then(|name| str::from_utf8(name).ok()) {
         Some(name) => Ok(Cow::Borrowed(name)),

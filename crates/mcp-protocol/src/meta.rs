@@ -91,6 +91,26 @@ pub fn strip_in(object: &RawJson, mut members: Members<'_>, keys: &[&str]) -> Re
     Ok(members.encode())
 }
 
+/// Removes keys and sets one, where the members of the object are at hand.
+///
+/// # Errors
+/// [`InvalidJson`] if there is a `_meta` that is no proper object.
+pub fn replace_in(
+    object: &RawJson,
+    mut members: Members<'_>,
+    keys: &[&str],
+    key: &str,
+    value: RawJson,
+) -> Result<RawJson, InvalidJson> {
+    let meta = present(members.get_text(MEMBER).map(|text| object.part(text)));
+    let meta = meta.unwrap_or_else(RawJson::empty_object);
+    let mut entries = meta.members()?;
+    entries.retain(|key| !keys.contains(&key));
+    entries.set_json(key, value);
+    members.set_json(MEMBER, entries.encode());
+    Ok(members.encode())
+}
+
 /// A `_meta` object with one more key; `null` counts as no `_meta`.
 pub(crate) fn with(meta: Option<&RawJson>, key: &str, value: RawJson) -> Result<RawJson, InvalidJson> {
     let meta = present(meta.cloned()).unwrap_or_else(RawJson::empty_object);

@@ -293,13 +293,12 @@ impl Choice {
         &self.table.lineup
     }
 
-    /// Positions of the servers that lack the tool.
+    /// Positions of the servers that are no candidates because they lack the tool.
     pub(crate) fn lacking(&self) -> Box<[usize]> {
         if self.selection.tool.is_none() {
             return Box::default();
         }
-        let servers = self.table.servers.iter().enumerate();
-        servers.filter(|(_, record)| self.selection.is_lacked_by(record)).map(|(at, _)| at).collect()
+        (0..self.table.servers.len()).filter(|&at| self.skip_at(at) == Some(Skip::LacksTool)).collect()
     }
 }
 

@@ -56,11 +56,14 @@ pub(crate) async fn drive(
         })
     };
     let connection = http1::Builder::new()
-        // A timer for each request would cost more than all the other work there is for it here.
+        // It would be a timer set and taken back for each request: `Idle` does with one for the connection.
         .header_read_timeout(None)
         .max_header_size(limits.max_head_bytes)
         .max_headers(limits.max_headers)
-        .serve_connection(TokioIo::new(StallGuard::new(stream, limits.write_stall)), service);
+        .serve_connection(
+            TokioIo::new(StallGuard::new(stream, limits.write_stall, Arc::clone(&idle))),
+            service,
+        );
     tokio::pin!(connection);
 
     let closed = async {
@@ -87,7 +90,7 @@ pub(crate) async fn drive(
             Some(notice) = notices.next() => match notice {
                 Notice::Closing => connection.as_mut().graceful_shutdown(),
                 Notice::Overdue => {
-                    tracing::debug!(%peer, "no request head in time");
+                    tracing::debug!(%peer, "no request in time");
                     return;
                 }
             }

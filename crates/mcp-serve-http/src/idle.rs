@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,15 +20,21 @@ pub(crate) struct Idle {
     keep_alive: Duration,
     /// Nanoseconds after `accepted`, or [`NEVER`].
     due: AtomicU64,
+    /// The client has not taken what was written.
+    is_blocked: AtomicBool,
 }
 
-/// A request is being served.
+/// A request is being served. There is one at a time.
 const NEVER: u64 = u64::MAX;
+
+/// Between two looks at a connection that is in use.
+const LEAST: Duration = Duration::from_millis(10);
 
 impl Idle {
     pub(crate) fn new(limits: &ServeLimits) -> Self {
         let due = AtomicU64::new(nanos(limits.head_timeout));
-        Self { accepted: Instant::now(), keep_alive: limits.keep_alive, due }
+        let (accepted, keep_alive) = (Instant::now(), limits.keep_alive);
+        Self { accepted, keep_alive, due, is_blocked: AtomicBool::new(false) }
     }
 
     /// It is not idle until what this gives is dropped.
@@ -37,20 +43,42 @@ impl Idle {
         Serving(self)
     }
 
+    /// Something written waits for the client to take it: until it does, it is not idle.
+    pub(crate) fn blocked(&self) {
+        self.is_blocked.store(true, Ordering::Relaxed);
+    }
+
+    /// The client has taken some of it.
+    pub(crate) fn unblocked(&self) {
+        self.is_blocked.store(false, Ordering::Relaxed);
+        if self.due.load(Ordering::Relaxed) != NEVER {
+            self.rest();
+        }
+    }
+
+    fn rest(&self) {
+        let due = self.accepted.elapsed().saturating_add(self.keep_alive);
+        self.due.store(nanos(due), Ordering::Relaxed);
+    }
+
     /// Waits until it has been idle for too long.
     pub(crate) async fn overdue(&self) {
         loop {
-            let now = Instant::now();
+            let (now, due) = (self.accepted.elapsed(), self.due.load(Ordering::Relaxed));
             // Whatever happens meanwhile, it will not be overdue before.
-            let next = now + self.keep_alive;
-            let next = match self.due.load(Ordering::Relaxed) {
-                NEVER => next,
-                due => match self.accepted + Duration::from_nanos(due) {
-                    due if due <= now => return,
-                    due => next.min(due),
-                },
-            };
-            sleep_until(next).await;
+            let mut next = now.saturating_add(self.keep_alive.max(LEAST));
+            if due != NEVER && !self.is_blocked.load(Ordering::Relaxed) {
+                let due = Duration::from_nanos(due);
+                if due <= now {
+                    return;
+                }
+                next = next.min(due);
+            }
+            match self.accepted.checked_add(next) {
+                Some(at) => sleep_until(at).await,
+                // Beyond the clock's range.
+                None => std::future::pending().await,
+            }
         }
     }
 }
@@ -59,7 +87,7 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(NEVER - 1)
 }
 
-/// A request that is being served, to the end of its answer.
+/// A request that is being served, until the last of its answer was handed over to be written.
 #[derive(Debug)]
 pub(crate) struct Serving(Arc<Idle>);
 
@@ -72,8 +100,7 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        let due = self.0.accepted.elapsed().saturating_add(self.0.keep_alive);
-        self.0.due.store(nanos(due), Ordering::Relaxed);
+        self.0.rest();
     }
 }
 
@@ -136,5 +163,35 @@ mod tests {
         };
         let (served, ()) = tokio::join!(requests, idle.overdue());
         assert_eq!(served.elapsed(), KEEP_ALIVE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_still_reading_is_not_idle() {
+        let idle = idle();
+        drop(idle.clone().serving());
+        let reading = async {
+            for _ in 0..5 {
+                idle.blocked();
+                tokio::time::sleep(KEEP_ALIVE * 2).await;
+                idle.unblocked();
+            }
+            Instant::now()
+        };
+        let (read, ()) = tokio::join!(reading, idle.overdue());
+        assert_eq!(read.elapsed(), KEEP_ALIVE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn odd_limits_do_no_harm() {
+        let limits = |keep_alive| ServeLimits { keep_alive, ..ServeLimits::default() };
+        let never = Arc::new(Idle::new(&limits(Duration::MAX)));
+        drop(never.clone().serving());
+        let day = Duration::from_secs(86_400);
+        assert!(tokio::time::timeout(day, never.overdue()).await.is_err());
+        let at_once = Arc::new(Idle::new(&limits(Duration::ZERO)));
+        let serving = at_once.clone().serving();
+        assert!(tokio::time::timeout(KEEP_ALIVE, at_once.overdue()).await.is_err(), "it is in use");
+        drop(serving);
+        at_once.overdue().await;
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct ServeLimits {
     /// From accept until the first request head is complete.
     pub head_timeout: Duration,
-    /// From the end of a response until the next request head is complete.
+    /// From the end of a response, when the client has taken it, until the next request head is complete.
     pub keep_alive: Duration,
     /// Longest wait for the next part of a request body.
     pub body_idle: Duration,

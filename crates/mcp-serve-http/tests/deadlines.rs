@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::routing::get;
 use mcp_serve_http::{HostPolicy, ServeLimits, ServeReport, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -132,6 +133,49 @@ async fn a_second_head_that_never_ends_is_closed() {
     read_until(&mut client, "hello").await;
     client.write_all(b"GET / HT").await.unwrap();
     assert!(!read_to_end(&mut client).await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_long_is_not_taken_for_an_idle_client() {
+    let pieces = async || {
+        let pace = tokio::time::interval(SHORT);
+        let pieces = futures::stream::unfold((pace, 0), async |(mut pace, piece)| {
+            pace.tick().await;
+            (piece < 4)
+                .then(|| (Ok::<_, std::convert::Infallible>(format!("piece {piece}\n")), (pace, piece + 1)))
+        });
+        Body::from_stream(pieces)
+    };
+    let router = Router::new().route("/", get(pieces));
+    let server = Server::start(router, ServeLimits { keep_alive: SHORT / 2, ..limits() }).await;
+    let mut client = server.connect().await;
+    client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    read_until(&mut client, "piece 3").await;
+    let since = Instant::now();
+    read_to_end(&mut client).await;
+    assert!(since.elapsed() < BOUND / 2, "then it is idle");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_of_a_large_answer_gets_all_of_it() {
+    const SIZE: usize = 24 << 20;
+    let router = Router::new().route("/", get(async || vec![b'x'; SIZE]));
+    let server = Server::start(router, ServeLimits { keep_alive: SHORT / 2, ..limits() }).await;
+    for connection in ["keep-alive", "close"] {
+        let mut client = server.connect().await;
+        let head = format!("GET / HTTP/1.1\r\nhost: x\r\nconnection: {connection}\r\n\r\n");
+        client.write_all(head.as_bytes()).await.unwrap();
+        let mut pace = tokio::time::interval(SHORT);
+        let mut bytes = Vec::new();
+        while bytes.len() < SIZE {
+            pace.tick().await;
+            let mut part = (&mut client).take(8 << 20);
+            let read = timeout(BOUND, part.read_to_end(&mut bytes)).await.unwrap().unwrap();
+            assert_ne!(read, 0, "{connection}: closed after {} bytes", bytes.len());
+        }
+    }
+    server.stop().await;
 }
 
 #[tokio::test]

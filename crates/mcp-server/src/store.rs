@@ -213,8 +213,11 @@ impl Store {
         }
         while piece.len() < SMALL {
             let Some((sequence, text)) = stream.read_next() else { break };
+            if piece.capacity() == 0 {
+                // At once for all that goes into it, mostly.
+                piece.reserve((text.len() + stream.unread_bytes).min(SMALL) + 24);
+            }
             if self.keeps {
-                piece.reserve(text.len().min(SMALL) + 24);
                 put_event_id(&mut piece, number, sequence);
             } else {
                 // It was the first one: those before are gone already.

@@ -140,7 +140,7 @@ async fn both_protocols_work_over_tls() {
             for _ in 0..3 {
                 assert_eq!(get(&client, &endpoint).await, Ok((200, "hello".to_owned())));
             }
-            assert_eq!((client.stats().opened, client.stats().reused), (1, 2), "{version:?} {host}");
+            assert_eq!((client.stats().opened, client.stats().answers), (1, 3), "{version:?} {host}");
             assert!(client.remarks().is_empty());
         }
         let seen = peer.seen();

@@ -110,6 +110,10 @@ async fn requests_look_the_same_with_and_without_a_proxy() {
             assert_eq!(seen.replacen(&target, " ", 1), expected);
         }
     }
+    for endpoint in both_ways(address) {
+        let stats = pool.get(&endpoint).unwrap().stats();
+        assert_eq!((stats.opened, stats.answers), (6, 6), "each was asked to close its connection");
+    }
 }
 
 #[tokio::test]

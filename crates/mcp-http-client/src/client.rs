@@ -353,7 +353,7 @@ impl Place {
         let tokens = inner.tokens.as_ref().zip(self.clients.tokens.as_ref());
         let tokens = tokens.filter(|_| own && !request.headers().contains_key(AUTHORIZATION));
         let begun = match tokens {
-            None => Begun::Plain(self.send_now(request)),
+            None => Begun::Plain(self.send_now(request, elsewhere.is_none())),
             Some((tokens, http)) => {
                 let (tokens, http) = (tokens.clone(), http.clone());
                 Begun::WithToken(Box::new(Held { request, tokens, http }))
@@ -379,12 +379,13 @@ impl Place {
     }
 
     async fn execute(&self, request: Request<Bytes>) -> Result<Response<Content>, TransportError> {
-        self.answered(self.send_now(request).await)
+        let at_home = *request.uri() == self.client.0.uri;
+        self.answered(self.send_now(request, at_home).await)
     }
 
-    fn send_now(&self, request: Request<Bytes>) -> Sending {
-        let inner = &*self.client.0;
-        let host = inner.host.clone().filter(|_| *request.uri() == inner.uri);
+    /// `at_home`: to the endpoint itself, whose `Host` is known.
+    fn send_now(&self, request: Request<Bytes>, at_home: bool) -> Sending {
+        let host = self.client.0.host.clone().filter(|_| at_home);
         self.clients.mcp.send(request, host)
     }
 

@@ -27,7 +27,7 @@ const SERVERS: [usize; 2] = [1, 100];
 const TOOLS: usize = 20;
 
 /// Requests of each kind.
-const REQUESTS: u64 = 500;
+const REQUESTS: u64 = 520;
 
 /// Most pages of one list.
 const PAGES: usize = 100;

@@ -16,19 +16,19 @@ use crate::{lists, load, starts, usage};
 /// answer, and how it comes.
 const POINTS: [(usize, u64, usize, Shape); 9] = [
     (1, 4_000, 200, Shape::Json),
-    (16, 16_000, 200, Shape::Json),
-    (64, 16_000, 200, Shape::Json),
+    (16, 32_000, 200, Shape::Json),
+    (64, 32_000, 200, Shape::Json),
     (8, 4_000, MAX_TEXT, Shape::Json),
     (1, 4_000, 200, Shape::Stream),
-    (16, 16_000, 200, Shape::Stream),
-    (64, 16_000, 200, Shape::Stream),
+    (16, 32_000, 200, Shape::Stream),
+    (64, 32_000, 200, Shape::Stream),
     (8, 4_000, MAX_TEXT, Shape::Stream),
-    (16, 16_000, 200, Shape::Progress),
+    (16, 32_000, 200, Shape::Progress),
 ];
 
 /// The calls of a point are made in so many slices, those of the other ways between them: what else the
 /// machine does meets all of them alike. Ways are compared round by round.
-pub(crate) const ROUNDS: usize = 20;
+pub(crate) const ROUNDS: usize = 40;
 
 /// One call in so many goes ahead uncounted, until connections are open and caches warm.
 const WARM_UP: u64 = 10;

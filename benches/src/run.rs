@@ -43,6 +43,12 @@ pub struct Options {
     /// Make a tenth of the calls: for trying out, not for numbers.
     #[arg(long)]
     quick: bool,
+    /// Measure only the points whose title holds this text, such as "modern, 16", and no lists.
+    #[arg(long, value_name = "TEXT")]
+    points: Option<String>,
+    /// Make so many times as many calls, in so many times as many rounds.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
+    times: u64,
     /// The ways to measure, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = WAYS)]
     ways: Vec<Way>,
@@ -80,6 +86,7 @@ pub(crate) struct Lane {
 pub async fn run(options: Options) -> Result<(), Failure> {
     let share = if options.quick { 10 } else { 1 };
     let programs = Programs::find(options.gateway)?;
+    let rounds = ROUNDS * usize::try_from(options.times)?;
     let ways: Vec<_> = WAYS.into_iter().filter(|way| options.ways.contains(way)).collect();
     let mut report = Report::default();
     eprintln!("starts");
@@ -91,27 +98,35 @@ pub async fn run(options: Options) -> Result<(), Failure> {
             if kind == Kind::Stdio && shape != Shape::Json {
                 continue;
             }
-            eprintln!("{}, {callers} callers, {size} B, {}", kind.name(), shape.name());
+            let title = format!("{}, {callers} callers, {size} B, {}", kind.name(), shape.name());
+            if options.points.as_ref().is_some_and(|text| !title.contains(&**text)) {
+                continue;
+            }
+            eprintln!("{title}");
             let wanted = Wanted { size, shape };
-            report.points.extend(measure(&fleet, &ways, kind, wanted, callers, calls / share).await?);
+            let slice = calls / share / ROUNDS as u64;
+            report.points.extend(measure(&fleet, &ways, kind, wanted, callers, slice, rounds).await?);
         }
     }
     starts::remember(&fleet, &mut report);
     fleet.stop().await?;
-    eprintln!("lists and sessions");
-    lists::measure(&programs, &ways, share, &mut report).await?;
+    if options.points.is_none() {
+        eprintln!("lists and sessions");
+        lists::measure(&programs, &ways, share, &mut report).await?;
+    }
     println!("{}", if options.json { serde_json::to_string_pretty(&report)? } else { report.to_string() });
     Ok(())
 }
 
-/// All ways with one number of callers.
+/// All ways with one number of callers, who make `slice` calls in each round.
 async fn measure(
     fleet: &Fleet,
     ways: &[Way],
     kind: Kind,
     wanted: Wanted,
     callers: usize,
-    calls: u64,
+    slice: u64,
+    rounds: usize,
 ) -> Result<Vec<Point>, Failure> {
     let mut lanes = Vec::new();
     for &way in ways {
@@ -126,24 +141,24 @@ async fn measure(
         }
     }
     for lane in &mut lanes {
-        load::run(&mut lane.callers, calls / WARM_UP)
+        load::run(&mut lane.callers, slice * ROUNDS as u64 / WARM_UP)
             .await
             .map_err(|error| said_by(lane.way, kind, error))?;
     }
     let seen = || fleet.upstream(kind).map(|upstream| (upstream.calls(), upstream.connections()));
     let before = seen();
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         for turn in 0..lanes.len() {
             // Each round begins with another one.
             let lane = (round + turn) % lanes.len();
             let lane = &mut lanes[lane];
             let connections = seen();
-            lane.measure(calls / ROUNDS as u64).await.map_err(|error| said_by(lane.way, kind, error))?;
+            lane.measure(slice).await.map_err(|error| said_by(lane.way, kind, error))?;
             let opened = seen().zip(connections).map(|((_, after), (_, before))| after - before);
             lane.connections = lane.connections.zip(opened).map(|(sum, opened)| sum + opened);
         }
     }
-    let made = calls / ROUNDS as u64 * (ROUNDS * lanes.len()) as u64;
+    let made = slice * (rounds * lanes.len()) as u64;
     if let Some(((after, _), (before, _))) =
         seen().zip(before).filter(|((after, _), (before, _))| after - before != made)
     {

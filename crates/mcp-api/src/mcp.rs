@@ -37,7 +37,7 @@ struct Shared {
     front: HttpFront,
     keys: ApiKeys,
     /// By their paths, without `/mcp`.
-    endpoints: ArcSwap<HashMap<Box<str>, Endpoint>>,
+    endpoints: ArcSwap<HashMap<Box<str>, (Scope, Endpoint)>>,
 }
 
 /// The MCP endpoints, `/mcp`, `/mcp/{server}`, `/mcp/views/{name}`, `/sse` and `/messages`, beside other routes. They
@@ -169,24 +169,21 @@ impl Mcp {
 
     /// The endpoint of a path, if there is one at the moment.
     fn endpoint(&self, path: &str) -> Option<Endpoint> {
+        if let Some((scope, known)) = self.0.endpoints.load().get(path) {
+            return self.0.bridge.has(scope).then(|| known.clone());
+        }
         let scope = match path.strip_prefix(VIEWS) {
             _ if path.is_empty() => Scope::All,
             Some(view) => Scope::View(view.into()),
             None => Scope::One(path.into()),
         };
-        if !self.0.bridge.has(&scope) {
-            return None;
-        }
-        if let Some(known) = self.0.endpoints.load().get(path) {
-            return Some(known.clone());
-        }
         let endpoint = Endpoint { key: path.into(), service: self.0.bridge.endpoint(&scope)? };
         self.0.endpoints.rcu(|known| {
             let mut known = HashMap::clone(known);
             if known.len() >= MOST {
                 known.clear();
             }
-            known.insert(path.into(), endpoint.clone());
+            known.insert(path.into(), (scope.clone(), endpoint.clone()));
             known
         });
         Some(endpoint)

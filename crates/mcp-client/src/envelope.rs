@@ -111,8 +111,11 @@ impl Envelope {
 
 /// The headers that mirror the body of a stateless request, apart from those of a tool's arguments.
 pub(crate) fn mirror(method: &Method, name: Option<&str>) -> Vec<Header> {
-    let mut headers = vec![Header::new(header::METHOD, method.as_str())];
-    headers.extend(name.map(|name| Header::new(header::NAME, encode_value(name))));
+    let mut headers = Vec::with_capacity(1 + usize::from(name.is_some()));
+    headers.push(Header::new(header::METHOD, method.as_str()));
+    if let Some(name) = name {
+        headers.push(Header::new(header::NAME, encode_value(name)));
+    }
     headers
 }
 

@@ -108,7 +108,8 @@ impl Exchange {
                 level,
                 ..
             } = prepared;
-            let of_request = headers.iter().cloned().chain(mirrored).collect();
+            let mut of_request = mirrored;
+            of_request.splice(..0, headers.iter().cloned());
             let link = connection.link();
             let until = deadline.map(|deadline| deadline.at.into_std());
             let subject =

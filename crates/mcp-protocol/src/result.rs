@@ -108,6 +108,8 @@ pub struct Caching {
 pub struct Envelope {
     /// What kind of result it is.
     pub result_type: ResultType,
+    /// Whether the result says so itself: one that does not is complete.
+    pub says_type: bool,
     /// How long and for whom it may be stored; `None` if neither member is there.
     pub caching: Option<Caching>,
 }
@@ -116,7 +118,7 @@ impl Envelope {
     /// The envelope of a complete result.
     #[must_use]
     pub fn complete(caching: Option<Caching>) -> Self {
-        Self { result_type: ResultType::Complete, caching }
+        Self { result_type: ResultType::Complete, says_type: true, caching }
     }
 
     /// Reads the envelope of a result. Odd caching members count as "do not store"; an odd kind does not,
@@ -126,17 +128,15 @@ impl Envelope {
     /// [`InvalidJson`] if the result is no proper object or its `resultType` no string.
     pub fn read(result: &RawJson) -> Result<Self, InvalidJson> {
         let members = result.members()?;
-        let result_type = match members.get_text("resultType") {
-            None => ResultType::Complete,
-            Some(text) => serde_json::from_str(text)?,
-        };
+        let said = members.get_text("resultType");
+        let result_type = said.map_or(Ok(ResultType::Complete), serde_json::from_str)?;
         let ttl = members.get_text("ttlMs");
         let scope = members.get_text("cacheScope");
         let caching = (ttl.is_some() || scope.is_some()).then(|| Caching {
             ttl: freshness(ttl.and_then(|ttl| serde_json::from_str::<Number>(ttl).ok()).and_then(as_ms)),
             scope: scope.and_then(|scope| serde_json::from_str(scope).ok()).unwrap_or_default(),
         });
-        Ok(Self { result_type, caching })
+        Ok(Self { result_type, says_type: said.is_some(), caching })
     }
 
     /// Writes the envelope and the responder's name onto a result; everything else stays byte for byte.
@@ -222,7 +222,8 @@ mod tests {
             (r#"{"ttlMs":"5","cacheScope":7}"#, ResultType::Complete, caching(0, CacheScope::Private)),
         ] {
             let envelope = Envelope::read(&raw(text)).unwrap();
-            assert_eq!(envelope, Envelope { result_type: kind, caching: stored }, "{text}");
+            let says_type = text.contains("resultType");
+            assert_eq!(envelope, Envelope { result_type: kind, says_type, caching: stored }, "{text}");
         }
         for text in [r#"{"resultType":7}"#, r#"{"resultType":null}"#, "[]"] {
             assert!(Envelope::read(&raw(text)).is_err(), "{text}");

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mcp_client::Answer;
 use mcp_protocol::{Method, RawJson};
 use mcp_registry::{
-    Attempt, Candidates, CorrelationId, FailureCode, InvocationError, Plan, Selection, ServerName,
+    Attempt, CallSafety, Candidates, CorrelationId, FailureCode, InvocationError, Plan, Selection,
+    ServerName, Verdict,
 };
 use uuid::Uuid;
 
 use crate::manager::Manager;
-use crate::run::{Fault, Request, Run};
+use crate::relay::Refusal;
+use crate::run::{Fault, Request, Run, Target};
 use crate::user::UserContext;
 
 /// One request to whichever server can serve it.
@@ -80,44 +83,68 @@ impl Manager {
             bridged: None,
         };
         let (run, plan) = Run::begin(&self.0, request, selection)?;
-        let outcome = run.fail_over(plan).await;
+        let outcome = run.fail_over(plan, |target, said, plan| match said {
+            Ok(answer) => Ok(run.served(target, answer, plan)),
+            Err(_) => Err(plan.exhausted(run.choice())),
+        });
+        let outcome = outcome.await;
         run.end(outcome)
     }
 }
 
 impl Run<'_> {
-    async fn fail_over(&self, mut plan: Plan) -> Result<Invocation, InvocationError> {
-        let mut now = self.started();
-        for candidate in Candidates::of(self.choice().clone()) {
-            if let Some(code) = self.interrupted(now) {
-                return Err(plan.end(code));
-            }
-            let Some(mut target) = self.make_ready(&candidate, &mut plan, &mut now).await else { continue };
-            if let Some(code) = self.interrupted(now) {
-                return Err(plan.end(code));
-            }
-            let (failed, duration) = match self.attempt(&mut target, None, &mut now).await {
-                Ok((answer, duration)) => {
-                    plan.succeeded(&target.link.key.name, duration);
-                    return Ok(self.served(&target, answer, plan, now));
+    /// Tries one candidate after the other, until one answers. `said` puts what it said into shape; a refusal is an
+    /// answer to requests that are passed on, and to them alone.
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
+    pub(crate) fn fail_over<T>(
+        &self,
+        mut plan: Plan,
+        said: impl FnOnce(&Target, Result<Answer, Refusal>, Plan) -> Result<T, InvocationError> + Send,
+    ) -> impl Future<Output = Result<T, InvocationError>> + Send {
+        async move {
+            let mut now = self.started();
+            for candidate in Candidates::of(self.choice().clone()) {
+                if let Some(code) = self.interrupted(now) {
+                    return Err(plan.end(code));
                 }
-                Err(failed) => failed,
-            };
-            let safety = self.safety(&target, &failed).await;
-            now = self.inner.now();
-            let verdict = plan.failed(&target.link.key.name, failed.failure.clone(), safety, duration);
-            let out_of_time = matches!(failed.fault, Fault::Deadline { .. });
-            self.settle(&target, failed, verdict);
-            if out_of_time {
-                return Err(plan.end(FailureCode::DeadlineExceeded));
+                let Some(mut target) = self.make_ready(&candidate, &mut plan, &mut now).await else {
+                    continue;
+                };
+                if let Some(code) = self.interrupted(now) {
+                    return Err(plan.end(code));
+                }
+                let name = target.link.key.name.clone();
+                let (mut failed, duration) = match self.attempt(&mut target, None, &mut now).await {
+                    Ok((answer, duration)) => {
+                        plan.succeeded(&name, duration);
+                        self.note_success(&target, now);
+                        return said(&target, Ok(answer), plan);
+                    }
+                    Err(failed) => failed,
+                };
+                if let Some(refusal) = failed.refusal.take() {
+                    // Nobody's failure: the trace tells of it all the same.
+                    let verdict = plan.failed(&name, failed.failure.clone(), CallSafety::Unsafe, duration);
+                    self.settle(&target, failed, Verdict { blame_server: false, ..verdict });
+                    return said(&target, Err(refusal), plan);
+                }
+                // In a box, so that calls need no room for it.
+                let safety = Box::pin(self.safety(&target, &failed)).await;
+                now = self.inner.now();
+                let verdict = plan.failed(&name, failed.failure.clone(), safety, duration);
+                let out_of_time = matches!(failed.fault, Fault::Deadline { .. });
+                self.settle(&target, failed, verdict);
+                if out_of_time {
+                    return Err(plan.end(FailureCode::DeadlineExceeded));
+                }
+                if !verdict.go_on {
+                    break;
+                }
             }
-            if !verdict.go_on {
-                break;
+            match self.interrupted(now) {
+                Some(code) => Err(plan.end(code)),
+                None => Err(plan.exhausted(self.choice())),
             }
-        }
-        match self.interrupted(now) {
-            Some(code) => Err(plan.end(code)),
-            None => Err(plan.exhausted(self.choice())),
         }
     }
 }

@@ -137,7 +137,8 @@ impl Run<'_> {
             let (failed, duration) = match self.attempt(&mut target, Some(attempt), &mut now).await {
                 Ok((answer, duration)) => {
                     plan.succeeded(name, duration);
-                    return Ok(self.served(&target, answer, plan, now));
+                    self.note_success(&target, now);
+                    return Ok(self.served(&target, answer, plan));
                 }
                 Err(failed) => failed,
             };

@@ -10,15 +10,15 @@ use mcp_client::{Answer, Asker, CallError, Client, NotificationSink, Outgoing, S
 use mcp_protocol::logging::LogLevel;
 use mcp_protocol::{Era, Method, ProtocolVersion, RawJson, RpcError};
 use mcp_registry::{
-    AmbiguousFailover, Attempt, Candidates, CorrelationId, Failure, FailureCode, InvocationError, Plan,
-    Selection, ServerName, ServerRecord,
+    AmbiguousFailover, Attempt, CorrelationId, Failure, InvocationError, Plan, Selection, ServerName,
+    ServerRecord,
 };
 use mcp_transport::TransportKind;
 
 use crate::call::new_request_id;
 use crate::handshake::{Cause, Need};
 use crate::manager::{Manager, UnknownServer};
-use crate::run::{Fault, Request, Run};
+use crate::run::{Met, Request, Run, Target};
 use crate::session::Session;
 use crate::user::{Occupant, Party, Seat, Sitting, UserContext};
 
@@ -201,7 +201,9 @@ impl Manager {
         };
         match Run::begin(&self.0, request, selection) {
             Ok((run, plan)) => Either::Left(async move {
-                let outcome = run.pass_on(plan.with_failover(AmbiguousFailover::SafeOnly)).await;
+                let plan = plan.with_failover(AmbiguousFailover::SafeOnly);
+                let outcome =
+                    run.fail_over(plan, |target, said, plan| Ok(run.relayed(target, said, plan))).await;
                 run.end_relay(outcome)
             }),
             Err(refused) => Either::Right(ready(Err(refused))),
@@ -303,61 +305,11 @@ impl From<Failure> for AttachError {
 }
 
 impl Run<'_> {
-    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
-    fn pass_on(&self, mut plan: Plan) -> impl Future<Output = Result<Relayed, InvocationError>> + Send {
-        async move {
-            let mut now = self.started();
-            for candidate in Candidates::of(self.choice().clone()) {
-                if let Some(code) = self.interrupted(now) {
-                    return Err(plan.end(code));
-                }
-                let Some(mut target) = self.make_ready(&candidate, &mut plan, &mut now).await else {
-                    continue;
-                };
-                if let Some(code) = self.interrupted(now) {
-                    return Err(plan.end(code));
-                }
-                let name = target.link.key.name.clone();
-                let (mut failed, duration) = match self.attempt(&mut target, None, &mut now).await {
-                    Ok((answer, duration)) => {
-                        plan.succeeded(&name, duration);
-                        self.note_success(&target, now);
-                        return Ok(self.relayed(&target, Ok(answer), plan));
-                    }
-                    Err(failed) => failed,
-                };
-                if let Some(refusal) = failed.refusal.take() {
-                    // Nobody's failure: the trace tells of it all the same.
-                    let safety = mcp_registry::CallSafety::Unsafe;
-                    let verdict = plan.failed(&name, failed.failure.clone(), safety, duration);
-                    self.settle(&target, failed, mcp_registry::Verdict { blame_server: false, ..verdict });
-                    return Ok(self.relayed(&target, Err(refusal), plan));
-                }
-                // In a box, so that calls need no room for it.
-                let safety = Box::pin(self.safety(&target, &failed)).await;
-                now = self.inner.now();
-                let verdict = plan.failed(&name, failed.failure.clone(), safety, duration);
-                let out_of_time = matches!(failed.fault, Fault::Deadline { .. });
-                self.settle(&target, failed, verdict);
-                if out_of_time {
-                    return Err(plan.end(FailureCode::DeadlineExceeded));
-                }
-                if !verdict.go_on {
-                    break;
-                }
-            }
-            match self.interrupted(now) {
-                Some(code) => Err(plan.end(code)),
-                None => Err(plan.exhausted(self.choice())),
-            }
-        }
-    }
-
     /// What is told of an answer, and in which words.
-    fn relayed(&self, target: &crate::run::Target, outcome: Result<Answer, Refusal>, plan: Plan) -> Relayed {
+    fn relayed(&self, target: &Target, outcome: Result<Answer, Refusal>, plan: Plan) -> Relayed {
         // Without having been met it could not have answered.
         let met = *target.met.lock().unwrap_or_else(PoisonError::into_inner);
-        let met = met.unwrap_or(crate::run::Met {
+        let met = met.unwrap_or(Met {
             version: ProtocolVersion::LATEST_HANDSHAKE,
             transport: target.link.definition().endpoint.kind(),
         });

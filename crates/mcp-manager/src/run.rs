@@ -650,9 +650,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The same, and puts the answer into shape.
-    pub(crate) fn served(&self, target: &Target, answer: Answer, plan: Plan, now: Timestamp) -> Invocation {
-        self.note_success(target, now);
+    /// Puts an answer into shape.
+    pub(crate) fn served(&self, target: &Target, answer: Answer, plan: Plan) -> Invocation {
         let key = &target.link.key;
         Invocation {
             server: key.name.clone(),

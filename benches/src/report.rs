@@ -202,11 +202,7 @@ fn write_points(f: &mut fmt::Formatter<'_>, points: &[Point]) -> fmt::Result {
         let of_raw = point.by(Way::Raw, points).and_then(|raw| median_ratio(&raw.rounds, &point.rounds));
         let of_floor = point.rate_of_floor(points);
         let (slowest, fastest) = point.rates();
-        let size = if point.size < 1_000 {
-            format!("{} B", point.size)
-        } else {
-            format!("{} kB", point.size / 1_000)
-        };
+        let size = size(point.size);
         let floor = point.floor(points).filter(|_| point.cpu_us.is_some()).and_then(|floor| floor.cpu_us);
         writeln!(
             f,
@@ -221,6 +217,11 @@ fn write_points(f: &mut fmt::Formatter<'_>, points: &[Point]) -> fmt::Result {
         )?;
     }
     Ok(())
+}
+
+/// A number of bytes, as it stands in titles and tables.
+pub(crate) fn size(bytes: usize) -> String {
+    if bytes < 1_000 { format!("{bytes} B") } else { format!("{} kB", bytes / 1_000) }
 }
 
 fn write_lists(f: &mut fmt::Formatter<'_>, lists: &[Listed]) -> fmt::Result {

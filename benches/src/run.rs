@@ -10,7 +10,7 @@ use crate::answers::{MAX_TEXT, Shape};
 use crate::calls::{Caller, Wanted};
 use crate::fleet::{Fleet, Kind, Programs, Way};
 use crate::report::{Point, Report};
-use crate::{lists, load, starts, usage};
+use crate::{lists, load, report, starts, usage};
 
 /// What is measured of each upstream: callers at once, how many calls they make together, bytes of text in an
 /// answer, and how it comes.
@@ -26,11 +26,41 @@ const POINTS: [(usize, u64, usize, Shape); 9] = [
     (16, 32_000, 200, Shape::Progress),
 ];
 
-/// The calls of a point are made in so many slices, those of the other ways between them: what else the
-/// machine does meets all of them alike. Ways are compared round by round.
+/// One of them, of one upstream.
+struct Asked {
+    kind: Kind,
+    callers: usize,
+    calls: u64,
+    wanted: Wanted,
+}
+
+impl Asked {
+    /// In the words of the tables.
+    fn title(&self) -> String {
+        let Wanted { size, shape } = self.wanted;
+        format!("{}, {} callers, {}, {}", self.kind.name(), self.callers, report::size(size), shape.name())
+    }
+}
+
+fn all_points() -> impl Iterator<Item = Asked> {
+    let of = |kind| {
+        POINTS.into_iter().map(move |(callers, calls, size, shape)| Asked {
+            kind,
+            callers,
+            calls,
+            wanted: Wanted { size, shape },
+        })
+    };
+    // Over stdio there are no event streams.
+    let exists = |asked: &Asked| asked.kind != Kind::Stdio || asked.wanted.shape == Shape::Json;
+    Kind::ALL.into_iter().flat_map(of).filter(exists)
+}
+
+/// The calls of a point are made in so many slices, or a multiple if that is asked for, those of the other ways
+/// between them: what else the machine does meets all of them alike. Ways are compared round by round.
 pub(crate) const ROUNDS: usize = 40;
 
-/// One call in so many goes ahead uncounted, until connections are open and caches warm.
+/// One call in so many of so many rounds goes ahead uncounted, until connections are open and caches warm.
 const WARM_UP: u64 = 10;
 
 /// How the gateway benchmark is run.
@@ -43,10 +73,10 @@ pub struct Options {
     /// Make a tenth of the calls: for trying out, not for numbers.
     #[arg(long)]
     quick: bool,
-    /// Measure only the points whose title holds this text, such as "modern, 16", and no lists.
+    /// Measure only the points whose title holds this text, and no lists. A title is "modern, 16 callers, 200 B, JSON".
     #[arg(long, value_name = "TEXT")]
     points: Option<String>,
-    /// Make so many times as many calls, in so many times as many rounds.
+    /// Make so many times as many calls at each point, in so many times as many rounds.
     #[arg(long, value_name = "FACTOR", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
     times: u64,
     /// The ways to measure, separated by commas.
@@ -85,6 +115,12 @@ pub(crate) struct Lane {
 /// Anything that keeps the run from its end, one call with a wrong answer included.
 pub async fn run(options: Options) -> Result<(), Failure> {
     let share = if options.quick { 10 } else { 1 };
+    let text = options.points.as_deref().unwrap_or_default();
+    let points: Vec<_> = all_points().filter(|point| point.title().contains(text)).collect();
+    if points.is_empty() {
+        let titles: Vec<_> = all_points().map(|point| point.title()).collect();
+        return Err(format!("no point has {text:?} in its title; there are\n{}", titles.join("\n")).into());
+    }
     let programs = Programs::find(options.gateway)?;
     let rounds = ROUNDS * usize::try_from(options.times)?;
     let ways: Vec<_> = WAYS.into_iter().filter(|way| options.ways.contains(way)).collect();
@@ -92,23 +128,15 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     eprintln!("starts");
     starts::measure(&programs, &ways, &mut report).await?;
     let fleet = Fleet::start(&programs, &ways).await?;
-    for kind in Kind::ALL {
-        for (callers, calls, size, shape) in POINTS {
-            // Over stdio there are no event streams.
-            if kind == Kind::Stdio && shape != Shape::Json {
-                continue;
-            }
-            let title = format!("{}, {callers} callers, {size} B, {}", kind.name(), shape.name());
-            if options.points.as_ref().is_some_and(|text| !title.contains(&**text)) {
-                continue;
-            }
-            eprintln!("{title}");
-            let wanted = Wanted { size, shape };
-            let slice = calls / share / ROUNDS as u64;
-            report.points.extend(measure(&fleet, &ways, kind, wanted, callers, slice, rounds).await?);
-        }
+    for point in &points {
+        eprintln!("{}", point.title());
+        report
+            .points
+            .extend(measure(&fleet, &ways, point, point.calls / share / ROUNDS as u64, rounds).await?);
     }
-    starts::remember(&fleet, &mut report);
+    if options.points.is_none() {
+        starts::remember(&fleet, &mut report);
+    }
     fleet.stop().await?;
     if options.points.is_none() {
         eprintln!("lists and sessions");
@@ -118,16 +146,15 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// All ways with one number of callers, who make `slice` calls in each round.
+/// All ways at one point, whose callers make `slice` calls in each round.
 async fn measure(
     fleet: &Fleet,
     ways: &[Way],
-    kind: Kind,
-    wanted: Wanted,
-    callers: usize,
+    asked: &Asked,
     slice: u64,
     rounds: usize,
 ) -> Result<Vec<Point>, Failure> {
+    let Asked { kind, callers, wanted, .. } = *asked;
     let mut lanes = Vec::new();
     for &way in ways {
         // These two are beside the point but for the plainest calls.

@@ -111,7 +111,8 @@ impl Envelope {
 
 /// The headers that mirror the body of a stateless request, apart from those of a tool's arguments.
 pub(crate) fn mirror(method: &Method, name: Option<&str>) -> Vec<Header> {
-    let mut headers = Vec::with_capacity(1 + usize::from(name.is_some()));
+    // With room for those of the caller.
+    let mut headers = Vec::with_capacity(4);
     headers.push(Header::new(header::METHOD, method.as_str()));
     if let Some(name) = name {
         headers.push(Header::new(header::NAME, encode_value(name)));

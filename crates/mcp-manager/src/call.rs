@@ -1,4 +1,5 @@
-//! Routed calls: failover over candidates, with the trace of what was tried. Source: contract §4.
+//! Routed calls, and failover over candidates for them and for relayed ones, with the trace of what was tried.
+//! Source: contract §4.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,11 +84,11 @@ impl Manager {
             bridged: None,
         };
         let (run, plan) = Run::begin(&self.0, request, selection)?;
-        let outcome = run.fail_over(plan, |target, said, plan| match said {
+        let shape = |target: &Target, said, plan: Plan| match said {
             Ok(answer) => Ok(run.served(target, answer, plan)),
             Err(_) => Err(plan.exhausted(run.choice())),
-        });
-        let outcome = outcome.await;
+        };
+        let outcome = run.fail_over(plan, shape).await;
         run.end(outcome)
     }
 }

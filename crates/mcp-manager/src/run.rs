@@ -89,7 +89,7 @@ pub(crate) enum Fault {
 pub(crate) struct Failed {
     pub(crate) failure: CallFailure,
     pub(crate) fault: Fault,
-    /// What a client of the gateway is told, word for word.
+    /// What a client of the gateway is told, word for word; `None` unless the request was passed on.
     pub(crate) refusal: Option<Refusal>,
     /// Where the same request deserves another try at once, since it was not executed.
     elsewhere: Option<Elsewhere>,

@@ -8,7 +8,7 @@ use serde::ser::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::limits::Limits;
-use crate::members::{Members, find_member, has_member, string_literal};
+use crate::members::{Members, find_member, string_literal};
 
 /// Why a text is not acceptable JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -201,12 +201,6 @@ impl RawJson {
         (self.kind() == JsonKind::Object)
             .then(|| find_member(&self.0, name))?
             .map(|text| Self(self.0.slice_ref(text)))
-    }
-
-    /// Whether an object has a member, or several of that name. Stops at the first.
-    #[must_use]
-    pub fn has(&self, name: &str) -> bool {
-        self.kind() == JsonKind::Object && has_member(&self.0, name)
     }
 
     /// A value that is usually a part of this one, and then not copied.

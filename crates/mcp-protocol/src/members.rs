@@ -220,11 +220,6 @@ pub(crate) fn find_member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> 
     object.get(found?)
 }
 
-/// Whether a valid object has a member.
-pub(crate) fn has_member(object: &[u8], name: &str) -> bool {
-    Walk::new(object).any(|(spelled, _)| is_name(&object[spelled], name))
-}
-
 /// Whether a JSON string spells a name.
 fn is_name(spelled: &[u8], name: &str) -> bool {
     // Escapes only make it longer.

@@ -139,7 +139,8 @@ impl Envelope {
         Ok(Self { result_type, says_type: said.is_some(), caching })
     }
 
-    /// Writes the envelope and the responder's name onto a result; everything else stays byte for byte.
+    /// Writes the envelope and the responder's name onto a result; everything else stays byte for byte. The kind is
+    /// written in any case.
     ///
     /// # Errors
     /// [`InvalidJson`] if the result, or a `_meta` in it, is no proper object.

@@ -213,4 +213,12 @@ async fn an_endpoint_is_found_by_its_path_however_that_is_spelled() {
             "{nowhere}: {answer}"
         );
     }
+    // One that was found before is found for as long as its server is there.
+    let server = mcp_registry::Definition::clone(&world.manager.server("a").unwrap().definition);
+    assert_eq!(world.ask("DELETE", "/api/v1/mcp/servers/a", "").await.0, 204);
+    let gone = world.ask_mcp("a", "server/discover", json!({})).await;
+    assert!(gone["detail"].as_str().is_some_and(|text| text.starts_with("there is no")), "{gone}");
+    world.manager.register(server).unwrap();
+    let back = world.ask_mcp("a", "server/discover", json!({})).await;
+    assert!(back["result"].is_object(), "{back}");
 }

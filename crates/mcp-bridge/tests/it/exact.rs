@@ -56,6 +56,17 @@ async fn results_of_one_server_arrive_byte_by_byte_within_an_era() {
     }
 }
 
+/// Without the kind it means `complete`; a client of ours is told so.
+#[tokio::test(start_paused = true)]
+async fn a_stateless_result_without_its_kind_gets_it_and_nothing_else() {
+    let server = Server::scripted("s", TransportKind::Http, V2026_07_28).tools(&["t"]);
+    let world = World::new(&[&server]);
+    let call = world.modern_at(&one("s")).start(Method::ToolsCall, r#"{"name":"t"}"#);
+    let result = r#"{"z":1.0,"content":[ ],"n":18446744073709551616"#;
+    server.next(Method::ToolsCall).await.answer(format!("{result}}}"));
+    assert_eq!(call.raw().await, format!(r#"{result},"resultType":"complete"}}"#));
+}
+
 #[tokio::test(start_paused = true)]
 async fn lists_and_other_results_of_one_server_arrive_byte_by_byte_too() {
     let page = r#"{"x":1.0,"tools":[{"name":"t","inputSchema":{"type":"object"},"n":123456789012345678901234567890 }],"nextCursor":"c""#;

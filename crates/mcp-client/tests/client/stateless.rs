@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mcp_client::{CallError, Client, ClientInfo, ConnectOptions, Outgoing};
 use mcp_protocol::{Era, Limits, Method, RawJson};
-use mcp_transport::{Outbound, Reply, TransportError, TransportKind};
+use mcp_transport::{Header, Outbound, Reply, TransportError, TransportKind};
 
 use crate::wire::*;
 
@@ -41,12 +41,15 @@ async fn m1_every_request_carries_the_envelope_and_mirrored_headers() {
     let discover = &wire.sent()[0];
     assert_eq!(headers(discover), [("mcp-method".into(), "server/discover".into())]);
     let args = r#"{"name":"add","_meta":{"progressToken":"theirs","x/y":1},"arguments":{"n":1.00}}"#;
-    client.call(Outgoing::new(Method::ToolsCall, Some(json(args))), LIMIT).await.unwrap();
+    let mut outgoing = Outgoing::new(Method::ToolsCall, Some(json(args)));
+    outgoing.headers = vec![Header::new("x-own", "1"), Header::new("x-own", "2")];
+    client.call(outgoing, LIMIT).await.unwrap();
     let call = wire.sent().pop().unwrap();
     assert_eq!(call.version.map(|v| v.as_str()), Some("2026-07-28"));
     assert_eq!(
         headers(&call),
-        [("mcp-method".to_owned(), "tools/call".to_owned()), ("mcp-name".to_owned(), "add".to_owned())]
+        [("x-own", "1"), ("x-own", "2"), ("mcp-method", "tools/call"), ("mcp-name", "add")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
     );
     let sent = json(&params(&call));
     assert_eq!(sent.get("arguments").unwrap().as_str(), r#"{"n":1.00}"#);

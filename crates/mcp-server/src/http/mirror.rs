@@ -52,6 +52,7 @@ pub(crate) fn check_params(
 }
 
 fn same(headers: &HeaderMap, name: HeaderName, meant: &str) -> Result<(), RpcError> {
+    // Nearly always byte for byte.
     if only(headers, &name, name.as_str())? == Some(meant.as_bytes()) {
         return Ok(());
     }

@@ -72,12 +72,14 @@ fn a_result_that_fits_is_not_copied() {
         (r#"{"resultType":"complete","ttlMs":5,"cacheScope":"public"}"#, Method::ToolsList, true),
         (r#"{"resultType":"complete","ttlMs":6,"cacheScope":"public"}"#, Method::ToolsList, false),
         (r#"{"resultType":"complete","ttlMs":5,"cacheScope":"private"}"#, Method::ToolsList, false),
+        (r#"{"ttlMs":5,"cacheScope":"public"}"#, Method::ToolsList, false),
         (r#"{"resultType":"complete"}"#, Method::ResourcesRead, false),
     ] {
         let result = raw(text);
         let said = Envelope::read(&result).unwrap();
         let sealed = seal(&result, Some(&said), &method, hints, None, V2026_07_28, V2026_07_28).unwrap();
         assert_eq!(sealed.as_bytes().as_ptr() == result.as_bytes().as_ptr(), same, "{text}");
+        assert_eq!(sealed.get("resultType").unwrap().as_str(), r#""complete""#, "{text}");
     }
 }
 

@@ -27,7 +27,7 @@ const SERVERS: [usize; 2] = [1, 100];
 const TOOLS: usize = 20;
 
 /// Requests of each kind.
-const REQUESTS: u64 = 520;
+const REQUESTS: u64 = 800;
 
 /// Most pages of one list.
 const PAGES: usize = 100;

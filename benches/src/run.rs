@@ -15,15 +15,15 @@ use crate::{lists, load, report, starts, usage};
 /// What is measured of each upstream: callers at once, how many calls they make together, bytes of text in an
 /// answer, and how it comes.
 const POINTS: [(usize, u64, usize, Shape); 9] = [
-    (1, 4_000, 200, Shape::Json),
-    (16, 32_000, 200, Shape::Json),
-    (64, 32_000, 200, Shape::Json),
-    (8, 4_000, MAX_TEXT, Shape::Json),
-    (1, 4_000, 200, Shape::Stream),
-    (16, 32_000, 200, Shape::Stream),
-    (64, 32_000, 200, Shape::Stream),
-    (8, 4_000, MAX_TEXT, Shape::Stream),
-    (16, 32_000, 200, Shape::Progress),
+    (1, 8_000, 200, Shape::Json),
+    (16, 64_000, 200, Shape::Json),
+    (64, 64_000, 200, Shape::Json),
+    (8, 8_000, MAX_TEXT, Shape::Json),
+    (1, 8_000, 200, Shape::Stream),
+    (16, 64_000, 200, Shape::Stream),
+    (64, 64_000, 200, Shape::Stream),
+    (8, 8_000, MAX_TEXT, Shape::Stream),
+    (16, 64_000, 200, Shape::Progress),
 ];
 
 /// One of them, of one upstream.
@@ -58,7 +58,7 @@ fn all_points() -> impl Iterator<Item = Asked> {
 
 /// The calls of a point are made in so many slices, or a multiple if that is asked for, those of the other ways
 /// between them: what else the machine does meets all of them alike. Ways are compared round by round.
-pub(crate) const ROUNDS: usize = 40;
+pub(crate) const ROUNDS: usize = 80;
 
 /// One call in so many of so many rounds goes ahead uncounted, until connections are open and caches warm.
 const WARM_UP: u64 = 10;

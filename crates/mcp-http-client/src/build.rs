@@ -15,6 +15,7 @@ use crate::address::Resolver;
 use crate::carrier::Carrier;
 use crate::connections::Connections;
 use crate::direct::Direct;
+use crate::endpoint::to_uri;
 use crate::failure::unusable;
 use crate::options::HttpOptions;
 use crate::tls;
@@ -83,7 +84,10 @@ impl Settings {
         // Connections to the token endpoint are not counted.
         let tokens = tokens.map(|tls| self.build(tls, proxy, None)).transpose()?;
         let mcp = match proxy {
-            None => Carrier::Direct(Box::new(Direct::new(self, tls, connections.clone()))),
+            None => {
+                let home = to_uri(&endpoint.url)?;
+                Carrier::Direct(Box::new(Direct::new(self, home, tls, connections.clone())))
+            }
             Some(_) => Carrier::Proxied(self.build(tls, proxy, Some(connections))?),
         };
         Ok(Clients { mcp, tokens })

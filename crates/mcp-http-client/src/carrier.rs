@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
 use crate::direct::{self, Direct};
+use crate::kept::Lent;
 
 /// Sends requests. Which of the two it is shows in nothing but the proxy's own part of a request.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub(crate) enum Carrier {
 
 /// The body of an answer.
 pub(crate) enum Content {
+    Kept(Lent),
     Direct(Incoming),
     Proxied(reqwest::Body),
 }
@@ -59,7 +61,7 @@ impl Future for Sending {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
-            Self::Direct(sending) => sending.poll_unpin(cx).map(|sent| Ok(sent?.map(Content::Direct))),
+            Self::Direct(sending) => sending.poll_unpin(cx),
             Self::Proxied(sending) => sending.poll_unpin(cx),
         }
     }
@@ -70,6 +72,7 @@ impl Content {
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, BoxError> {
         loop {
             let frame = match self {
+                Self::Kept(body) => body.frame().await.transpose()?,
                 Self::Direct(body) => body.frame().await.transpose()?,
                 Self::Proxied(body) => body.frame().await.transpose()?,
             };
@@ -85,6 +88,7 @@ impl Content {
     /// How many bytes there are left, if that was announced.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
+            Self::Kept(body) => body.size_hint().exact(),
             Self::Direct(body) => body.size_hint().exact(),
             Self::Proxied(body) => body.size_hint().exact(),
         }

@@ -25,8 +25,10 @@ use tower::{BoxError, Service};
 
 use crate::address::Resolver;
 use crate::build::{self, Settings};
+use crate::carrier::Content;
 use crate::connections::Connections;
 use crate::failure;
+use crate::kept::{Kept, Lent};
 
 /// How often a request is sent once more at most that the server said it has not looked at.
 const RESENT: usize = 2;
@@ -34,12 +36,20 @@ const RESENT: usize = 2;
 /// The HTTP client for one TLS configuration.
 #[derive(Debug)]
 pub(crate) struct Direct {
+    /// For the endpoint itself, if it is reached without TLS.
+    kept: Option<Kept>,
     client: Client<Connector, Full<Bytes>>,
     user_agent: HeaderValue,
 }
 
 impl Direct {
-    pub(crate) fn new(settings: &Settings, tls: rustls::ClientConfig, connections: Connections) -> Self {
+    /// `home`: the endpoint.
+    pub(crate) fn new(
+        settings: &Settings,
+        home: Uri,
+        tls: rustls::ClientConfig,
+        connections: Connections,
+    ) -> Self {
         let options = &settings.options;
         let mut http = HttpConnector::new_with_resolver(settings.resolver.clone());
         http.enforce_http(false);
@@ -51,7 +61,9 @@ impl Direct {
         #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
         http.set_tcp_user_timeout(Some(build::UNACKNOWLEDGED));
         let http = HttpsConnector::from((http, tls));
-        let opening = Opening { http, limit: options.connect_timeout, connections };
+        let connector = Connector(Arc::new(Opening { http, limit: options.connect_timeout, connections }));
+        let is_plain = home.scheme() == Some(&Scheme::HTTP);
+        let kept = is_plain.then(|| Kept::new(connector.clone(), home, options));
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -61,17 +73,20 @@ impl Direct {
             .http2_max_header_list_size(build::MAX_HEADER_LIST)
             .http2_keep_alive_interval(build::PING_INTERVAL)
             .http2_keep_alive_timeout(build::PING_TIMEOUT)
-            .build(Connector(Arc::new(opening)));
-        Self { client, user_agent: settings.user_agent.clone() }
+            .build(connector);
+        Self { kept, client, user_agent: settings.user_agent.clone() }
     }
 
-    /// Sends a request. Without a value for `Host` that is made of its URL.
+    /// Sends a request. A value for `Host` says that it goes to the endpoint; else that is made of its URL.
     pub(crate) fn send(&self, mut request: Request<Bytes>, host: Option<HeaderValue>) -> Sending {
         let headers = request.headers_mut();
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         headers.entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
         if let Some(host) = host {
             headers.entry(HOST).or_insert(host);
+            if let Some(kept) = &self.kept {
+                return Sending::Kept(kept.send(request));
+            }
         }
         // Only over TLS can it be HTTP/2, in which servers say what they have not looked at.
         if request.uri().scheme() != Some(&Scheme::HTTPS) {
@@ -94,18 +109,21 @@ impl Direct {
 
 /// A request under way, until the head of its answer.
 pub(crate) enum Sending {
+    /// To the endpoint, without TLS.
+    Kept(BoxFuture<'static, Result<Response<Lent>, BoxError>>),
     Once(ResponseFuture),
     /// Perhaps more than once.
     Again(BoxFuture<'static, Result<Response<Incoming>, Error>>),
 }
 
 impl Future for Sending {
-    type Output = Result<Response<Incoming>, Error>;
+    type Output = Result<Response<Content>, BoxError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
-            Self::Once(sending) => sending.poll_unpin(cx),
-            Self::Again(sending) => sending.poll_unpin(cx),
+            Self::Kept(sending) => sending.poll_unpin(cx).map(|sent| Ok(sent?.map(Content::Kept))),
+            Self::Once(sending) => sending.poll_unpin(cx).map(|sent| Ok(sent?.map(Content::Direct))),
+            Self::Again(sending) => sending.poll_unpin(cx).map(|sent| Ok(sent?.map(Content::Direct))),
         }
     }
 }
@@ -122,7 +140,24 @@ fn is_untouched(error: &Error) -> bool {
 
 /// Opens connections. Every request clones it.
 #[derive(Debug, Clone)]
-struct Connector(Arc<Opening>);
+pub(crate) struct Connector(Arc<Opening>);
+
+/// What it opens.
+type Stream = Plain<MaybeHttpsStream<TokioIo<TcpStream>>>;
+
+impl Connector {
+    /// Opens a connection to the origin of a URL.
+    pub(crate) fn open(&self, to: Uri) -> BoxFuture<'static, Result<Stream, BoxError>> {
+        let this = self.0.clone();
+        let opened = tokio::time::timeout(this.limit, this.http.clone().call(to));
+        async move {
+            let stream = opened.await.unwrap_or_else(|_| Err(TimedOut.into()))?;
+            this.connections.opened();
+            Ok(Plain(stream))
+        }
+        .boxed()
+    }
+}
 
 #[derive(Debug)]
 struct Opening {
@@ -137,7 +172,7 @@ struct Opening {
 struct TimedOut;
 
 impl Service<Uri> for Connector {
-    type Response = Plain<MaybeHttpsStream<TokioIo<TcpStream>>>;
+    type Response = Stream;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
@@ -146,19 +181,12 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let this = self.0.clone();
-        let opened = tokio::time::timeout(this.limit, this.http.clone().call(to));
-        async move {
-            let stream = opened.await.unwrap_or_else(|_| Err(TimedOut.into()))?;
-            this.connections.opened();
-            Ok(Plain(stream))
-        }
-        .boxed()
+        self.open(to)
     }
 }
 
 /// A connection that does not tell each answer what its addresses are, which would cost every request a map of its own.
-struct Plain<S>(S);
+pub(crate) struct Plain<S>(S);
 
 impl<S: Connection> Connection for Plain<S> {
     fn connected(&self) -> Connected {

@@ -7,6 +7,7 @@ use hyper_util::client::legacy;
 use mcp_transport::{Delivery, TransportError, TransportErrorKind};
 
 use crate::address::Refused;
+use crate::kept::NotConnected;
 
 /// A request that got no answer head. `target` is where it went; `fresh` says that no answer has ever come from
 /// there, so that none has come on its connection.
@@ -20,7 +21,8 @@ pub(crate) fn sending(error: &(dyn Error + 'static), target: &str, fresh: bool) 
     }
     let refused = refused_certificate(&cause);
     // What TLS complains of says why, and never whether the request was read before.
-    let unconnected = find(error).is_some_and(legacy::Error::is_connect);
+    let unconnected =
+        find(error).is_some_and(legacy::Error::is_connect) || find::<NotConnected>(error).is_some();
     if unconnected || (fresh && refused.is_some()) {
         let reason = refused.or_else(|| find::<rustls::Error>(error).and_then(failed_handshake));
         return connect(format!("cannot connect to {target}: {}", reason.unwrap_or(cause)));

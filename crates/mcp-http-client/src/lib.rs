@@ -13,6 +13,7 @@ pub mod failure;
 mod head;
 mod headers;
 mod health;
+mod kept;
 mod options;
 mod pool;
 mod retry_after;

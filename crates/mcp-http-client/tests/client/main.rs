@@ -5,6 +5,7 @@
 mod addresses;
 mod figures;
 mod http2;
+mod kept;
 mod peer;
 mod proxies;
 mod tls;

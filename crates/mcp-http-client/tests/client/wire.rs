@@ -21,18 +21,21 @@ fn both_ways(address: SocketAddr) -> [HttpEndpoint; 2] {
     [direct, proxied]
 }
 
-/// Reads a head, and a body if one is announced.
-async fn read_request(stream: &mut TcpStream) -> String {
+/// Reads a head, and a body if one is announced; `None` if the connection is closed instead.
+pub(crate) async fn read_request(stream: &mut TcpStream) -> Option<String> {
     let mut seen = Vec::new();
     loop {
-        assert!(stream.read_buf(&mut seen).await.unwrap() > 0, "the request is not complete");
+        if stream.read_buf(&mut seen).await.unwrap() == 0 {
+            assert!(seen.is_empty(), "the request is not complete");
+            return None;
+        }
         let text = String::from_utf8_lossy(&seen);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let length = head
             .split_once("content-length: ")
             .map_or(0, |(_, rest)| rest.lines().next().unwrap().parse().unwrap());
         if body.len() >= length {
-            return text.into_owned();
+            return Some(text.into_owned());
         }
     }
 }
@@ -44,7 +47,7 @@ async fn start(answer: &'static [u8]) -> (SocketAddr, JoinHandle<()>) {
     let task = tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            read_request(&mut stream).await;
+            read_request(&mut stream).await.unwrap();
             stream.write_all(answer).await.unwrap();
         }
     });
@@ -99,7 +102,7 @@ async fn requests_look_the_same_with_and_without_a_proxy() {
             let sending = send(&client, request.clone());
             let serving = async {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let seen = read_request(&mut stream).await;
+                let seen = read_request(&mut stream).await.unwrap();
                 stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await.unwrap();
                 seen
             };

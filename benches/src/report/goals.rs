@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Point, Report};
+use crate::answers::Shape;
 
 /// Most processor time for a call, compared with the floor.
 const CPU: f64 = 2.0;
@@ -22,10 +23,27 @@ struct Goal {
     is_met: bool,
 }
 
+/// What comes of a call: calls with progress are two messages for each of the others' one, and have a row of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    AnswerOnly,
+    Progress,
+}
+
+impl Told {
+    fn remark(self) -> &'static str {
+        match self {
+            Self::AnswerOnly => "",
+            Self::Progress => ", with progress",
+        }
+    }
+}
+
 /// Writes the goals for which there are measurements, as a table.
 pub(super) fn write(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
-    let goals: Vec<_> =
-        [cpu(&report.points), rate(&report.points), opening(report)].into_iter().flatten().collect();
+    let points = &report.points;
+    let calls = [Told::AnswerOnly, Told::Progress].map(|told| [cpu(points, told), rate(points, told)]);
+    let goals: Vec<_> = calls.into_iter().flatten().chain([opening(report)]).flatten().collect();
     if goals.is_empty() {
         return Ok(());
     }
@@ -36,24 +54,25 @@ pub(super) fn write(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result 
     Ok(())
 }
 
-fn cpu(points: &[Point]) -> Option<Goal> {
+fn cpu(points: &[Point], told: Told) -> Option<Goal> {
     let of = |point: &Point| point.times_floor(points);
-    let (worst, point) = endpoints(points).filter_map(|point| Some((of(point)?, point))).max_by(by_value)?;
+    let (worst, point) =
+        endpoints(points, told).filter_map(|point| Some((of(point)?, point))).max_by(by_value)?;
     Some(Goal {
-        what: format!("CPU per call at most {CPU} × the floor's"),
+        what: format!("CPU per call at most {CPU} × the floor's{}", told.remark()),
         worst,
         at: place(point),
         is_met: worst <= CPU,
     })
 }
 
-fn rate(points: &[Point]) -> Option<Goal> {
+fn rate(points: &[Point], told: Told) -> Option<Goal> {
     let of = |point: &Point| point.rate_of_floor(points);
-    let (worst, point) = endpoints(points)
+    let (worst, point) = endpoints(points, told)
         .filter(|point| CALLERS.contains(&point.callers))
         .filter_map(|point| Some((of(point)?, point)))
         .min_by(by_value)?;
-    let what = format!("calls/s at least {RATE} × the floor's, 16 and 64 callers");
+    let what = format!("calls/s at least {RATE} × the floor's, 16 and 64 callers{}", told.remark());
     Some(Goal { what, worst, at: place(point), is_met: worst >= RATE })
 }
 
@@ -68,8 +87,11 @@ fn opening(report: &Report) -> Option<Goal> {
     Some(Goal { what, worst, at, is_met: worst <= OPENING })
 }
 
-fn endpoints(points: &[Point]) -> impl Iterator<Item = &Point> {
-    points.iter().filter(|point| point.kind_of_way.is_endpoint())
+fn endpoints(points: &[Point], told: Told) -> impl Iterator<Item = &Point> {
+    let has_progress = |point: &Point| point.answers == Shape::Progress.name();
+    points.iter().filter(move |point| {
+        point.kind_of_way.is_endpoint() && has_progress(point) == (told == Told::Progress)
+    })
 }
 
 fn by_value(a: &(f64, &Point), b: &(f64, &Point)) -> std::cmp::Ordering {
@@ -99,14 +121,28 @@ mod tests {
             // One caller is no measure of calls a second.
             point(1, Way::All, 400.0, Some(60.0)),
         ];
-        let (cpu, rate) = (cpu(&points).unwrap(), rate(&points).unwrap());
+        let of = Told::AnswerOnly;
+        let (cpu, rate) = (cpu(&points, of).unwrap(), rate(&points, of).unwrap());
         assert_eq!((cpu.worst, cpu.is_met), (2.25, false));
         assert_eq!((rate.worst, rate.is_met), (0.5, false));
         assert!(cpu.at.contains("`/mcp`, legacy, 16 callers"), "{}", cpu.at);
     }
 
     #[test]
+    fn calls_with_progress_are_judged_by_themselves() {
+        let with_progress = |point| Point { answers: Shape::Progress.name(), ..point };
+        let points = [
+            point(16, Way::Floor, 1000.0, Some(40.0)),
+            point(16, Way::Server, 700.0, Some(60.0)),
+            with_progress(point(16, Way::Floor, 1000.0, Some(40.0))),
+            with_progress(point(16, Way::Server, 500.0, Some(90.0))),
+        ];
+        let of = |told| (cpu(&points, told).unwrap().worst, rate(&points, told).unwrap().worst);
+        assert_eq!((of(Told::AnswerOnly), of(Told::Progress)), ((1.5, 0.7), (2.25, 0.5)));
+    }
+
+    #[test]
     fn without_a_floor_there_is_nothing_to_compare() {
-        assert!(cpu(&[point(16, Way::All, 500.0, Some(90.0))]).is_none());
+        assert!(cpu(&[point(16, Way::All, 500.0, Some(90.0))], Told::AnswerOnly).is_none());
     }
 }

@@ -133,12 +133,12 @@ mod tests {
         let with_progress = |point| Point { answers: Shape::Progress.name(), ..point };
         let points = [
             point(16, Way::Floor, 1000.0, Some(40.0)),
-            point(16, Way::Server, 700.0, Some(60.0)),
+            point(16, Way::Server, 750.0, Some(60.0)),
             with_progress(point(16, Way::Floor, 1000.0, Some(40.0))),
             with_progress(point(16, Way::Server, 500.0, Some(90.0))),
         ];
         let of = |told| (cpu(&points, told).unwrap().worst, rate(&points, told).unwrap().worst);
-        assert_eq!((of(Told::AnswerOnly), of(Told::Progress)), ((1.5, 0.7), (2.25, 0.5)));
+        assert_eq!((of(Told::AnswerOnly), of(Told::Progress)), ((1.5, 0.75), (2.25, 0.5)));
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::header::HeaderValue;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -34,10 +33,10 @@ pub(crate) enum Content {
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
 impl Carrier {
-    /// Sends a request, to this host if that is known.
-    pub(crate) fn send(&self, request: Request<Bytes>, host: Option<HeaderValue>) -> Sending {
+    /// Sends a request.
+    pub(crate) fn send(&self, request: Request<Bytes>) -> Sending {
         match self {
-            Self::Direct(direct) => Sending::Direct(direct.send(request, host)),
+            Self::Direct(direct) => Sending::Direct(direct.send(request)),
             Self::Proxied(client) => {
                 let client = client.clone();
                 let sending = async move {

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderValue};
+use http::header::AUTHORIZATION;
 use http::{Request, Response, StatusCode, Uri};
 use mcp_protocol::{Message, Method};
 use mcp_transport::{Delivery, HttpEndpoint, TransportError, TransportErrorKind};
@@ -43,8 +43,6 @@ struct Inner {
     url: Url,
     /// The same as requests take it.
     uri: Uri,
-    /// What `Host` says, where it need not be made for each request anew. With https it may be HTTP/2, which has none.
-    host: Option<HeaderValue>,
     /// Scheme, host and port: what may be shown of the URL.
     origin: String,
     /// The same for failures, with the proxy on the way.
@@ -103,8 +101,6 @@ impl HttpClient {
         let clients = Arc::new(settings.clients(endpoint, &connections)?);
         let origin = endpoint.url.origin().ascii_serialization();
         let proxy = endpoint.proxy.as_ref().map(|proxy| proxy.origin().ascii_serialization());
-        let host = origin.strip_prefix("http://").and_then(|host| HeaderValue::from_str(host).ok());
-        let host = host.filter(|_| proxy.is_none());
         let target =
             proxy.as_ref().map_or_else(|| origin.clone(), |proxy| format!("{origin} through {proxy}"));
         Ok(Self(Arc::new(Inner {
@@ -114,7 +110,6 @@ impl HttpClient {
             settings,
             url: endpoint.url.clone(),
             uri,
-            host,
             origin,
             target,
             proxy,
@@ -353,7 +348,7 @@ impl Place {
         let tokens = inner.tokens.as_ref().zip(self.clients.tokens.as_ref());
         let tokens = tokens.filter(|_| own && !request.headers().contains_key(AUTHORIZATION));
         let begun = match tokens {
-            None => Begun::Plain(self.send_now(request, elsewhere.is_none())),
+            None => Begun::Plain(self.clients.mcp.send(request)),
             Some((tokens, http)) => {
                 let (tokens, http) = (tokens.clone(), http.clone());
                 Begun::WithToken(Box::new(Held { request, tokens, http }))
@@ -379,14 +374,7 @@ impl Place {
     }
 
     async fn execute(&self, request: Request<Bytes>) -> Result<Response<Content>, TransportError> {
-        let at_home = *request.uri() == self.client.0.uri;
-        self.answered(self.send_now(request, at_home).await)
-    }
-
-    /// `at_home`: to the endpoint itself, whose `Host` is known.
-    fn send_now(&self, request: Request<Bytes>, at_home: bool) -> Sending {
-        let host = self.client.0.host.clone().filter(|_| at_home);
-        self.clients.mcp.send(request, host)
+        self.answered(self.clients.mcp.send(request).await)
     }
 
     fn answered(

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::header::{ACCEPT, HOST, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, HeaderValue, USER_AGENT};
 use http::uri::Scheme;
 use http::{Request, Response, Uri};
 use http_body_util::Full;
@@ -36,7 +36,7 @@ const RESENT: usize = 2;
 /// The HTTP client for one TLS configuration.
 #[derive(Debug)]
 pub(crate) struct Direct {
-    /// For the endpoint itself, if it is reached without TLS.
+    /// For the origin of the endpoint, if it is reached without TLS.
     kept: Option<Kept>,
     client: Client<Connector, Full<Bytes>>,
     user_agent: HeaderValue,
@@ -62,8 +62,7 @@ impl Direct {
         http.set_tcp_user_timeout(Some(build::UNACKNOWLEDGED));
         let http = HttpsConnector::from((http, tls));
         let connector = Connector(Arc::new(Opening { http, limit: options.connect_timeout, connections }));
-        let is_plain = home.scheme() == Some(&Scheme::HTTP);
-        let kept = is_plain.then(|| Kept::new(connector.clone(), home, options));
+        let kept = Kept::new(connector.clone(), home, options);
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -77,16 +76,13 @@ impl Direct {
         Self { kept, client, user_agent: settings.user_agent.clone() }
     }
 
-    /// Sends a request. A value for `Host` says that it goes to the endpoint; else that is made of its URL.
-    pub(crate) fn send(&self, mut request: Request<Bytes>, host: Option<HeaderValue>) -> Sending {
+    /// Sends a request.
+    pub(crate) fn send(&self, mut request: Request<Bytes>) -> Sending {
         let headers = request.headers_mut();
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         headers.entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
-        if let Some(host) = host {
-            headers.entry(HOST).or_insert(host);
-            if let Some(kept) = &self.kept {
-                return Sending::Kept(kept.send(request));
-            }
+        if let Some(kept) = self.kept.as_ref().filter(|kept| kept.leads_to(request.uri())) {
+            return Sending::Kept(kept.send(request));
         }
         // Only over TLS can it be HTTP/2, in which servers say what they have not looked at.
         if request.uri().scheme() != Some(&Scheme::HTTPS) {
@@ -109,7 +105,7 @@ impl Direct {
 
 /// A request under way, until the head of its answer.
 pub(crate) enum Sending {
-    /// To the endpoint, without TLS.
+    /// To the origin of the endpoint, without TLS.
     Kept(BoxFuture<'static, Result<Response<Lent>, BoxError>>),
     Once(ResponseFuture),
     /// Perhaps more than once.

@@ -62,7 +62,7 @@ async fn j8_exchanges_and_connections_are_counted() {
     let stats = client.stats();
     assert_eq!((stats.calls, stats.control, stats.streams, stats.waiting), (0, 0, 0, 0));
     assert_eq!(stats.answers, 3);
-    // A connection is open before the other side has taken it, and may be opened for a call that found another one.
+    // A connection is open before the other side has taken it.
     let the_same = async {
         while peer.connections() != client.stats().opened as usize {
             tokio::task::yield_now().await;

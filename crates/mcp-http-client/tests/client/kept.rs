@@ -8,13 +8,13 @@ use futures::future::join_all;
 use http::Request;
 use mcp_http_client::{ClientPool, HttpClient, HttpOptions, Lane};
 use mcp_transport::HttpEndpoint;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Barrier, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::peer::get;
+use crate::peer::{get, send};
 use crate::wire::read_request;
 
 const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
@@ -139,7 +139,7 @@ async fn a_connection_is_not_used_again_before_its_answer_was_read() {
 }
 
 #[tokio::test]
-async fn a_connection_that_its_server_closes_is_replaced() {
+async fn a_connection_whose_answer_says_that_it_closes_is_replaced() {
     let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello";
     let mut server = Server::start(answer, 1).await;
     let client = server.client(HttpOptions::default());
@@ -147,5 +147,80 @@ async fn a_connection_that_its_server_closes_is_replaced() {
         assert_eq!(get(&client, &server.endpoint).await.unwrap(), (200, "hello".into()));
         assert_eq!(server.next().await, Event::Asked(number));
         assert_eq!(server.next().await, Event::Closed(number));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_its_server_has_closed_is_replaced() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let endpoint = HttpEndpoint::new(format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap());
+    let client = ClientPool::new(HttpOptions::default()).unwrap().get(&endpoint).unwrap();
+    for _ in 0..5 {
+        let serving = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_request(&mut stream).await.unwrap();
+            stream.write_all(HELLO.as_bytes()).await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(get(&client, &endpoint), serving);
+        assert_eq!(answer.unwrap(), (200, "hello".into()));
+        // Its task has to see it, which on one thread it does when nothing else is left to do.
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Health checks and the two-endpoint transport ask for other paths.
+#[tokio::test]
+async fn other_urls_of_the_origin_share_the_connection() {
+    let mut server = Server::start(HELLO, 1).await;
+    let client = server.client(HttpOptions::default());
+    for path in ["/mcp", "/health?of=all", "/"] {
+        let url = server.endpoint.url.join(path).unwrap();
+        let answer = send(&client, Request::get(url.as_str()).body(Bytes::new()).unwrap()).await;
+        assert_eq!(answer.unwrap(), (200, "hello".into()));
+        assert_eq!(server.next().await, Event::Asked(1), "{path}");
+    }
+}
+
+/// A server may refuse a request by its head and leave the rest where it is: that connection is of no use for a long time.
+#[tokio::test]
+async fn a_connection_with_an_unread_request_holds_nobody_up() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let endpoint = HttpEndpoint::new(format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap());
+    let client = ClientPool::new(HttpOptions::default()).unwrap().get(&endpoint).unwrap();
+    let refused = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut seen = Vec::new();
+        while !seen.windows(4).any(|end| end == b"\r\n\r\n") {
+            assert!(stream.read_buf(&mut seen).await.unwrap() > 0);
+        }
+        stream.write_all(b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        stream
+    };
+    let large = Request::post(endpoint.url.as_str()).body(Bytes::from(vec![b'x'; 64 << 20])).unwrap();
+    let (answer, mut stream) = tokio::join!(send(&client, large), refused);
+    assert_eq!(answer.unwrap().0, 429);
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_request(&mut stream).await.unwrap();
+        stream.write_all(HELLO.as_bytes()).await.unwrap();
+    };
+    let next = async { tokio::join!(get(&client, &endpoint), serving).0 };
+    assert_eq!(timeout(LONG_TIME, next).await.unwrap().unwrap(), (200, "hello".into()));
+    // And it is closed: what it had in flight comes to its end.
+    let rest = async {
+        let mut buffer = vec![0; 1 << 20];
+        while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+    };
+    timeout(LONG_TIME, rest).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_timeout_beyond_all_time_is_none() {
+    let server = Server::start(HELLO, 1).await;
+    let client = server.client(HttpOptions { pool_idle_timeout: Duration::MAX, ..HttpOptions::default() });
+    for _ in 0..2 {
+        assert_eq!(get(&client, &server.endpoint).await.unwrap(), (200, "hello".into()));
     }
 }

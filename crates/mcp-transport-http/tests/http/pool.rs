@@ -145,7 +145,7 @@ async fn j8_n1_no_more_calls_than_connections_and_the_others_follow_in_order() {
     assert_eq!(order, [1, 2, 3, 4, 5, 6]);
 }
 
-/// A call may meet a connection on its way back to the pool and open another, which is kept as an idle one.
+/// A connection that is not ready soon after its answer was read is replaced, which on a busy machine may happen.
 #[tokio::test(flavor = "multi_thread")]
 async fn j8_n1_many_callers_share_few_connections() {
     let mut peer = Peer::start(result_for).await;

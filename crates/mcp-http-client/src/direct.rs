@@ -107,8 +107,9 @@ impl Direct {
 pub(crate) enum Sending {
     /// To the origin of the endpoint, without TLS.
     Kept(BoxFuture<'static, Result<Response<Lent>, BoxError>>),
+    /// To another one without TLS.
     Once(ResponseFuture),
-    /// Perhaps more than once.
+    /// With TLS, perhaps more than once.
     Again(BoxFuture<'static, Result<Response<Incoming>, Error>>),
 }
 

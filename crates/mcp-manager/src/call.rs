@@ -86,6 +86,7 @@ impl Manager {
         let (run, plan) = Run::begin(&self.0, request, selection)?;
         let shape = |target: &Target, said, plan: Plan| match said {
             Ok(answer) => Ok(run.served(target, answer, plan)),
+            // Refusals are those of relayed requests.
             Err(_) => Err(plan.exhausted(run.choice())),
         };
         let outcome = run.fail_over(plan, shape).await;

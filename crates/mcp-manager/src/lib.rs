@@ -18,6 +18,7 @@ mod lease;
 mod link;
 mod manager;
 mod outcomes;
+mod phase;
 mod reconnect;
 mod relay;
 mod run;

@@ -8,8 +8,7 @@ use mcp_protocol::result::may_require_input;
 use mcp_protocol::{Era, Method, ProtocolVersion, RawJson};
 use mcp_registry::{
     CallFailure, CallSafety, Choice, CorrelationId, ErrorCategory, Failure, FailureCode, Gate,
-    InvocationError, InvocationEvent, Outcome, Phase, Plan, Selection, ServerName, ServerRecord, Story,
-    Timestamp, Verdict,
+    InvocationError, Outcome, Phase, Plan, Selection, ServerRecord, Story, Timestamp, Verdict,
 };
 use mcp_transport::{Delivery, Header, TransportKind};
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -20,6 +19,7 @@ use crate::handshake::{Cause, Need, Unready};
 use crate::lease::Leased;
 use crate::link::Link;
 use crate::manager::Inner;
+use crate::phase::PhaseGuard;
 use crate::relay::{Bridged, Refusal, Relayed};
 use crate::session::Session;
 use crate::user::{Authorization, MAX_POOL, MAX_SEATS, Occupant, Party, Seat, Sitting, UserContext};
@@ -682,86 +682,6 @@ impl Target {
         match &self.access {
             Access::Shared(user) => user.as_ref(),
             Access::Own(_, who, _) => who.user.as_ref(),
-        }
-    }
-}
-
-/// Sees to it that a started phase ends in the events, even if the caller goes away in the middle.
-struct PhaseGuard<'a> {
-    run: &'a Run<'a>,
-    server: &'a ServerName,
-    start: Phase,
-    attempt: Option<u32>,
-    started: Timestamp,
-    ended: bool,
-}
-
-impl<'a> PhaseGuard<'a> {
-    fn start(
-        run: &'a Run<'a>,
-        server: &'a ServerName,
-        start: Phase,
-        attempt: Option<u32>,
-        started: Timestamp,
-    ) -> Self {
-        let guard = Self { run, server, start, attempt, started, ended: false };
-        guard.emit(started, start, None, None);
-        guard
-    }
-
-    /// Says how long it took, and sets the time of its end.
-    fn succeed(mut self, now: &mut Timestamp) -> Duration {
-        let phase = match self.start {
-            Phase::InitializeStart => Phase::InitializeSuccess,
-            _ => Phase::InvokeSuccess,
-        };
-        *now = self.end(phase, None, None);
-        now.since(self.started)
-    }
-
-    /// The same for one that failed.
-    fn fail(mut self, failure: Failure, delivery: Delivery, now: &mut Timestamp) -> Duration {
-        *now = self.end_failed(failure, delivery);
-        now.since(self.started)
-    }
-
-    fn end_failed(&mut self, failure: Failure, delivery: Delivery) -> Timestamp {
-        let phase = match self.start {
-            Phase::InitializeStart => Phase::InitializeFailure,
-            _ => Phase::InvokeFailure,
-        };
-        self.end(phase, Some(failure), Some(delivery))
-    }
-
-    /// Gives the time.
-    fn end(&mut self, phase: Phase, failure: Option<Failure>, delivery: Option<Delivery>) -> Timestamp {
-        self.ended = true;
-        let now = self.run.inner.now();
-        self.emit(now, phase, failure, delivery);
-        now
-    }
-
-    fn emit(&self, now: Timestamp, phase: Phase, failure: Option<Failure>, delivery: Option<Delivery>) {
-        let (server, method) = (self.server.clone(), self.run.request.method.clone());
-        let event = InvocationEvent::new(now, server, method, self.run.request_id().clone(), phase);
-        self.run.inner.journal.invocation(InvocationEvent {
-            failure,
-            duration: (phase != self.start).then(|| now.since(self.started)),
-            delivery,
-            attempt: self.attempt,
-            ..event
-        });
-    }
-}
-
-impl Drop for PhaseGuard<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            let delivery = match self.start {
-                Phase::InitializeStart => Delivery::NotSent,
-                _ => Delivery::Unknown,
-            };
-            self.end_failed(Failure::new(ErrorCategory::Unknown, "cancelled by the caller"), delivery);
         }
     }
 }
